@@ -1,0 +1,1 @@
+//! Audio files, resampling, Ogg Opus streams and the PCM framer.

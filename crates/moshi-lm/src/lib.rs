@@ -1,0 +1,1 @@
+//! The language model: temporal and depth transformers, delays, sampling, text.

@@ -1,0 +1,1 @@
+//! The wire messages of /api/chat and their error codes.

@@ -1,0 +1,1 @@
+//! Python bindings of rustymoshi: a thin shell over the engine.

@@ -1,0 +1,1 @@
+//! Test support: golden data, tiny models, a fake engine model, conformance checks.
