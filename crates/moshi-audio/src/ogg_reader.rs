@@ -193,17 +193,19 @@ impl OggOpusDecoder {
     /// conversation wait for up to 64 KiB, which is many seconds.
     fn inner_page(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = page::next_capture(bytes, self.scan);
+        let mut resume = None;
         while at < bytes.len() {
             match page::parse(&bytes[at..]) {
                 Found::Page(..) => return Some(at),
-                Found::Partial => break,
-                Found::Nothing { checked } => {
-                    self.wasted += checked;
-                    at = page::next_capture(bytes, at + 1);
-                }
+                // It may become a page later, or be damaged as well.
+                Found::Partial => resume = resume.or(Some(at)),
+                Found::Nothing { checked } => self.wasted += checked,
             }
+            at = page::next_capture(bytes, at + 1);
         }
-        self.scan = at.max(1);
+        self.scan = resume.unwrap_or(at).max(1);
+        // The next push looks at these bytes again.
+        self.wasted += bytes.len() - self.scan;
         None
     }
 
