@@ -55,7 +55,7 @@ async fn ogg_opus_speech_goes_both_ways() {
     let count = frames.len();
     let caller = Caller::connect(&server, "").await;
     let (caller, heard) = caller.converse(frames, count).await;
-    let mut decoder = OggOpusDecoder::live().unwrap();
+    let mut decoder = OggOpusDecoder::live();
     let mut pcm = Vec::new();
     for (at, message) in heard.of(1).into_iter().enumerate() {
         assert!(message.starts_with(b"OggS"), "message {at} begins inside a page");

@@ -146,9 +146,9 @@ impl Caller {
             let mut heard = Heard::default();
             let end = tokio::time::Instant::now() + last;
             while heard.of(1).len() < enough {
-                match tokio::time::timeout_at(end, source.next()).await {
-                    Ok(message) if heard.take(message.map(|m| m)) => {}
-                    _ => break,
+                let Ok(message) = tokio::time::timeout_at(end, source.next()).await else { break };
+                if !heard.take(message) {
+                    break;
                 }
             }
             (source, heard)

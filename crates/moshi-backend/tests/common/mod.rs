@@ -1,5 +1,5 @@
 //! A server in this process on a free port, callers on real sockets, and models that misbehave on purpose.
-#![allow(dead_code, reason = "every test file uses its own part of this")]
+#![allow(dead_code, unused_imports, reason = "every test file uses its own part of this")]
 
 pub mod caller;
 pub mod models;
