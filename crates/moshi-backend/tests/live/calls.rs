@@ -1,10 +1,8 @@
 //! Calls as they should be: handshake, audio both ways, words, many at once, refusals.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Caller, FRAME, config, get, metric, signal, start};
+use crate::common::{Caller, FRAME, config, get, metric, signal, start};
 use moshi_audio::{OggOpusDecoder, OggOpusEncoder, OggOpusEncoderConfig};
 use moshi_backend::config::ServerConfig;
 
