@@ -2,8 +2,8 @@
 
 What runs is theirs: `moshi.client.run` with its WebSocket (aiohttp), its receive loop, its Ogg Opus codec (`sphn`, on
 libopus) and its printer. Two things are stood in for: `sounddevice`, which needs a sound card, by two threads that call
-the client's callbacks every 80 ms as a card would; and the package's `__init__`, which imports torch although the client
-does not need it. Not exercised: the command line of `python -m moshi.client` and a real sound card.
+the client's callbacks every 80 ms as a card would; and the package's `__init__`, which imports torch although the
+client does not need it. Not exercised: the command line of `python -m moshi.client` and a real sound card.
 """
 
 from __future__ import annotations
@@ -105,4 +105,7 @@ def test_the_published_client_hears_the_server(start, client, card, speech, like
     assert words.getvalue().startswith(" dot dot dot"), (words.getvalue(), notes.getvalue())
     assert "Lost connection" not in notes.getvalue(), notes.getvalue()
     assert "Error" not in notes.getvalue(), notes.getvalue()
-    assert likeness(speech, np.concatenate(card.played)) > 0.85, "the loudspeaker played the speech"
+    # The client has no jitter buffer: on a busy machine it puts whole frames of zeros between those that came.
+    played = np.concatenate([frame for frame in card.played if frame.any()])
+    assert len(played) >= len(speech) - 4 * FRAME, "all of it was played"
+    assert likeness(speech, played) > 0.85, "and it was the speech"

@@ -84,7 +84,11 @@ impl Caller {
     }
 
     /// Calls with extra request headers.
-    pub(crate) async fn try_connect(server: &Server, query: &str, headers: &[(&'static str, &str)]) -> Result<Self, Refused> {
+    pub(crate) async fn try_connect(
+        server: &Server,
+        query: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, Refused> {
         let url = format!("ws://{}/api/chat?{query}", server.address());
         let mut request = url.into_client_request().unwrap();
         for (name, value) in headers {

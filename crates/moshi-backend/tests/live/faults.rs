@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::models::{Habit, loud_frame, peculiar};
 use crate::common::{Caller, FRAME_TIME, config, eventually, get, metric, signal, start};
+use crate::models::{Habit, loud_frame, peculiar};
 use moshi_backend::Server;
 use moshi_backend::config::ServerConfig;
 

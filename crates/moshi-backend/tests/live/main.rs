@@ -1,8 +1,8 @@
 //! The server on real sockets, in this process.
 
 mod abuse;
-mod calls;
 mod caller;
+mod calls;
 mod common;
 mod configuration;
 mod faults;
