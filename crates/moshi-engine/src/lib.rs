@@ -6,8 +6,12 @@ mod engine;
 mod loopback;
 mod model;
 mod params;
+mod session;
+mod shared_rows;
 
 pub use engine::{Engine, EngineConfig, EngineMetrics, Input, Output, SessionEvent, SessionId, TickReport};
 pub use loopback::Loopback;
 pub use model::{FRAME_SAMPLES, FrameModel, RowOutput, RowStep};
 pub use params::{EngineError, SessionParams};
+pub use session::StreamingSession;
+pub use shared_rows::SharedRows;

@@ -98,3 +98,10 @@ pub enum EngineError {
     #[error("the model failed: {0}")]
     Model(String),
 }
+
+impl EngineError {
+    /// A row can only be copied from a model of the same kind.
+    pub(crate) fn other_model(kind: &str) -> Self {
+        Self::Model(format!("cannot copy a session from another kind of model into this {kind}"))
+    }
+}
