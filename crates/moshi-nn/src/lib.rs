@@ -31,6 +31,14 @@ pub enum Error {
     /// A tensor could not be had from its [`WeightSource`].
     #[error(transparent)]
     Source(Box<dyn std::error::Error + Send + Sync>),
+    /// An index that an embedding table does not have.
+    #[error("index {found} is outside a table of {entries} entries (-1 stands for \"nothing here\")")]
+    Id {
+        /// The index given.
+        found: i32,
+        /// Entries of the table.
+        entries: usize,
+    },
     /// A configuration that no layer can be built from.
     #[error("{what}: {found} is not supported; {expected}")]
     Config {
