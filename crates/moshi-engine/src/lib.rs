@@ -2,6 +2,7 @@
 //!
 //! The engine is sans-IO: input is pushed, time is an argument, output is collected. See [`Engine`].
 
+mod codec;
 mod engine;
 mod load;
 mod loopback;

@@ -14,7 +14,7 @@ create_exception!(
 /// Values that the caller chose are `ValueError`; everything else is [`RustymoshiError`].
 pub(crate) fn engine(error: EngineError) -> PyErr {
     match error {
-        EngineError::Parameter { .. } => PyValueError::new_err(error.to_string()),
+        EngineError::Parameter { .. } | EngineError::Input(_) => PyValueError::new_err(error.to_string()),
         other => RustymoshiError::new_err(other.to_string()),
     }
 }
