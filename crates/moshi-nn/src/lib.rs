@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod executors;
+pub mod layers;
 pub mod weights;
 
 pub use backend::Backend;

@@ -5,8 +5,8 @@ use candle_core::{D, Tensor};
 use super::memory::{Buf, Ring, Rows};
 use super::ops::softmax;
 use super::{Candle, check, exact};
-use crate::backend::{AttentionSpec, Rope, RopeLayout};
 use crate::Result;
+use crate::backend::{AttentionSpec, Rope, RopeLayout};
 
 impl Candle {
     pub(super) fn attend(
@@ -75,14 +75,7 @@ impl Candle {
         Ok(out.reshape((t, width))?)
     }
 
-    fn attend_row(
-        &self,
-        q: &Tensor,
-        spec: &AttentionSpec,
-        ring: &Ring,
-        row: usize,
-        position: u64,
-    ) -> Result<Tensor> {
+    fn attend_row(&self, q: &Tensor, spec: &AttentionSpec, ring: &Ring, row: usize, position: u64) -> Result<Tensor> {
         let t = q.dims()[0];
         let d = spec.head_dim;
         let group = spec.heads / spec.kv_heads;

@@ -34,9 +34,8 @@ impl Candle {
             return Err(Error::Shape { what: "columns of a kernel", expected: kernel * c_in, found: weight.k() });
         }
         let t_out = t / stride;
-        let index: Vec<u32> = (0..t_out)
-            .flat_map(|out| (0..kernel).map(move |tap| (out * stride + tap * dilation) as u32))
-            .collect();
+        let index: Vec<u32> =
+            (0..t_out).flat_map(|out| (0..kernel).map(move |tap| (out * stride + tap * dilation) as u32)).collect();
         let index = Tensor::from_vec(index, t_out * kernel, &self.device)?;
         for row in rows.active() {
             let all = window.extend(row, &x.row("convolution input", row, t, c_in)?)?; // [history + t, c_in]

@@ -176,15 +176,7 @@ impl Backend for Candle {
         ops::linear(rows, t, x, w, y)
     }
 
-    fn residual_add(
-        &self,
-        rows: &Rows,
-        t: usize,
-        c: usize,
-        y: &Buf,
-        scale: Option<&Buf>,
-        x: &mut Buf,
-    ) -> Result<()> {
+    fn residual_add(&self, rows: &Rows, t: usize, c: usize, y: &Buf, scale: Option<&Buf>, x: &mut Buf) -> Result<()> {
         ops::residual_add(rows, (t, c), y, scale, x)
     }
 
