@@ -3,6 +3,8 @@
 //! Safe functions over slices; the instruction set is chosen at run time, and each kernel has a scalar twin. This is the
 //! only crate of the workspace that may use `unsafe`.
 
+pub mod philox;
+pub mod sample;
 pub mod weight;
 
 /// What a kernel was given that it cannot work on.
@@ -27,6 +29,16 @@ pub enum KernelError {
         /// The value given.
         found: usize,
         /// What would be supported, as a clause.
+        expected: &'static str,
+    },
+    /// A value is outside its range, or is not a number.
+    #[error("{what}: found {found}, expected {expected}")]
+    Value {
+        /// Which value.
+        what: &'static str,
+        /// The value given.
+        found: String,
+        /// What would be right, as a clause.
         expected: &'static str,
     },
 }
