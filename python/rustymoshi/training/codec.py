@@ -200,6 +200,23 @@ class Codec(nn.Module):
         self.upsample = nn.Module()
         self.upsample.convtr = ConvTranspose(c.dim, c.dim, 4, 2, groups=c.dim, bias=False)
         self.quantizer = SplitQuantizer(c.dim, c.codebook_dim, c.bins, c.codebooks)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Weights that keep the signal's size through every layer, quiet branches, a loud first and a quiet last layer."""
+        for module in self.modules():
+            if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)):
+                transposed = isinstance(module, nn.ConvTranspose1d)
+                taps = module.kernel_size[0] / (module.stride[0] if transposed else 1)
+                fan_in = (module.in_channels // module.groups) * taps
+                nn.init.normal_(module.weight, std=1.2 / fan_in**0.5)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, Residual):
+                module.block[3].conv.conv.weight.data.mul_(0.3)
+        self.encoder.model[0].conv.conv.weight.data.mul_(6.0)
+        self.decoder.model[-1].conv.conv.weight.data.mul_(0.05)
 
     def latent(self, pcm: torch.Tensor) -> torch.Tensor:
         """PCM [b, 1, samples] -> unquantized [b, dim, frames]."""

@@ -19,7 +19,7 @@ from .corpus import TEACHER_DIM
 from .curves import Curve
 from .paths import FRAME, folder, replace_atomically
 
-WEIGHTS = {"agent": 0.42, "hibari_users": 0.26, "espeak": 0.08, "flite": 0.10, "recordings": 0.12, "noise": 0.02}
+WEIGHTS = {"agent": 0.46, "hibari_users": 0.24, "espeak": 0.08, "flite": 0.10, "recordings": 0.12, "noise": 0.02}
 
 
 class Corpus:
@@ -119,12 +119,12 @@ class Trainer:
                 quantized, first, commit = self.codec.quantizer(quantized)
                 distill = losses.distillation(self.student(first.transpose(1, 2)), teacher)
                 total = self.args.commit * commit + self.args.distill * distill
-                report = dict(commit=float(commit), distill=float(distill))
+                report = dict(commit=commit.item(), distill=distill.item())
         with torch.autocast(self.device, torch.bfloat16):
             made = self.codec.synthesise(quantized)
         made, real = made.float()[:, 0], pcm[:, 0]
         windows = list(losses.WINDOWS)
-        windows = [windows[i] for i in np.random.default_rng(self.step).permutation(len(windows))[:3]]
+        windows = [windows[i] for i in np.random.default_rng(self.step).permutation(len(windows))[:2]]
         spectral = losses.spectral(made, real, windows)
         total = total + spectral + 0.1 * (made - real).abs().mean() / (real.abs().mean() + 1e-2)
         for group in self.optimizer.param_groups:
@@ -133,7 +133,7 @@ class Trainer:
         total.backward()
         nn.utils.clip_grad_norm_(self.params, 1.0)
         self.optimizer.step()
-        return dict(report, spectral=float(spectral))
+        return dict(report, spectral=spectral.item())
 
     def run(self) -> None:
         """Train until the minutes are used up, saving every three."""
@@ -162,10 +162,10 @@ def main() -> None:
     parser.add_argument("--name", default="codec")
     parser.add_argument("--start-from", default="", help="checkpoint to begin with when this name has none")
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--warm", type=int, default=300, help="steps without quantization at the start")
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--warm", type=int, default=250, help="steps without quantization at the start")
+    parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--commit", type=float, default=0.1)
     parser.add_argument("--distill", type=float, default=0.5)
     parser.add_argument("--freeze-encoder", action="store_true")

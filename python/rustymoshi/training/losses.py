@@ -37,7 +37,7 @@ def spectral(made: torch.Tensor, real: torch.Tensor, windows=tuple(WINDOWS)) -> 
         a, b = magnitudes(made, fft), magnitudes(real, fft)
         mel_a, mel_b = a @ filters, b @ filters
         total = total + (torch.log(mel_a + FLOOR) - torch.log(mel_b + FLOOR)).abs().mean()
-        total = total + (a - b).square().sum((1, 2)).sqrt().div(b.square().sum((1, 2)).sqrt() + 1e-2).mean()
+        total = total + 0.3 * (a - b).square().sum((1, 2)).sqrt().div(b.square().sum((1, 2)).sqrt() + 1e-2).mean()
     return total / len(windows)
 
 

@@ -16,7 +16,7 @@ from scipy.signal import resample_poly
 
 from .paths import SAMPLE_RATE, folder
 
-HIBARI_HOP_S = 0.0125
+HIBARI_HOP_S = 0.025
 DURATIONS = "/Clip_output_0"
 
 
