@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--warm", type=int, default=250, help="steps without quantization at the start")
+    parser.add_argument("--warm", type=int, default=150, help="steps without quantization at the start")
     parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--commit", type=float, default=0.1)
     parser.add_argument("--distill", type=float, default=0.5)
