@@ -1,5 +1,7 @@
 //! The codec against the golden data, on every executor.
 
+#![allow(clippy::unwrap_used)] // a failure is the test's answer
+
 use mimi::{Codes, Mimi, MimiConfig};
 use moshi_nn::Backend;
 use moshi_nn::executors::Candle;
