@@ -2,7 +2,8 @@
 // Pure: no clock but the samples it hands out.
 //
 // Playing starts `margin` after the first burst, so that `margin` is what remains when the next burst comes on time.
-// When a burst comes later than that, silence is played (an underrun) and the wait starts again. When more than
+// When a burst comes later than that, silence is played (an underrun), the margin grows for a while, and the wait starts
+// again. When more than
 // `limit` has gathered, the oldest samples go until `target` remains (a drop): late audio is worth less than prompt
 // audio. A smaller excess is taken out of the next quiet moment, where nobody hears it (a trim).
 
@@ -11,6 +12,9 @@ export const JITTER_DEFAULTS = Object.freeze({
   rate: 24000,
   frame: 0.08,
   margin: 0.025,
+  /** How much an underrun adds to the margin, and the most it may become. */
+  growth: 0.015,
+  widest: 0.085,
   limit: 0.26,
   /** How long the buffer watches its lowest level before it calls the rest an excess. */
   watch: 2,
@@ -26,15 +30,18 @@ export class JitterBuffer {
     const samples = (seconds) => Math.round(seconds * settings.rate);
     this.rate = settings.rate;
     this.quiet = settings.quiet;
-    this.margin = samples(settings.margin);
-    this.target = samples(settings.frame + settings.margin);
-    this.limit = Math.max(samples(settings.limit), this.target + 1);
+    this.frame = samples(settings.frame);
+    this.narrowest = samples(settings.margin);
+    this.growth = samples(settings.growth);
+    this.widest = samples(settings.widest);
+    this.limit = Math.max(samples(settings.limit), this.frame + this.widest + 1);
     this.watch = samples(settings.watch);
     this.fade = Math.max(1, samples(settings.fade));
     this.#clear();
   }
 
   #clear() {
+    this.margin = this.narrowest;
     this.chunks = [];
     this.head = 0;
     this.level = 0;
@@ -65,6 +72,11 @@ export class JitterBuffer {
   /** Samples of the stream that are behind us: played, dropped or trimmed. */
   get position() {
     return this.played + this.droppedSamples + this.trimmedSamples;
+  }
+
+  /** How much remains after a drop: a frame and the margin. */
+  get target() {
+    return this.frame + this.margin;
   }
 
   /** Takes samples. Returns how many of the oldest had to go. */
@@ -107,6 +119,7 @@ export class JitterBuffer {
   #runDry(out, count) {
     this.underruns += 1;
     this.playing = false;
+    this.margin = Math.min(this.widest, this.margin + this.growth);
     this.#forgetLowest();
     this.#startTail(count > 0 ? out[count - 1] : this.last);
     this.#addTail(out, count);
@@ -131,7 +144,9 @@ export class JitterBuffer {
     if (this.watched < this.watch) return;
     const spare = this.lowest - this.margin;
     this.#forgetLowest();
-    this.excess = spare > this.margin ? spare : 0;
+    this.excess = spare > this.narrowest ? spare : 0;
+    // Every quiet `watch` takes a little of what underruns have added.
+    this.margin = Math.max(this.narrowest, this.margin - Math.round(this.growth / 8));
   }
 
   #forgetLowest() {

@@ -128,6 +128,17 @@ test("any order of pushes and pulls keeps the account and the bounds", () => {
   }
 });
 
+test("underruns widen the margin, and calm narrows it again", () => {
+  const buffer = new JitterBuffer({ rate: RATE });
+  const narrow = buffer.margin;
+  run(buffer, even(30).map((t, k) => t + (k % 10 === 9 ? 0.07 : 0)), 2.5);
+  const wide = buffer.margin;
+  assert.ok(wide > narrow);
+  assert.ok(buffer.underruns > 0 && buffer.underruns < 3, "a widened margin carries the same lateness");
+  run(buffer, even(1000), 80);
+  assert.equal(buffer.margin, narrow);
+});
+
 test("a reset forgets audio and counters", () => {
   const buffer = new JitterBuffer({ rate: RATE });
   run(buffer, even(5), 1);
