@@ -2,12 +2,19 @@
 
 import { AudioDevices, MicrophoneError } from "./audio.js";
 import { OpusReceiver, OpusSender, PcmReceiver, PcmSender, opusSupported } from "./codec.js";
-import { Backoff, Connection, diagnose } from "./connection.js";
+import { Backoff, Connection, SILENCE, diagnose } from "./connection.js";
 import { LagMeter } from "./lag.js";
 import { WIRE_RATE, chatUrl } from "./protocol.js";
 
 /** After this many tries in a row, about two minutes, only a person tries again. */
 const MOST_TRIES = 12;
+
+/** Close codes of calls that ended as they should: finished, and out of time. */
+const ENDED = [1000, 4001];
+/** Close codes after which calling again by itself makes sense: the server goes away, or nobody said anything. */
+const BROKEN = [1001, 1005, 1006, 1012, SILENCE];
+/** Try again later: every line is busy. */
+const BUSY = 1013;
 
 const NO_PLAYER_STATS = Object.freeze({
   rms: 0,
@@ -75,8 +82,17 @@ export class Call {
     } catch (error) {
       if (this.devices !== devices) return;
       if (error instanceof MicrophoneError) this.#fail(error.help, error.help === "microphone-failed" ? error.message : "");
-      else this.#fail("unexpected", String(error?.message ?? error));
+      else await this.#failUnexpectedly(error);
     }
+  }
+
+  /** The worklets are files of the server's: without it they cannot be loaded. */
+  async #failUnexpectedly(error) {
+    const { devices } = this;
+    const { help } = await diagnose(this.pageUrl);
+    if (this.devices !== devices) return;
+    if (help === "unreachable") this.#fail(help, "");
+    else this.#fail("unexpected", String(error?.message ?? error));
   }
 
   #connect() {
@@ -131,16 +147,21 @@ export class Call {
     if (message.kind === "error") this.serverError = message.text;
   }
 
-  async #closed({ opened, ready, code, reason }) {
+  #closed({ opened, ready, code, reason }) {
     this.#keepCounts();
     this.#closeCodecs();
     this.connection = undefined;
-    if (this.serverError !== null) return this.#fail("call-error", this.serverError);
-    if (ready && code === 1000) return this.#fail("ended", reason);
-    if (ready) return this.#reconnectLater("lost", reason);
-    if (code === 1013) return this.#unanswered({ help: "full", detail: reason });
-    if (opened && code === 4000) return this.#fail("silent", "");
-    if (opened && reason) return this.#fail("call-error", reason);
+    // The server's own message says more than the reason of the close frame.
+    const words = this.serverError ?? reason;
+    if (code === BUSY) this.#unanswered({ help: "full", detail: reason });
+    else if (ready && ENDED.includes(code)) this.#fail("ended", reason);
+    else if (ready && BROKEN.includes(code)) this.#reconnectLater(code === 1001 ? "draining" : "lost", "");
+    else if (ready || (opened && words)) this.#fail("call-error", words || `code ${code}`);
+    else if (opened && code === SILENCE) this.#fail("silent", "");
+    else this.#askWhy();
+  }
+
+  async #askWhy() {
     const { devices } = this;
     const why = await diagnose(this.pageUrl);
     if (this.devices === devices && this.state === "connecting") this.#unanswered(why);

@@ -4,13 +4,18 @@ import { decodeMessage, encodeAudio } from "./protocol.js";
 
 /** A server that says nothing for this long is lost: while we talk, its answer comes every 80 ms. */
 const SILENCE_MS = 10000;
+/** What `onClose` gets for a code when the server fell silent; no server sends it. */
+export const SILENCE = -1;
 /** Loading a model may take a while before the handshake. */
 const HANDSHAKE_MS = 60000;
 /** Audio beyond this in the socket's own buffer would arrive too late to matter. */
 const LONGEST_BACKLOG_BYTES = 64 * 1024;
 
 export class Connection {
-  /** Events: `onReady(handshake)`, `onMessage(message)`, `onClose({ opened, ready, code, reason })`, once, at the end. */
+  /**
+   * Events: `onReady(handshake)`, `onMessage(message)`, and once, at the end, `onClose({ opened, ready, code, reason })`
+   * with `code` SILENCE if it was us who gave up.
+   */
   constructor(url, events) {
     this.events = events;
     this.opened = false;
@@ -36,7 +41,7 @@ export class Connection {
   #expect(milliseconds) {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
-      this.#finish(4000, "silence");
+      this.#finish(SILENCE, "");
       this.socket.close();
     }, milliseconds);
   }

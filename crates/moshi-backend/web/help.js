@@ -55,8 +55,8 @@ export const HELP = Object.freeze({
     retry: "Try again",
   },
   draining: {
-    title: "The server is about to restart",
-    text: "It takes no new calls until it is back.",
+    title: "The server is restarting",
+    text: "It takes calls again when it is back.",
     steps: ["Try again in a minute."],
     retry: "Try again",
   },
@@ -75,7 +75,10 @@ export const HELP = Object.freeze({
   refused: {
     title: "The server did not take the call",
     text: "It is there and has room, but it refused.",
-    steps: ["Reset the sampling parameters in the settings: one may be outside what this server allows.", "See the server's log."],
+    steps: [
+      "Reset the sampling parameters in the settings: one may be outside what this server allows.",
+      "If the page comes through a proxy or from elsewhere, the server must allow its origin (--allow-origin).",
+    ],
     retry: "Try again",
   },
   silent: {

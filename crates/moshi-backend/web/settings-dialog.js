@@ -20,7 +20,9 @@ export class SettingsDialog {
     byId("set-reset").onclick = () => this.#set(defaultSettings(), true);
     byId("open-settings").onclick = () => this.open();
     // A click on the backdrop lands on the dialog itself.
-    this.dialog.onclick = (event) => event.target === this.dialog && this.dialog.close();
+    this.dialog.addEventListener("click", (event) => {
+      if (event.target === this.dialog) this.dialog.close();
+    });
     navigator.mediaDevices?.addEventListener?.("devicechange", () => this.dialog.open && this.#listDevices());
     this.#show();
   }
