@@ -1,7 +1,7 @@
 """A real server and a real Chromium with a microphone that speaks `hello.wav` over and over.
 
 MOSHI_BACKEND names the server's binary (default: target/release/moshi-backend, built if it is not there);
-MOSHI_CHROMIUM names the browser (default: Debian's chromium, Chrome, or the one that Playwright installed).
+CHROMIUM names the browser (default: Debian's chromium, Chrome, or the one that Playwright installed).
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ class Server:
 
     def start(self) -> None:
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
-        command = [self.backend, "standalone", "--model", "loopback", "--no-tls", "--port", str(self.port), *self.options]
+        options = ["--model", "loopback", "--no-tls", "--port", str(self.port), *self.options]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            self.process = subprocess.Popen([self.backend, "standalone", *options], stdout=log, stderr=log)
         self.wait()
 
     def wait(self, seconds: float = 30) -> None:
@@ -126,8 +126,8 @@ def playwright() -> Iterator[Playwright]:
 
 
 def launch(playwright: Playwright, *options: str) -> Browser:
-    names = ["chromium", "chromium-browser", "google-chrome"]
-    path = os.environ.get("MOSHI_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     try:
         return playwright.chromium.launch(executable_path=path, args=[*COMMON, *options])
     except Error as error:
@@ -185,8 +185,9 @@ class Visitor:
 
     def wait_for(self, condition: str, timeout: float = 20) -> None:
         """Waits until `condition` on the page's own figures `s` holds; says what they were if it never does."""
+        script = f"() => {{ const s = window.moshi.stats(); return {condition}; }}"
         try:
-            self.page.wait_for_function(f"() => {{ const s = window.moshi.stats(); return {condition}; }}", timeout=timeout * 1000)
+            self.page.wait_for_function(script, timeout=timeout * 1000)
         except Error:
             pytest.fail(f"never came true: {condition}; {self.stats()}; {self.complaints}", pytrace=False)
 

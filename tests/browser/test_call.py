@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-# The loopback gives back what it hears: energy of played speech, in full scale squared times seconds, after three seconds.
+# The loopback gives back what it hears. Energy (full scale squared, seconds) of a second of played speech, with room.
 SPOKEN = 0.002
 
 

@@ -66,7 +66,9 @@ export class Call {
     this.#setState("opening");
     const devices = new AudioDevices({
       onChunk: (samples) => this.#heard(samples),
-      onStats: (stats) => (this.player = stats),
+      onStats: (stats) => {
+        if (this.devices === devices) this.player = stats;
+      },
       onPushed: ({ tag, waiting }) => this.lag.notePlaced(tag, waiting, devices.outputLatency),
       onMicrophoneLost: () => this.#microphoneLost(),
       onSuspended: (yes) => this.events.onNotice(yes ? "The system has paused this page's sound." : ""),
@@ -124,6 +126,7 @@ export class Call {
   }
 
   #heard(samples) {
+    if (this.state === "idle") return; // handed over just before the hang-up
     this.microphoneLevel = rootMeanSquare(samples);
     if (this.state !== "live") return;
     const length = samples.length / WIRE_RATE;

@@ -11,6 +11,7 @@ const STATUS = {
   opening: "Waiting for the microphone…",
   connecting: "Calling the server…",
   live: "Connected. Go ahead.",
+  waiting: "Not connected. Trying again",
 };
 
 export class Ui {
@@ -36,8 +37,10 @@ export class Ui {
     if (busy) this.figures.hidden = false;
     this.retryAt = retryAt;
     if (state === "waiting") this.showHelp(help, detail, { automatic: true });
-    else if (busy) this.hideHelp();
-    byId("status").textContent = state === "waiting" ? "" : STATUS[state];
+    // While it connects anew, the help and whatever button the person is about to press stay where they are.
+    else if (state === "opening" || state === "live") this.hideHelp();
+    byId("status").textContent = STATUS[state];
+    byId("countdown").textContent = "";
   }
 
   /** Shows what is wrong and what to do; `automatic` when the page will try again by itself. */
@@ -58,7 +61,9 @@ export class Ui {
   }
 
   hideHelp() {
-    byId("help").hidden = true;
+    const help = byId("help");
+    if (help.contains(document.activeElement)) this.talk.focus();
+    help.hidden = true;
   }
 
   showNotice(text) {
@@ -94,7 +99,7 @@ export class Ui {
 
   #showCountdown() {
     const left = Math.max(0, this.retryAt - performance.now() / 1000);
-    byId("status").textContent = left > 0 ? `Trying again in ${Math.ceil(left)} s` : "Trying again…";
+    byId("countdown").textContent = `in ${Math.ceil(left)} s`;
   }
 
   #showLag(lag) {
