@@ -44,6 +44,16 @@ pub enum KernelError {
         /// What would be supported, as a clause.
         expected: &'static str,
     },
+    /// A value is outside its range, or is not a number.
+    #[error("{what}: found {found}, expected {expected}")]
+    Value {
+        /// Which value.
+        what: &'static str,
+        /// The value given.
+        found: String,
+        /// What would be right, as a clause.
+        expected: &'static str,
+    },
     /// This machine does not have an instruction set.
     #[error("this machine has no {isa}; choose another instruction set, or leave the choice to the program")]
     Isa {
