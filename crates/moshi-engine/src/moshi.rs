@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use mimi::{DecoderState, EncoderState, Mimi};
-use moshi_lm::{Lm, LmState, RowInput, RowSampling, SamplingParams, TextState, Tokenizer};
+use moshi_lm::{Detokenizer, Lm, LmState, RowInput, RowSampling, SamplingParams, TextState};
 use moshi_nn::Backend;
 use moshi_nn::layers::StreamState;
 
@@ -17,7 +17,7 @@ pub(crate) struct Moshi<B: Backend> {
     info: ModelInfo,
     mimi: Arc<Mimi<B>>,
     lm: Lm<B>,
-    tokenizer: Arc<Tokenizer>,
+    words: Detokenizer,
 }
 
 impl<B: Backend> Moshi<B> {
@@ -28,7 +28,7 @@ impl<B: Backend> Moshi<B> {
     pub(crate) fn new(
         mimi: Arc<Mimi<B>>,
         lm: Lm<B>,
-        tokenizer: Arc<Tokenizer>,
+        words: Detokenizer,
         info: ModelInfo,
     ) -> Result<Self, EngineError> {
         let config = lm.config();
@@ -39,7 +39,7 @@ impl<B: Backend> Moshi<B> {
         fits("samples per frame", mimi.frame_size(), FRAME_SAMPLES)?;
         fits("codes per codebook", mimi.bins(), config.card)?;
         fits("codebooks", mimi.codebooks(), config.dep_q.max(lm.heard()))?;
-        Ok(Self { info, mimi, lm, tokenizer })
+        Ok(Self { info, mimi, lm, words })
     }
 }
 
@@ -57,7 +57,7 @@ impl<B: Backend> SpeechModel for Arc<Moshi<B>> {
             return Ok(ForwardLogits::default());
         }
         let logits = self.lm.forward(codes, steps)?;
-        Ok(ForwardLogits { steps, text: logits.text, audio: logits.audio })
+        Ok(ForwardLogits { steps, text: logits.text_logits, audio: logits.audio_logits })
     }
 }
 
@@ -99,7 +99,7 @@ impl<B: Backend> MoshiRows<B> {
             encoder: model.mimi.init_encoder(rows, 1)?,
             lm: model.lm.init_state(rows)?,
             decoder,
-            text: (0..rows).map(|_| TextState::new(model.tokenizer.clone())).collect(),
+            text: vec![TextState::default(); rows],
             work,
             model,
         })
@@ -132,7 +132,7 @@ impl<B: Backend> MoshiRows<B> {
         whole.fill(false);
         for step in steps.iter_mut() {
             let Some((&text, codes)) = self.lm.frame(step.row).and_then(<[i32]>::split_first) else { continue };
-            self.text[step.row].push(text, &mut step.output.text);
+            self.model.words.push(&mut self.text[step.row], text, &mut step.output.text);
             whole[step.row] = dep_q > 0;
             said[step.row * dep_q..][..dep_q].copy_from_slice(codes);
         }
@@ -152,7 +152,7 @@ impl<B: Backend> MoshiRows<B> {
             decoder.reset_row(backend, row)?;
         }
         self.model.lm.reset(&mut self.lm, row)?;
-        self.text[row].reset();
+        self.text[row] = TextState::default();
         Ok(())
     }
 
