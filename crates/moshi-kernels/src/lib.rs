@@ -9,7 +9,7 @@ pub mod cores;
 pub mod embedding;
 pub mod isa;
 mod math;
-mod memory;
+pub mod memory;
 pub mod philox;
 mod pool;
 pub mod product;
@@ -42,6 +42,16 @@ pub enum KernelError {
         /// The value given.
         found: usize,
         /// What would be supported, as a clause.
+        expected: &'static str,
+    },
+    /// A value is outside its range, or is not a number.
+    #[error("{what}: found {found}, expected {expected}")]
+    Value {
+        /// Which value.
+        what: &'static str,
+        /// The value given.
+        found: String,
+        /// What would be right, as a clause.
         expected: &'static str,
     },
     /// This machine does not have an instruction set.
