@@ -9,7 +9,7 @@ pub mod cores;
 pub mod embedding;
 pub mod isa;
 mod math;
-mod memory;
+pub mod memory;
 pub mod philox;
 mod pool;
 pub mod product;

@@ -58,6 +58,11 @@ impl Rotations {
         }
     }
 
+    /// Channels of a head.
+    pub(crate) fn head_dim(&self) -> usize {
+        2 * self.frequencies.len()
+    }
+
     /// How many positions are prepared.
     pub(crate) fn len(&self) -> usize {
         self.key.0.len() * self.key.1

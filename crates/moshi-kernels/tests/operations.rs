@@ -389,5 +389,5 @@ fn a_ring_refuses_chunks_and_rows_that_it_has_no_room_for() {
     assert!(run(&[1], &[0, 0], 1).is_err());
     assert!(run(&[0], &[u64::MAX], 1).is_err());
     assert!(Ring::new(AttentionShape { heads: 3, kv_heads: 2, ..shape }, 1, 1).is_err());
-    assert!(Ring::new(AttentionShape { head_dim: 3, ..shape }, 1, 1).is_err());
+    assert!(Ring::new(AttentionShape { head_dim: 0, ..shape }, 1, 1).is_err());
 }

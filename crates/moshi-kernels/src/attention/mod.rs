@@ -33,8 +33,8 @@ impl AttentionShape {
         if self.kv_heads == 0 || self.heads == 0 || !self.heads.is_multiple_of(self.kv_heads) {
             return unsupported("attention heads", self.heads, "heads are a multiple of key heads");
         }
-        if self.head_dim == 0 || !self.head_dim.is_multiple_of(2) {
-            return unsupported("channels per head", self.head_dim, "they are an even number");
+        if self.head_dim == 0 {
+            return unsupported("channels per head", 0, "there is at least 1");
         }
         if self.context == 0 {
             return unsupported("attention context", 0, "it is at least 1");
@@ -201,6 +201,7 @@ fn check(
     KernelError::at_least("output of attention", vectors * shape.heads * shape.head_dim, y)?;
     if let Some(rotations) = rotations {
         KernelError::length("prepared rotations", chunk.rows.len() * chunk.t, rotations.len())?;
+        KernelError::length("channels per head, rotated", shape.head_dim, rotations.head_dim())?;
     }
     Ok(())
 }
