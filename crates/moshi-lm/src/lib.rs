@@ -11,6 +11,7 @@ mod forward;
 mod model;
 mod shape;
 mod state;
+pub mod text;
 mod tokens;
 
 pub use error::{LmError, Result};
