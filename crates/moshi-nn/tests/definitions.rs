@@ -1,7 +1,9 @@
 //! The reference executor against definitions written out in double precision.
 
+use std::num::NonZeroUsize;
+
 use moshi_nn::backend::{AttentionSpec, Backend, Column, Padding, RingSpec, Rope, RopeLayout, SilentTokens};
-use moshi_nn::executors::Candle;
+use moshi_nn::executors::{Candle, Cpu};
 use moshi_nn::layers::{ConvConfig, Embedding, Linear, Norm, NormConfig, Rows, Step, StreamingConv};
 use moshi_nn::layers::{StreamingConvTranspose, StreamingUpsample};
 use moshi_nn::{At, Error, HostWeight, WeightSource};
@@ -302,3 +304,5 @@ macro_rules! definitions {
 }
 
 definitions!(candle, Candle::cpu());
+definitions!(cpu, Cpu::new(NonZeroUsize::MIN));
+definitions!(cpu_on_two_threads, Cpu::new(NonZeroUsize::MIN.saturating_add(1)));

@@ -1,7 +1,9 @@
 //! Every streaming layer passes the conformance suite, on every executor.
 
+use std::num::NonZeroUsize;
+
 use moshi_nn::backend::{AttentionSpec, Backend, Padding, Rope, RopeLayout};
-use moshi_nn::executors::Candle;
+use moshi_nn::executors::{Candle, Cpu};
 use moshi_nn::layers::{
     ConvConfig, MlpConfig, MlpKind, NormConfig, Rows, Step, StreamState, StreamingConv, StreamingConvTranspose,
     StreamingUpsample, Transformer, TransformerConfig, TransformerState, Window,
@@ -251,3 +253,5 @@ macro_rules! layers_conform {
 }
 
 layers_conform!(candle, Candle::cpu());
+layers_conform!(cpu, Cpu::new(NonZeroUsize::MIN));
+layers_conform!(cpu_on_two_threads, Cpu::new(NonZeroUsize::MIN.saturating_add(1)));
