@@ -53,7 +53,7 @@ impl OggOpusEncoder {
     }
 
     /// Encodes one frame of [`FRAME_SAMPLES`] samples and appends its two pages to `out`, after the header pages if
-    /// these have not been given out yet. Allocates nothing once `out` has room.
+    /// these have not been given out yet. Keep `out` and clear it between messages: its room is used again.
     ///
     /// # Errors
     /// [`AudioError::FrameLength`] for another number of samples; [`AudioError::Opus`] when the codec fails.
