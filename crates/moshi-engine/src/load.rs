@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use mimi::{Mimi, MimiConfig};
 use moshi_checkpoint::Repository;
-use moshi_lm::{Detokenizer, Lm};
+use moshi_lm::Lm;
+use moshi_lm::text::Detokenizer;
 use moshi_nn::executors::{Candle, Cpu};
 use moshi_nn::{Backend, HostWeight, WeightData, WeightSource};
 

@@ -4,7 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use mimi::{DecoderState, EncoderState, Mimi};
-use moshi_lm::{Detokenizer, Lm, LmState, RowInput, RowSampling, SamplingParams, TextState};
+use moshi_lm::text::{Detokenizer, TextState};
+use moshi_lm::{Lm, LmState, RowInput, RowSampling, SamplingParams};
 use moshi_nn::Backend;
 use moshi_nn::layers::StreamState;
 
