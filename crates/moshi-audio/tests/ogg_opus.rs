@@ -398,4 +398,36 @@ proptest! {
         let (heard, _) = decode([bytes.as_slice()]);
         prop_assert!(heard.iter().all(|s| s.abs() <= 1.0));
     }
+
+    #[test]
+    fn damaged_packets_of_every_mode_in_good_pages_never_panic(
+        which in 0usize..5,
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..40),
+        mixed in 0usize..5,
+    ) {
+        let names = ["silk-60ms", "hybrid-20ms", "celt-2.5ms", "stereo-40ms", "hybrid-120ms"];
+        let packets = |which: usize| {
+            let path = format!("{}/../../tests/fixtures/audio/{}.opus", env!("CARGO_MANIFEST_DIR"), names[which]);
+            let mut reader = ogg::PacketReader::new(std::fs::File::open(path).unwrap());
+            std::iter::from_fn(move || reader.read_packet().unwrap().map(|packet| packet.data)).collect::<Vec<_>>()
+        };
+        let mut stream = packets(which);
+        // Packets of another stream in between make the decoder change its mode.
+        stream.extend(packets(mixed).into_iter().skip(2).take(20));
+        let last = stream.len() - 2;
+        for (which, at, value) in flips {
+            let packet = &mut stream[2 + which.index(last)];
+            if !packet.is_empty() {
+                let at = at.index(packet.len());
+                packet[at] = value;
+            }
+        }
+        let mut bytes = Vec::new();
+        let mut writer = ogg::PacketWriter::new(&mut bytes);
+        for (at, packet) in stream.into_iter().enumerate() {
+            writer.write_packet(packet, 5, ogg::PacketWriteEndInfo::EndPage, at as u64 * 960).unwrap();
+        }
+        let (heard, _) = decode([bytes.as_slice()]);
+        prop_assert!(heard.iter().all(|s| s.abs() <= 1.0));
+    }
 }
