@@ -4,8 +4,8 @@
 
 use moshi_checkpoint::{EmbeddedRepository, Repository};
 
-use crate::load::{LoadOptions, Loaded, load_model_with_notice};
 use crate::EngineError;
+use crate::load::{LoadOptions, Loaded, load_model_with_notice};
 
 macro_rules! folder {
     ($file:literal) => {

@@ -15,8 +15,8 @@ mod sessions;
 mod shared_rows;
 mod speech;
 
-pub use engine::{Engine, EngineConfig, EngineMetrics, Input, Output, SessionEvent, SessionId, TickReport};
 pub use builtin::builtin;
+pub use engine::{Engine, EngineConfig, EngineMetrics, Input, Output, SessionEvent, SessionId, TickReport};
 pub use load::{Device, Dtype, LoadOptions, Loaded, load_codec, load_model};
 pub use loopback::Loopback;
 pub use model::{FRAME_SAMPLES, FrameModel, RowOutput, RowStep};

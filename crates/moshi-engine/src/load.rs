@@ -140,7 +140,9 @@ pub fn load_codec(repository: &Repository, options: &LoadOptions) -> Result<Arc<
 
 fn unavailable(device: Device) -> EngineError {
     let name = if device == Device::Cuda { "cuda" } else { "metal" };
-    EngineError::Model(format!("device \"{name}\" is not in this build yet; use \"cpu\", or \"auto\" for what there is"))
+    EngineError::Model(format!(
+        "device \"{name}\" is not in this build yet; use \"cpu\", or \"auto\" for what there is"
+    ))
 }
 
 /// One thread where a step is too small to share, one for each core otherwise.

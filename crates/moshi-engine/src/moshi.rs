@@ -9,9 +9,7 @@ use moshi_lm::{Lm, LmState, RowInput, RowSampling, SamplingParams};
 use moshi_nn::Backend;
 use moshi_nn::layers::StreamState;
 
-use crate::{
-    EngineError, FRAME_SAMPLES, ForwardLogits, FrameModel, ModelInfo, RowStep, SessionParams, SpeechModel,
-};
+use crate::{EngineError, FRAME_SAMPLES, ForwardLogits, FrameModel, ModelInfo, RowStep, SessionParams, SpeechModel};
 
 /// Codec, language model and tokenizer: weights only, shared by every set of rows.
 pub(crate) struct Moshi<B: Backend> {
@@ -26,15 +24,11 @@ impl<B: Backend> Moshi<B> {
     ///
     /// # Errors
     /// When the codec's frames, codebooks or codes are not those of the language model.
-    pub(crate) fn new(
-        mimi: Arc<Mimi<B>>,
-        lm: Lm<B>,
-        words: Detokenizer,
-        info: ModelInfo,
-    ) -> Result<Self, EngineError> {
+    pub(crate) fn new(mimi: Arc<Mimi<B>>, lm: Lm<B>, words: Detokenizer, info: ModelInfo) -> Result<Self, EngineError> {
         let config = lm.config();
         let fits = |what: &str, codec: usize, model: usize| {
-            let message = format!("the codec has {codec} {what}, the language model needs {model}: they do not belong together");
+            let message =
+                format!("the codec has {codec} {what}, the language model needs {model}: they do not belong together");
             if codec == model { Ok(()) } else { Err(EngineError::Model(message)) }
         };
         fits("samples per frame", mimi.frame_size(), FRAME_SAMPLES)?;
@@ -121,7 +115,8 @@ impl<B: Backend> MoshiRows<B> {
     fn think(&mut self, steps: &[RowStep<'_>]) -> Result<(), EngineError> {
         let codebooks = self.model.mimi.codebooks();
         let heard = &self.work.heard;
-        let input = |row: usize| RowInput { row, heard: &heard[row * codebooks..][..self.model.lm.heard()], forced: &[] };
+        let input =
+            |row: usize| RowInput { row, heard: &heard[row * codebooks..][..self.model.lm.heard()], forced: &[] };
         let inputs: Vec<RowInput<'_>> = steps.iter().map(|s| input(s.row)).collect();
         Ok(self.model.lm.step(&mut self.lm, &inputs)?)
     }
