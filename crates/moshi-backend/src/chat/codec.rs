@@ -46,7 +46,7 @@ impl VoiceDecoder {
                 }
                 other => VoiceError::Piece(other.to_string()),
             }),
-            Self::Pcm if payload.len() % SAMPLE_BYTES != 0 => Err(VoiceError::Piece(format!(
+            Self::Pcm if !payload.len().is_multiple_of(SAMPLE_BYTES) => Err(VoiceError::Piece(format!(
                 "audio message of {} bytes; expected whole samples of {SAMPLE_BYTES} bytes (s16le)",
                 payload.len()
             ))),

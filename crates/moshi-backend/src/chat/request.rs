@@ -50,8 +50,8 @@ impl CallRequest {
 }
 
 fn parse_format(query: &str) -> Result<WireFormat, Refusal> {
-    let values = query.split('&').filter_map(|pair| pair.strip_prefix("format="));
-    match values.last() {
+    let mut values = query.split('&').filter_map(|pair| pair.strip_prefix("format="));
+    match values.next_back() {
         None | Some("" | "opus") => Ok(WireFormat::OggOpus),
         Some("pcm") => Ok(WireFormat::Pcm),
         Some(other) => {

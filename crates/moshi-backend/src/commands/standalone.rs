@@ -8,9 +8,10 @@ use clap::Args;
 use tracing_subscriber::EnvFilter;
 
 use super::say;
+use crate::Server;
 use crate::config::{LogFormat, ModelSource, ServerConfig, TlsChoice};
 use crate::model::ModelHost;
-use crate::{Server, shutdown};
+use crate::shutdown::StopSignals;
 
 /// Serve a model: a web page to talk on, and /api/chat for other clients.
 ///
@@ -134,13 +135,14 @@ pub fn run(args: &StandaloneArgs) -> anyhow::Result<()> {
 }
 
 async fn serve(config: ServerConfig, model: ModelHost) -> anyhow::Result<()> {
+    let mut signals = StopSignals::listen().context("cannot listen for signals")?;
     let server = Server::start(config, model).await?;
     announce(&server)?;
-    shutdown::asked_to_stop().await.context("cannot wait for signals")?;
+    signals.next().await;
     say("stopping; once more stops at once")?;
     tokio::select! {
         () = server.shutdown() => Ok(()),
-        _ = shutdown::asked_to_stop() => anyhow::bail!("stopped before every call was closed"),
+        () = signals.next() => anyhow::bail!("stopped before every call was closed"),
     }
 }
 

@@ -66,13 +66,15 @@ pub struct ModelSpec {
 impl ModelSpec {
     /// Takes the keys that name a model: the published server's `hf_repo` and files, or our `model`.
     pub(super) fn read(r: &mut Reader) -> Result<Self, ConfigError> {
-        let mut spec = Self::default();
-        spec.lm_model_file = r.text("lm_model_file")?;
-        spec.text_tokenizer_file = r.text("text_tokenizer_file")?;
-        spec.mimi_model_file = one_of_two(r, "mimi_model_file", "encodec_model_file")?;
-        spec.mimi_num_codebooks = codebooks(r)?;
-        spec.device = choice(r, "device", &["auto", "cpu", "cuda", "metal"])?;
-        spec.dtype = choice(r, "dtype", &["f32", "f16", "bf16", "q8"])?;
+        let mut spec = Self {
+            source: ModelSource::BuiltIn,
+            lm_model_file: r.text("lm_model_file")?,
+            text_tokenizer_file: r.text("text_tokenizer_file")?,
+            mimi_model_file: one_of_two(r, "mimi_model_file", "encodec_model_file")?,
+            mimi_num_codebooks: codebooks(r)?,
+            device: choice(r, "device", &["auto", "cpu", "cuda", "metal"])?,
+            dtype: choice(r, "dtype", &["f32", "f16", "bf16", "q8"])?,
+        };
         let (model, repo) = (r.text("model")?, r.text("hf_repo")?.filter(|s| !s.is_empty()));
         spec.source = match (model, repo, &spec.lm_model_file) {
             (Some(model), Some(repo), _) if model != repo => {

@@ -1,4 +1,5 @@
 //! The server on real sockets, in this process.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests, helpers included")]
 
 mod abuse;
 mod caller;
