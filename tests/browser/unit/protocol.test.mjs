@@ -35,8 +35,8 @@ test("what cannot be understood says so and does not throw", () => {
 });
 
 test("the call's address lies beside the page and carries what was set", () => {
-  const initial = Object.fromEntries(SAMPLING.map(({ name, initial }) => [name, initial]));
-  const url = chatUrl("https://example.org/voice/index.html?x=1#top", initial, "opus");
+  const usual = Object.fromEntries(SAMPLING.map(({ name, usual }) => [name, usual]));
+  const url = chatUrl("https://example.org/voice/index.html?x=1#top", usual, "opus");
   assert.equal(url.origin, "wss://example.org");
   assert.equal(url.pathname, "/voice/api/chat");
   assert.equal(
