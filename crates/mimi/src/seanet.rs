@@ -67,13 +67,7 @@ struct Stage<B: Backend, R> {
 
 impl<B: Backend, R> Stage<B, R> {
     /// Memory of the blocks for chunks of at most `max_chunk` columns, beside that of the resampling convolution.
-    fn init_state(
-        &self,
-        backend: &B,
-        rows: usize,
-        max_chunk: usize,
-        resample: Window<B>,
-    ) -> Result<StageState<B>> {
+    fn init_state(&self, backend: &B, rows: usize, max_chunk: usize, resample: Window<B>) -> Result<StageState<B>> {
         let blocks = self.blocks.iter().map(|block| block.init_state(backend, rows, max_chunk));
         Ok(StageState { blocks: blocks.collect::<Result<_>>()?, resample })
     }

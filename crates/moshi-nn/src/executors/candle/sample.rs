@@ -1,42 +1,33 @@
-//! Drawing tokens.
+//! Drawing tokens: the shared scalar sampler, one row at a time.
+
+use moshi_kernels::sample::{self, RowSampler, SampleScratch};
 
 use super::memory::{Buf, Rows};
 use super::{Candle, check};
 use crate::Result;
-use crate::backend::{Column, RowSampling, SamplingParams, SilentTokens, Stream};
+use crate::backend::{Column, RowSampling, SilentTokens, Stream};
 
-/// Parameters of every row.
+/// Parameters and penalty memory of every row.
 #[derive(Debug)]
 pub struct Sampler {
-    #[allow(dead_code)]
-    silent: SilentTokens,
-    rows: Vec<RowSampling>,
+    rows: Vec<RowSampler>,
+    scratch: SampleScratch,
 }
-
-const GREEDY: RowSampling = RowSampling {
-    seed: 0,
-    text: SamplingParams { temperature: 0.0, top_k: 0, top_p: 1.0 },
-    audio: SamplingParams { temperature: 0.0, top_k: 0, top_p: 1.0 },
-    pad_mult: 0.0,
-    repetition_penalty: 1.0,
-    repetition_context: 0,
-};
 
 impl Sampler {
     pub(super) fn new(count: usize, silent: SilentTokens) -> Self {
-        Self { silent, rows: vec![GREEDY; count] }
+        Self { rows: vec![RowSampler::new(silent); count], scratch: SampleScratch::default() }
     }
 
     pub(super) fn set(&mut self, row: usize, params: &RowSampling) -> Result<()> {
         check("row of a sampler", row + 1, self.rows.len())?;
-        self.rows[row] = *params;
-        Ok(())
+        Ok(self.rows[row].set(params)?)
     }
 
     pub(super) fn copy_row(&mut self, row: usize, src: &Self, src_row: usize) -> Result<()> {
         check("row of a sampler", row + 1, self.rows.len())?;
         check("source row of a sampler", src_row + 1, src.rows.len())?;
-        self.rows[row] = src.rows[src_row];
+        self.rows[row] = src.rows[src_row].clone();
         Ok(())
     }
 }
@@ -58,7 +49,7 @@ impl Candle {
         sampler: &mut Sampler,
         out: &mut [i32],
     ) -> Result<()> {
-        let Draw { v, stream: _, forced, column } = draw;
+        let Draw { v, stream, forced, column } = draw;
         check("column of tokens", column.index + 1, column.of)?;
         check("tokens", rows.active.len() * column.of, out.len())?;
         check("forced tokens", rows.active.len() * column.of, forced.len())?;
@@ -66,18 +57,10 @@ impl Candle {
         for row in rows.active() {
             let at = row * column.of + column.index;
             let logits = logits.row("logits", row, 1, v)?.flatten_all()?.to_vec1::<f32>()?;
-            out[at] = if forced[at] != -1 { forced[at] } else { greedy(&logits) };
+            let forced = Some(forced[at]).filter(|token| *token != -1);
+            let draw = sample::Draw { position: rows.position[row], stream, forced };
+            out[at] = sampler.rows[row].draw(&logits, draw, &mut sampler.scratch)?;
         }
         Ok(())
     }
-}
-
-fn greedy(logits: &[f32]) -> i32 {
-    let mut best = 0;
-    for (i, value) in logits.iter().enumerate() {
-        if *value > logits[best] {
-            best = i;
-        }
-    }
-    best as i32
 }
