@@ -202,6 +202,11 @@ impl MimiConfig {
                 return Err(Error::Config { key, found: size.to_string(), expected });
             }
         }
+        let deepest = s.n_residual_layers.saturating_sub(1) as u32;
+        if s.dilation_base.checked_pow(deepest).is_none_or(|dilation| dilation > 1 << 10) {
+            let expected = format!("to the power of {deepest} (seanet.n_residual_layers - 1) must not exceed 1024");
+            return Err(Error::Config { key: "seanet.dilation_base", found: s.dilation_base.to_string(), expected });
+        }
         if s.ratios.len() > 8 || s.ratios.iter().any(|r| *r > 64) || s.n_residual_layers > 8 {
             let found = format!("{:?} with {} residual layers", s.ratios, s.n_residual_layers);
             let expected = "at most 8 ratios of at most 64, and at most 8 residual layers".to_owned();
@@ -354,6 +359,7 @@ mod tests {
             (r#"{"sample_rate": 16000}"#, "frame_rate"),
             (r#"{"seanet": {"ratios": []}}"#, "seanet.ratios"),
             (r#"{"seanet": {"ratios": [8, 0]}}"#, "seanet.ratios"),
+            (r#"{"seanet": {"dilation_base": 1000000, "n_residual_layers": 8}}"#, "seanet.dilation_base"),
             (r#"{"seanet": {"causal": false}}"#, "seanet.causal"),
             (r#"{"seanet": {"norm": "weight_norm"}}"#, "seanet.norm"),
             (r#"{"seanet": {"dimension": 256}}"#, "quantizer.input_dimension"),

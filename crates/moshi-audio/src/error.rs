@@ -49,6 +49,9 @@ pub enum AudioError {
     /// The Opus codec failed.
     #[error("the Opus codec failed: {0}")]
     Opus(String),
+    /// The resampler failed.
+    #[error("the resampler failed: {0}")]
+    Resample(String),
     /// A file that cannot be opened or read.
     #[error("cannot read {path}: {source}", path = path.display())]
     Read {

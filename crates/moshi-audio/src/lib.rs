@@ -20,18 +20,25 @@
 //! ```
 
 mod error;
+mod file;
 mod framer;
 mod ogg_reader;
 mod ogg_writer;
 mod opus;
 mod page;
+mod resample;
 mod stream;
+mod track;
+mod wav;
 
 pub use error::AudioError;
+pub use file::{AudioFile, Recording, load};
 pub use framer::Framer;
 pub use ogg_reader::{OggOpusDecoder, OggOpusDecoderConfig, StreamStats};
 pub use ogg_writer::{OggOpusEncoder, OggOpusEncoderConfig};
 pub use opus::{OpusDecoder, OpusEncoder, OpusEncoderConfig, PACKET_SAMPLES};
+pub use resample::{Resampler, resample};
+pub use wav::{WavFormat, WavWriter, write_wav};
 
 /// Samples per second of everything in this crate.
 pub const SAMPLE_RATE: u32 = 24_000;

@@ -149,6 +149,11 @@ impl OggOpusDecoder {
         self.stats.streams > 0
     }
 
+    /// Whether the bytes so far end in the middle of a page.
+    pub fn within_page(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Handles every page that is whole.
     fn drain(&mut self, limit: usize, pcm: &mut Vec<f32>) -> Result<(), AudioError> {
         let mut pending = std::mem::take(&mut self.pending);

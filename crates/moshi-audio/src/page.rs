@@ -161,3 +161,18 @@ const fn crc_table() -> [u32; 256] {
     }
     table
 }
+
+/// The granule position of the last whole page in `bytes` that has one.
+pub(crate) fn last_granule(bytes: &[u8]) -> Option<u64> {
+    let (mut at, mut granule) = (next_capture(bytes, 0), None);
+    while at < bytes.len() {
+        at = match parse(&bytes[at..]) {
+            Found::Page(page, length) => {
+                granule = Some(page.header.granule).filter(|granule| *granule != NO_GRANULE).or(granule);
+                at + length
+            }
+            Found::Partial | Found::Nothing { .. } => next_capture(bytes, at + 1),
+        };
+    }
+    granule
+}

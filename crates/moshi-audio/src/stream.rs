@@ -45,6 +45,16 @@ impl Head {
             gain_q8: i16::from_le_bytes([byte(16), byte(17)]),
         })
     }
+
+    /// A decoder for the stream.
+    pub(crate) fn decoder(&self) -> Result<OpusDecoder, AudioError> {
+        OpusDecoder::new(usize::from(self.channels), self.gain_q8)
+    }
+
+    /// Samples at 24 kHz to leave out at the beginning of a file.
+    pub(crate) fn skip(&self) -> usize {
+        usize::from(self.pre_skip) / 2
+    }
 }
 
 /// Where a stream stands.
@@ -90,13 +100,13 @@ impl OpusStream {
     pub(crate) fn new(serial: u32, head: &Head) -> Result<Self, AudioError> {
         Ok(Self {
             serial,
-            decoder: OpusDecoder::new(usize::from(head.channels), head.gain_q8)?,
+            decoder: head.decoder()?,
             last: None,
             late_run: 0,
             unit: None,
             partial: Vec::new(),
             open: false,
-            skip: usize::from(head.pre_skip) / 2,
+            skip: head.skip(),
             played: 0,
             base: None,
         })

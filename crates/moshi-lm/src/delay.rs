@@ -143,6 +143,15 @@ impl DelayLine {
         self.step
     }
 
+    /// Whether [`Self::hear`] and [`Self::force`] would take these; an empty forced frame forces nothing.
+    ///
+    /// # Errors
+    /// [`DelayError::Streams`].
+    pub fn check(&self, heard: &[i32], forced: &[Cell]) -> Result<(), DelayError> {
+        streams("heard codes", self.config.heard(), heard.len())?;
+        if forced.is_empty() { Ok(()) } else { streams("forced frame", self.config.written, forced.len()) }
+    }
+
     /// Gives the codes of the frame just heard, one per heard stream; -1 for nothing. Once per step, before [`Self::read`].
     ///
     /// # Errors

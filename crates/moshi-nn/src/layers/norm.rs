@@ -30,12 +30,14 @@ impl NormConfig {
     /// [`Error::Config`] for any other name.
     pub fn from_name(name: &str) -> Result<Self> {
         match name {
-            "rms_norm_f32" | "real_rms_norm_f32" => Ok(Self::RMS_F32),
+            "rms_norm_f32" => Ok(Self::RMS_F32),
+            "rms_norm" => Ok(Self::Rms { eps: 1e-5 }),
             "layer_norm" => Ok(Self::LAYER),
+            "layer_norm_f32" => Ok(Self::Layer { eps: 1e-8 }),
             _ => Err(Error::Config {
                 what: "norm",
                 found: name.to_owned(),
-                expected: "known are \"rms_norm_f32\" and \"layer_norm\"",
+                expected: "known are \"rms_norm_f32\", \"rms_norm\", \"layer_norm\" and \"layer_norm_f32\"",
             }),
         }
     }
