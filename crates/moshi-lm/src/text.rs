@@ -31,8 +31,10 @@ pub enum TextError {
         reason: String,
     },
     /// The tokenizer has another vocabulary than the model.
-    #[error("{name}: has {found} pieces, but the model says {expected} text tokens (text_card); \
-             it is the tokenizer of another model")]
+    #[error(
+        "{name}: has {found} pieces, but the model says {expected} text tokens (text_card); \
+             it is the tokenizer of another model"
+    )]
     Vocabulary {
         /// The file.
         name: String,

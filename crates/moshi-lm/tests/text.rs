@@ -66,7 +66,8 @@ fn a_word_begins_with_its_space_and_silence_prints_nothing() {
 fn a_character_appears_once_it_is_whole_even_across_silence() {
     let words = bytes();
     let (mut state, mut text) = (TextState::default(), String::new());
-    for (token, so_far) in [(byte(0xF0), ""), (3, ""), (byte(0x9F), ""), (byte(0x8E), ""), (0, ""), (byte(0x89), "🎉")] {
+    for (token, so_far) in [(byte(0xF0), ""), (3, ""), (byte(0x9F), ""), (byte(0x8E), ""), (0, ""), (byte(0x89), "🎉")]
+    {
         let mut fork = state;
         words.push(&mut state, token, &mut text);
         assert_eq!(text, so_far);
@@ -109,7 +110,8 @@ proptest! {
 
 #[test]
 fn a_wrong_tokenizer_is_refused_with_its_name() {
-    let message = |bytes: &[u8], card| Detokenizer::from_bytes("x.model", bytes, &config(card)).unwrap_err().to_string();
+    let message =
+        |bytes: &[u8], card| Detokenizer::from_bytes("x.model", bytes, &config(card)).unwrap_err().to_string();
     assert!(message(b"", 56).contains("x.model: not a SentencePiece model (the file is empty)"));
     assert!(message(b"{\"model\": 1}", 56).contains("not a SentencePiece model"));
     let other = message(&tiny(Golden::TINY_MOSHI), 32_000);
