@@ -2,10 +2,12 @@
 //!
 //! A frame is 80 ms of audio for every row, so a time below 80 ms is faster than real time.
 
+use std::num::NonZeroUsize;
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mimi::{Mimi, MimiConfig};
 use moshi_nn::Backend;
-use moshi_nn::executors::Candle;
+use moshi_nn::executors::{Candle, Cpu};
 use moshi_testkit::{RandomWeights, noise};
 
 const CODEBOOKS: usize = 8;
@@ -37,6 +39,7 @@ fn frame_steps<B: Backend>(criterion: &mut Criterion, backend: B, batches: &[usi
 }
 
 fn executors(criterion: &mut Criterion) {
+    frame_steps(criterion, Cpu::new(NonZeroUsize::MIN), &[1, 8]);
     frame_steps(criterion, Candle::cpu(), &[1]);
 }
 

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // a failure is the test's answer
 
+use std::num::NonZeroUsize;
+
 use mimi::{Codes, Mimi, MimiConfig};
 use moshi_nn::Backend;
-use moshi_nn::executors::Candle;
+use moshi_nn::executors::{Candle, Cpu};
 use moshi_testkit::{Golden, assert_close};
 
 fn load<B: Backend>(backend: B, golden: Golden, codebooks: usize) -> Mimi<B> {
@@ -155,3 +157,5 @@ macro_rules! golden_tests {
 }
 
 golden_tests!(candle, Candle::cpu());
+golden_tests!(cpu, Cpu::new(NonZeroUsize::MIN));
+golden_tests!(cpu_on_two_threads, Cpu::new(NonZeroUsize::MIN.saturating_add(1)));

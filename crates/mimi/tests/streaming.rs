@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // a failure is the test's answer
 
+use std::num::NonZeroUsize;
+
 use mimi::{Codes, DecoderState, EncoderState, Error, Mimi, MimiConfig};
 use moshi_nn::Backend;
-use moshi_nn::executors::Candle;
+use moshi_nn::executors::{Candle, Cpu};
 use moshi_nn::layers::StreamState;
 use moshi_testkit::conformance::StreamCase;
 use moshi_testkit::{Golden, RandomWeights, stream_conformance};
@@ -200,3 +202,5 @@ macro_rules! codec_conforms {
 }
 
 codec_conforms!(candle, Candle::cpu());
+codec_conforms!(cpu, Cpu::new(NonZeroUsize::MIN));
+codec_conforms!(cpu_on_two_threads, Cpu::new(NonZeroUsize::MIN.saturating_add(1)));

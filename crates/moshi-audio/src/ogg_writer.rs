@@ -1,7 +1,7 @@
 //! PCM frames into the Ogg Opus stream that published clients understand.
 
 use crate::opus::{OpusEncoder, OpusEncoderConfig, PACKET_SAMPLES};
-use crate::page::{self, BOS, EOS, PageHeader};
+use crate::page::{self, BOS, EOS, NO_GRANULE, PageHeader};
 use crate::{AudioError, FRAME_SAMPLES};
 
 /// Pre-skip of the published servers, in samples at 48 kHz.
@@ -53,7 +53,7 @@ impl OggOpusEncoder {
     }
 
     /// Encodes one frame of [`FRAME_SAMPLES`] samples and appends its two pages to `out`, after the header pages if
-    /// these have not been given out yet. Allocates nothing once `out` has room.
+    /// these have not been given out yet. Keep `out` and clear it between messages: its room is used again.
     ///
     /// # Errors
     /// [`AudioError::FrameLength`] for another number of samples; [`AudioError::Opus`] when the codec fails.
@@ -73,7 +73,7 @@ impl OggOpusEncoder {
     /// Appends an empty last page that ends the stream. Published servers just stop; files want it.
     pub fn finish(mut self, out: &mut Vec<u8>) {
         self.headers(out);
-        self.page(EOS, self.granule, &[], out);
+        self.page(EOS, NO_GRANULE, &[], out);
     }
 
     fn page(&mut self, flags: u8, granule: u64, packet: &[u8], out: &mut Vec<u8>) {

@@ -1,4 +1,5 @@
 //! Audio files of every kind, whole and broken, and the resampler behind them.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says so")]
 
 mod speech;
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use moshi_engine::{Engine, EngineConfig, EngineError, FrameModel, Input, Output, SessionEvent, SessionId, SessionParams};
+use moshi_engine::{
+    Engine, EngineConfig, EngineError, FrameModel, Input, Output, SessionEvent, SessionId, SessionParams,
+};
 use tokio::sync::mpsc;
 
 use crate::engine_thread::{Command, EngineStatus, gauge};

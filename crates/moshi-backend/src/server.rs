@@ -191,9 +191,9 @@ fn router(app: &Arc<App>) -> Router {
         Some(folder) => routes.fallback_service(pages::other_page(folder)),
         None => routes.fallback(pages::own_page),
     };
-    let with_headers = pages::SECURITY_HEADERS.into_iter().fold(routes, |routes, (name, value)| {
-        routes.layer(SetResponseHeaderLayer::if_not_present(name, value))
-    });
+    let with_headers = pages::SECURITY_HEADERS
+        .into_iter()
+        .fold(routes, |routes, (name, value)| routes.layer(SetResponseHeaderLayer::if_not_present(name, value)));
     with_headers.with_state(Arc::clone(app))
 }
 

@@ -93,9 +93,9 @@ pub fn self_signed(folder: &Path, host: &str) -> Result<CertificateFiles, TlsErr
 pub async fn rustls_config(files: &CertificateFiles) -> Result<axum_server::tls_rustls::RustlsConfig, TlsError> {
     // Fails only if a provider is there already, which then is the one to use.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    axum_server::tls_rustls::RustlsConfig::from_pem_file(&files.cert, &files.key).await.map_err(|source| {
-        TlsError::Unusable { cert: files.cert.clone(), key: files.key.clone(), source }
-    })
+    axum_server::tls_rustls::RustlsConfig::from_pem_file(&files.cert, &files.key)
+        .await
+        .map_err(|source| TlsError::Unusable { cert: files.cert.clone(), key: files.key.clone(), source })
 }
 
 /// This machine's address towards other machines, if it has one.

@@ -96,8 +96,11 @@ fn options_win_over_the_file() {
     use moshi_backend::commands::standalone::StandaloneArgs;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("c.json");
-    std::fs::write(&file, r#"{"hf_repo": "kyutai/a", "lm_model_file": "x", "port": 1, "cert_file": "c", "key_file": "k"}"#)
-        .unwrap();
+    std::fs::write(
+        &file,
+        r#"{"hf_repo": "kyutai/a", "lm_model_file": "x", "port": 1, "cert_file": "c", "key_file": "k"}"#,
+    )
+    .unwrap();
     let args = StandaloneArgs {
         config: Some(file),
         model: Some("loopback".to_owned()),

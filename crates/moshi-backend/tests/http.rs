@@ -40,8 +40,11 @@ async fn every_documented_metric_is_there() {
     let (status, head, body) = get(&server, "/metrics", &[]).await;
     assert!(status == 200 && head.contains("text/plain; version=0.0.4"));
     let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/server.md")).unwrap();
-    let names: Vec<&str> =
-        guide.lines().filter_map(|l| l.strip_prefix("| `moshi_")).map(|l| l.split(['`', '{']).next().unwrap()).collect();
+    let names: Vec<&str> = guide
+        .lines()
+        .filter_map(|l| l.strip_prefix("| `moshi_"))
+        .map(|l| l.split(['`', '{']).next().unwrap())
+        .collect();
     assert!(names.len() >= 14, "{names:?}");
     for name in &names {
         // A counter that has labels appears when it first counts.

@@ -4,20 +4,19 @@ use std::any::Any;
 use std::sync::Arc;
 
 use mimi::{DecoderState, EncoderState, Mimi};
-use moshi_lm::{Lm, LmState, RowInput, RowSampling, SamplingParams, TextState, Tokenizer};
+use moshi_lm::text::{Detokenizer, TextState};
+use moshi_lm::{Lm, LmState, RowInput, RowSampling, SamplingParams};
 use moshi_nn::Backend;
 use moshi_nn::layers::StreamState;
 
-use crate::{
-    EngineError, FRAME_SAMPLES, ForwardLogits, FrameModel, ModelInfo, RowStep, SessionParams, SpeechModel,
-};
+use crate::{EngineError, FRAME_SAMPLES, ForwardLogits, FrameModel, ModelInfo, RowStep, SessionParams, SpeechModel};
 
 /// Codec, language model and tokenizer: weights only, shared by every set of rows.
 pub(crate) struct Moshi<B: Backend> {
     info: ModelInfo,
     mimi: Arc<Mimi<B>>,
     lm: Lm<B>,
-    tokenizer: Arc<Tokenizer>,
+    words: Detokenizer,
 }
 
 impl<B: Backend> Moshi<B> {
@@ -25,21 +24,17 @@ impl<B: Backend> Moshi<B> {
     ///
     /// # Errors
     /// When the codec's frames, codebooks or codes are not those of the language model.
-    pub(crate) fn new(
-        mimi: Arc<Mimi<B>>,
-        lm: Lm<B>,
-        tokenizer: Arc<Tokenizer>,
-        info: ModelInfo,
-    ) -> Result<Self, EngineError> {
+    pub(crate) fn new(mimi: Arc<Mimi<B>>, lm: Lm<B>, words: Detokenizer, info: ModelInfo) -> Result<Self, EngineError> {
         let config = lm.config();
         let fits = |what: &str, codec: usize, model: usize| {
-            let message = format!("the codec has {codec} {what}, the language model needs {model}: they do not belong together");
+            let message =
+                format!("the codec has {codec} {what}, the language model needs {model}: they do not belong together");
             if codec == model { Ok(()) } else { Err(EngineError::Model(message)) }
         };
         fits("samples per frame", mimi.frame_size(), FRAME_SAMPLES)?;
         fits("codes per codebook", mimi.bins(), config.card)?;
         fits("codebooks", mimi.codebooks(), config.dep_q.max(lm.heard()))?;
-        Ok(Self { info, mimi, lm, tokenizer })
+        Ok(Self { info, mimi, lm, words })
     }
 }
 
@@ -57,7 +52,7 @@ impl<B: Backend> SpeechModel for Arc<Moshi<B>> {
             return Ok(ForwardLogits::default());
         }
         let logits = self.lm.forward(codes, steps)?;
-        Ok(ForwardLogits { steps, text: logits.text, audio: logits.audio })
+        Ok(ForwardLogits { steps, text: logits.text_logits, audio: logits.audio_logits })
     }
 }
 
@@ -99,7 +94,7 @@ impl<B: Backend> MoshiRows<B> {
             encoder: model.mimi.init_encoder(rows, 1)?,
             lm: model.lm.init_state(rows)?,
             decoder,
-            text: (0..rows).map(|_| TextState::new(model.tokenizer.clone())).collect(),
+            text: vec![TextState::default(); rows],
             work,
             model,
         })
@@ -120,7 +115,8 @@ impl<B: Backend> MoshiRows<B> {
     fn think(&mut self, steps: &[RowStep<'_>]) -> Result<(), EngineError> {
         let codebooks = self.model.mimi.codebooks();
         let heard = &self.work.heard;
-        let input = |row: usize| RowInput { row, heard: &heard[row * codebooks..][..self.model.lm.heard()], forced: &[] };
+        let input =
+            |row: usize| RowInput { row, heard: &heard[row * codebooks..][..self.model.lm.heard()], forced: &[] };
         let inputs: Vec<RowInput<'_>> = steps.iter().map(|s| input(s.row)).collect();
         Ok(self.model.lm.step(&mut self.lm, &inputs)?)
     }
@@ -132,7 +128,7 @@ impl<B: Backend> MoshiRows<B> {
         whole.fill(false);
         for step in steps.iter_mut() {
             let Some((&text, codes)) = self.lm.frame(step.row).and_then(<[i32]>::split_first) else { continue };
-            self.text[step.row].push(text, &mut step.output.text);
+            self.model.words.push(&mut self.text[step.row], text, &mut step.output.text);
             whole[step.row] = dep_q > 0;
             said[step.row * dep_q..][..dep_q].copy_from_slice(codes);
         }
@@ -152,7 +148,7 @@ impl<B: Backend> MoshiRows<B> {
             decoder.reset_row(backend, row)?;
         }
         self.model.lm.reset(&mut self.lm, row)?;
-        self.text[row].reset();
+        self.text[row] = TextState::default();
         Ok(())
     }
 

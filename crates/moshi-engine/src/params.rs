@@ -117,3 +117,18 @@ impl From<mimi::Error> for EngineError {
         }
     }
 }
+
+impl From<moshi_lm::LmError> for EngineError {
+    fn from(error: moshi_lm::LmError) -> Self {
+        match error {
+            moshi_lm::LmError::Nn(_) | moshi_lm::LmError::Unsupported { .. } => Self::Model(error.to_string()),
+            other => Self::Input(other.to_string()),
+        }
+    }
+}
+
+impl From<moshi_nn::Error> for EngineError {
+    fn from(error: moshi_nn::Error) -> Self {
+        Self::Model(error.to_string())
+    }
+}

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // a failure is the test's answer
 
+use std::num::NonZeroUsize;
+
 use moshi_nn::backend::{AttentionSpec, Backend, Column, Padding, RingSpec, Rope, RopeLayout, SilentTokens};
-use moshi_nn::executors::Candle;
+use moshi_nn::executors::{Candle, Cpu};
 use moshi_nn::layers::{ConvConfig, Embedding, Linear, Norm, NormConfig, Rows, Step, StreamingConv};
 use moshi_nn::layers::{StreamingConvTranspose, StreamingUpsample};
 use moshi_nn::{At, Error, HostWeight, WeightSource};
@@ -304,3 +306,5 @@ macro_rules! definitions {
 }
 
 definitions!(candle, Candle::cpu());
+definitions!(cpu, Cpu::new(NonZeroUsize::MIN));
+definitions!(cpu_on_two_threads, Cpu::new(NonZeroUsize::MIN.saturating_add(1)));

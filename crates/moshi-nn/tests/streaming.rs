@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // a failure is the test's answer
 
+use std::num::NonZeroUsize;
+
 use moshi_nn::backend::{AttentionSpec, Backend, Padding, Rope, RopeLayout};
-use moshi_nn::executors::Candle;
+use moshi_nn::executors::{Candle, Cpu};
 use moshi_nn::layers::{
     ConvConfig, MlpConfig, MlpKind, NormConfig, Rows, Step, StreamState, StreamingConv, StreamingConvTranspose,
     StreamingUpsample, Transformer, TransformerConfig, TransformerState, Window,
@@ -253,3 +255,5 @@ macro_rules! layers_conform {
 }
 
 layers_conform!(candle, Candle::cpu());
+layers_conform!(cpu, Cpu::new(NonZeroUsize::MIN));
+layers_conform!(cpu_on_two_threads, Cpu::new(NonZeroUsize::MIN.saturating_add(1)));

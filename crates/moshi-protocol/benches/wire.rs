@@ -1,6 +1,8 @@
 //! Encoding and decoding of messages: expected far below a microsecond.
 
-use criterion::{Criterion, black_box, criterion_group, criterion_main};
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
 use moshi_protocol::{DEFAULT_MAX_MESSAGE, Message};
 
 fn wire(c: &mut Criterion) {

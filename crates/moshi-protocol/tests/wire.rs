@@ -1,4 +1,5 @@
 //! Messages and parameters as published clients and servers spell them, and everything else as an error.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says so")]
 
 use moshi_protocol::{
     ChatParams, CloseReason, Control, DEFAULT_MAX_MESSAGE, Message, MessageError, ModelVersions, Refusal,

@@ -23,9 +23,8 @@ pub(crate) fn pcm(value: &Bound<'_, PyAny>) -> PyResult<Vec<f32>> {
 /// A copy of a 2-D integer array `[rows, T]`, row-major, with T.
 pub(crate) fn codes_2d(what: &str, rows: usize, value: &Bound<'_, PyAny>) -> PyResult<(Vec<i32>, usize)> {
     let found = describe(value);
-    let expected = || {
-        PyTypeError::new_err(format!("{what}: expected an integer numpy array of shape [{rows}, T], found {found}"))
-    };
+    let expected =
+        || PyTypeError::new_err(format!("{what}: expected an integer numpy array of shape [{rows}, T], found {found}"));
     let array = as_int32(value).ok_or_else(expected)?;
     let array = array.cast::<PyArray2<i32>>().map_err(|_| expected())?;
     if array.shape()[0] != rows {

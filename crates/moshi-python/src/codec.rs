@@ -9,7 +9,7 @@ use numpy::{IntoPyArray, PyArray1, PyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::errors::{RustymoshiError, engine, failure};
+use crate::errors::{RustymoshiError, engine};
 use crate::{args, source};
 
 /// Mimi, the streaming neural codec: 24 kHz audio to 12.5 frames of codes a second and back.
@@ -37,7 +37,7 @@ impl Mimi {
     #[pyo3(signature = (path, num_codebooks=8, *, threads=None))]
     fn load(py: Python<'_>, path: PathBuf, num_codebooks: usize, threads: Option<usize>) -> PyResult<Self> {
         let options = source::options("auto", None, threads, Some(num_codebooks))?;
-        let codec = py.detach(|| source::load_codec(&path.to_string_lossy(), &options)).map_err(failure)?;
+        let codec = py.detach(|| source::load_codec(&path.to_string_lossy(), &options))?;
         Ok(Self { codec })
     }
 
@@ -108,7 +108,9 @@ struct StreamState {
 impl MimiStream {
     fn lock(&self) -> PyResult<std::sync::MutexGuard<'_, StreamState>> {
         self.state.try_lock().map_err(|_| {
-            RustymoshiError::new_err("this stream is in use by another thread; open one stream per thread with Mimi.stream()")
+            RustymoshiError::new_err(
+                "this stream is in use by another thread; open one stream per thread with Mimi.stream()",
+            )
         })
     }
 }
@@ -119,8 +121,9 @@ impl MimiStream {
     fn encode_step<'py>(&self, py: Python<'py>, pcm: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray2<i32>>> {
         let pcm = args::pcm(pcm)?;
         let info = self.codec.info();
-        let mut state = self.lock()?;
-        let frames = py.detach(|| encode_frames(&mut state, &pcm, &info)).map_err(engine)?;
+        let mut guard = self.lock()?;
+        let state = &mut *guard;
+        let frames = py.detach(|| encode_frames(state, &pcm, &info)).map_err(engine)?;
         let n = frames.len() / info.num_codebooks.max(1);
         let frames = Array2::from_shape_vec((n, info.num_codebooks), frames);
         let frames = frames.map_err(|e| PyValueError::new_err(e.to_string()))?;
@@ -132,7 +135,8 @@ impl MimiStream {
         let info = self.codec.info();
         let (codes, steps) = args::codes_2d("codes", info.num_codebooks, codes)?;
         let codes = args::unsigned("codes", codes)?;
-        let mut state = self.lock()?;
+        let mut guard = self.lock()?;
+        let state = &mut *guard;
         let pcm = py.detach(|| {
             let mut pcm = vec![0.0; steps * info.frame_samples];
             for (t, frame) in pcm.chunks_exact_mut(info.frame_samples).enumerate() {

@@ -10,6 +10,7 @@ mod codec;
 mod errors;
 mod model;
 mod session;
+mod source;
 
 /// The native half of the package `rustymoshi`.
 #[pymodule]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moshi_engine::{LoadOptions, ModelInfo, SessionParams, Sessions, SpeechModel};
+use moshi_engine::{ModelInfo, SessionParams, Sessions, SpeechModel};
 use numpy::ndarray::{Array2, Array3};
 use numpy::{IntoPyArray, PyArray2, PyArray3};
 use pyo3::exceptions::PyValueError;
@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::codec::Mimi;
-use crate::errors::{engine, failure};
+use crate::errors::engine;
 use crate::session::StreamingSession;
 use crate::{args, source};
 
@@ -26,7 +26,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    fn info(&self) -> &ModelInfo {
+    fn about(&self) -> &ModelInfo {
         self.sessions.model().info()
     }
 }
@@ -51,7 +51,7 @@ impl Model {
     ) -> PyResult<Self> {
         let options = source::options(device, dtype, threads, None)?;
         let path = source::text(path_or_repo)?;
-        let loaded = py.detach(|| source::load_model(&path, revision, &options, progress)).map_err(failure)?;
+        let loaded = py.detach(|| source::load_model(&path, revision, &options, progress))?;
         Ok(Self { sessions: Arc::new(Sessions::new(loaded.model)), codec: loaded.codec })
     }
 
@@ -82,7 +82,7 @@ impl Model {
         repetition_penalty: Option<f32>,
         repetition_context: Option<usize>,
     ) -> PyResult<StreamingSession> {
-        let defaults = self.info().defaults;
+        let defaults = self.about().defaults;
         let params = SessionParams {
             seed,
             temperature: temperature.unwrap_or(defaults.temperature),
@@ -113,7 +113,7 @@ impl Model {
     /// What the model is: source, executor, streams, cards, delays, bytes of weights.
     #[getter]
     fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let info = self.info();
+        let info = self.about();
         let dict = PyDict::new(py);
         dict.set_item("source", &info.source)?;
         dict.set_item("executor", &info.executor)?;
@@ -130,11 +130,11 @@ impl Model {
     /// Something to know before the first word, or None.
     #[getter]
     fn notice(&self) -> Option<String> {
-        self.info().notice.clone()
+        self.about().notice.clone()
     }
 
     fn __repr__(&self) -> String {
-        format!("Model(source={:?}, executor={:?})", self.info().source, self.info().executor)
+        format!("Model(source={:?}, executor={:?})", self.about().source, self.about().executor)
     }
 }
 

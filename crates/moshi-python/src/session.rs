@@ -48,13 +48,10 @@ impl StreamingSession {
     ///
     /// `pcm` is mono float32 at 24 kHz, any number of samples. Every 1,920 samples heard give 1,920 samples back, but for
     /// the first frames, which fill the model's delay.
-    fn step<'py>(
-        &self,
-        py: Python<'py>,
-        pcm: &Bound<'py, PyAny>,
-    ) -> PyResult<(Bound<'py, PyArray1<f32>>, String)> {
+    fn step<'py>(&self, py: Python<'py>, pcm: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyArray1<f32>>, String)> {
         let heard = args::pcm(pcm)?;
-        let mut session = self.lock()?;
+        let mut guard = self.lock()?;
+        let session = &mut *guard;
         let (mut spoken, mut text) = (Vec::with_capacity(heard.len()), String::new());
         py.detach(|| session.step(&heard, &mut spoken, &mut text)).map_err(engine)?;
         Ok((spoken.into_pyarray(py), text))
@@ -71,21 +68,24 @@ impl StreamingSession {
     ) -> PyResult<Option<Bound<'py, PyArray1<i32>>>> {
         let codes = args::codes_1d("user_codes", self.info().user_streams, user_codes)?;
         let codes = args::unsigned("user_codes", codes)?;
-        let mut session = self.lock()?;
+        let mut guard = self.lock()?;
+        let session = &mut *guard;
         let frame = py.detach(|| session.step_codes(&codes)).map_err(engine)?;
         Ok(frame.map(|tokens| tokens.into_iter().map(|t| t as i32).collect::<Vec<_>>().into_pyarray(py)))
     }
 
     /// An independent session that continues from the state of this one.
     fn fork(&self, py: Python<'_>) -> PyResult<Self> {
-        let session = self.lock()?;
-        let fork = py.detach(|| self.sessions.fork(&session)).map_err(errors::engine)?;
+        let guard = self.lock()?;
+        let session = &*guard;
+        let fork = py.detach(|| self.sessions.fork(session)).map_err(errors::engine)?;
         Ok(Self::new(self.sessions.clone(), fork))
     }
 
     /// Start the conversation anew, with the same parameters and seed.
     fn reset(&self, py: Python<'_>) -> PyResult<()> {
-        let mut session = self.lock()?;
+        let mut guard = self.lock()?;
+        let session = &mut *guard;
         py.detach(|| session.reset()).map_err(engine)
     }
 

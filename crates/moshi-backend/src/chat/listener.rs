@@ -181,9 +181,9 @@ impl<'a> Listener<'a> {
                 self.app.metrics.bad_input("too_long");
                 Ending::Close(CloseReason::TooLong, Some(why.to_string()))
             }
-            Some(tungstenite::Error::Protocol(
-                tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-            )) => Ending::Left,
+            Some(tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
+                Ending::Left
+            }
             Some(tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_)) => {
                 self.app.metrics.bad_input("websocket");
                 Ending::because(CloseReason::BadMessage)

@@ -63,7 +63,8 @@ async fn admit(
     if !request::origin_allowed(headers, &app.config.allowed_origins) {
         app.metrics.refused("origin");
         let mut refusal = Refusal::new(CloseReason::NotAllowed, None);
-        refusal.reason = "this page's origin may not call this server; see allowed_origins or --allow-origin".to_owned();
+        refusal.reason =
+            "this page's origin may not call this server; see allowed_origins or --allow-origin".to_owned();
         return Err((StatusCode::FORBIDDEN, refusal));
     }
     let request = CallRequest::parse(query, &app.defaults).map_err(|refusal| {

@@ -80,7 +80,11 @@ impl ModelSpec {
                 return Err(contradiction(r.file(), "model", "hf_repo", why));
             }
             (Some(model), _, _) => ModelSource::parse(&model).map_err(|_| {
-                r.wrong("model", &model.into(), "an existing path, a repository id owner/name, \"built-in\" or \"loopback\"")
+                r.wrong(
+                    "model",
+                    &model.into(),
+                    "an existing path, a repository id owner/name, \"built-in\" or \"loopback\"",
+                )
             })?,
             (None, Some(repo), _) => ModelSource::Repo(repo),
             (None, None, Some(file)) => ModelSource::Path(file.into()),

@@ -19,15 +19,14 @@ pub(super) struct Reader {
 impl Reader {
     /// Opens a JSON file that holds one object.
     pub(super) fn open(file: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(file)
-            .map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
         Self::parse(file, &text)
     }
 
     /// As [`Reader::open`], from text that is in memory; `file` is what errors name.
     pub(super) fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
-        let value = serde_json::from_str(text)
-            .map_err(|source| ConfigError::Json { file: file.to_owned(), source })?;
+        let value = serde_json::from_str(text).map_err(|source| ConfigError::Json { file: file.to_owned(), source })?;
         match value {
             Value::Object(keys) => match repeated_key(text) {
                 Some(key) => Err(ConfigError::Twice { file: file.to_owned(), key }),
