@@ -2,11 +2,13 @@
 
 #![allow(missing_docs, clippy::panic)]
 
+use std::num::NonZeroUsize;
+
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use half::bf16;
 use moshi_checkpoint::config::DepformerConfig;
 use moshi_lm::{Lm, LmConfig, RowInput, RowSampling, SamplingParams};
-use moshi_nn::executors::Candle;
+use moshi_nn::executors::{Candle, Cpu};
 use moshi_nn::{Backend, HostWeight, WeightData, WeightSource};
 use moshi_testkit::RandomWeights;
 
@@ -69,6 +71,7 @@ fn step<B: Backend>(c: &mut Criterion, backend: B) {
 }
 
 fn benches(c: &mut Criterion) {
+    step(c, Cpu::new(NonZeroUsize::MIN));
     step(c, Candle::cpu());
 }
 
