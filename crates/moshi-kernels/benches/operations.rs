@@ -1,5 +1,7 @@
 //! Attention over a full window, norms, activations and the nearest code, on every instruction set of the machine.
 
+#![allow(missing_docs, clippy::expect_used)]
+
 use std::num::NonZeroUsize;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

@@ -3,6 +3,8 @@
 //! `gemv` is bound by memory where the matrix is larger than the caches: its bytes a second are to be compared with
 //! `read` of the same size. `gemm` is bound by multiply-adds: elements a second are multiply-adds.
 
+#![allow(missing_docs, clippy::expect_used)]
+
 use std::borrow::Cow;
 use std::hint::black_box;
 use std::num::NonZeroUsize;

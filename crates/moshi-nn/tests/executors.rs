@@ -3,6 +3,8 @@
 //! Both run the same script; every output of an active row must agree within rounding, every token exactly. The fast
 //! executor must also agree with itself to the bit on every instruction set and thread count.
 
+#![allow(clippy::unwrap_used)]
+
 use std::num::NonZeroUsize;
 
 use moshi_kernels::cores::Cores;
@@ -189,18 +191,20 @@ impl<B: Backend> Bench<B> {
         std::mem::swap(&mut self.x, &mut self.y);
         b.silu_gate(&self.rows, t, &self.x, C, &mut self.y).unwrap();
         self.note("silu_gate", t, C);
-        self.feed(dice, t, 48);
+        self.feed(dice, t, C);
+        b.linear(&self.rows, t, &self.x, &self.qkv, &mut self.y).unwrap();
+        std::mem::swap(&mut self.x, &mut self.y);
         b.rope_append_attend(&self.rows, t, &self.x, &ATTENTION, &mut self.ring, &mut self.y).unwrap();
         self.note("rope_append_attend", t, C);
     }
 
     fn convolutions(&mut self, dice: &mut Dice) {
         let (b, t) = (self.b.clone(), self.t);
-        for i in 0..CONVS.len() {
+        for (i, spec) in CONVS.iter().enumerate() {
             self.feed(dice, t, C);
             let (w, window) = &mut self.convs[i];
-            b.conv_step(&self.rows, t, &self.x, w, &CONVS[i], window, &mut self.y).unwrap();
-            self.note(&format!("{:?}", CONVS[i]), t, C);
+            b.conv_step(&self.rows, t, &self.x, w, spec, window, &mut self.y).unwrap();
+            self.note(&format!("{spec:?}"), t, C);
         }
         self.feed(dice, 2 * t, C);
         let (w, window) = &mut self.down;

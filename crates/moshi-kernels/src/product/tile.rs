@@ -1,5 +1,6 @@
 //! The inner loops of products: a tile of outputs kept in registers while k runs.
 #![allow(unsafe_op_in_unsafe_fn)] // every function has the one precondition of `Part`: see `part`
+#![allow(clippy::needless_range_loop)] // one index runs over several arrays of constant length
 
 use super::Part;
 use crate::simd::{Element, LANES, Simd};
@@ -146,7 +147,13 @@ unsafe fn tile<S: Simd, E: Element, const M: usize, const P: usize>(
     if M * P <= 8 {
         while k + TURN <= panels.k {
             for i in 0..TURN {
-                add_input::<S, E, M, P>(panels, xs, k + i, M <= 4 && (i * LANES * size_of::<E>()) % 64 == 0, &mut sums);
+                add_input::<S, E, M, P>(
+                    panels,
+                    xs,
+                    k + i,
+                    M <= 4 && (i * LANES * size_of::<E>()).is_multiple_of(64),
+                    &mut sums,
+                );
             }
             k += TURN;
         }

@@ -1,4 +1,5 @@
 //! Sixteen lanes in plain Rust: the scalar twin.
+#![allow(clippy::needless_range_loop)] // one index runs over several arrays of constant length
 
 use half::{bf16, f16};
 
