@@ -85,7 +85,7 @@ pub(crate) fn place(
     }
 }
 
-/// Pairs of entries that must hold the same values for the layout to be the same model.
+/// Canonical names, and entries that must hold the same values for the layout to be the same model.
 pub(crate) fn shared(layout: Layout, config: &LmConfig) -> Vec<(String, String)> {
     match layout {
         Layout::PyTorch => Vec::new(),
