@@ -34,6 +34,9 @@ impl Layout {
     }
 }
 
+/// Tells where a tensor lies, given which entries there are.
+pub(crate) type Placing<'a> = &'a dyn Fn(&TensorSpec, &dyn Fn(&str) -> bool) -> Option<Place>;
+
 /// Where a canonical tensor lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
