@@ -20,10 +20,26 @@ pub(crate) struct RawTensor {
     pub(crate) end: usize,
 }
 
-/// A mapped safetensors file.
+/// Where the bytes of a file are.
+enum Store {
+    Map(Mmap),
+    /// Part of the program.
+    Embedded(&'static [u8]),
+}
+
+impl Store {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Map(map) => map,
+            Self::Embedded(bytes) => bytes,
+        }
+    }
+}
+
+/// A safetensors file, mapped or embedded.
 pub(crate) struct TensorFile {
     path: PathBuf,
-    map: Mmap,
+    store: Store,
     tensors: BTreeMap<String, RawTensor>,
     metadata: BTreeMap<String, String>,
 }
@@ -37,8 +53,17 @@ impl TensorFile {
         if !file.metadata().map_err(io("read"))?.is_file() {
             return Err(format_error(path, "a folder or device".to_owned()));
         }
-        let map = map(&file).map_err(io("map into memory"))?;
-        let (size, metadata) = SafeTensors::read_metadata(&map).map_err(|e| header_error(path, &map, &e))?;
+        Self::read(path, Store::Map(map(&file).map_err(io("map into memory"))?))
+    }
+
+    /// As [`TensorFile::open`] for a file that is part of the program; `path` is what errors call it.
+    pub(crate) fn embedded(path: &Path, bytes: &'static [u8]) -> Result<Self> {
+        Self::read(path, Store::Embedded(bytes))
+    }
+
+    fn read(path: &Path, store: Store) -> Result<Self> {
+        let bytes = store.bytes();
+        let (size, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| header_error(path, bytes, &e))?;
         let data = 8 + size;
         let raw = |info: &safetensors::tensor::TensorInfo| RawTensor {
             dtype: info.dtype,
@@ -48,7 +73,7 @@ impl TensorFile {
         };
         let tensors = metadata.tensors().into_iter().map(|(name, info)| (name, raw(info))).collect();
         let metadata = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
-        Ok(Self { path: path.to_path_buf(), map, tensors, metadata })
+        Ok(Self { path: path.to_path_buf(), store, tensors, metadata })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -65,7 +90,7 @@ impl TensorFile {
 
     /// Bytes `begin..end` of the file; empty when they are not inside.
     pub(crate) fn bytes(&self, begin: usize, end: usize) -> &[u8] {
-        self.map.get(begin..end).unwrap_or_default()
+        self.store.bytes().get(begin..end).unwrap_or_default()
     }
 }
 

@@ -36,6 +36,6 @@ pub use hub::{HubError, HubOptions, Progress};
 pub use layouts::Layout;
 pub use mimi_names::mimi_tensors;
 pub use names::{TensorSpec, lm_tensors};
-pub use repository::{OpenOptions, Parts, Repository};
+pub use repository::{EmbeddedRepository, OpenOptions, Parts, Repository};
 pub use source::{HubSource, Source};
 pub use tensors::Tensors;

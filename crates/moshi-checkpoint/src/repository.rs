@@ -62,8 +62,32 @@ pub struct Repository {
     config_path: Option<PathBuf>,
     lm: Option<(Tensors, Layout)>,
     mimi: Option<(Tensors, MimiConfig, Option<Value>)>,
-    tokenizer: Option<PathBuf>,
+    tokenizer: Option<Tokenizer>,
     warnings: Vec<String>,
+}
+
+/// Where the SentencePiece model is.
+#[derive(Debug)]
+enum Tokenizer {
+    File(PathBuf),
+    Embedded(&'static [u8]),
+}
+
+/// A repository that is part of the program, file by file.
+#[derive(Debug, Clone, Copy)]
+pub struct EmbeddedRepository {
+    /// What messages call it.
+    pub name: &'static str,
+    /// `config.json`.
+    pub config: &'static str,
+    /// The language model, safetensors.
+    pub lm: &'static [u8],
+    /// The codec, safetensors.
+    pub mimi: &'static [u8],
+    /// `mimi_config.json`.
+    pub mimi_config: &'static str,
+    /// The SentencePiece model.
+    pub tokenizer: &'static [u8],
 }
 
 impl Repository {
@@ -94,9 +118,43 @@ impl Repository {
             this.open_mimi(mimi_file, &mut locator)?;
         }
         if parts.tokenizer {
-            this.tokenizer = Some(locator.file("tokenizer", this.config.names.tokenizer.as_deref())?);
+            let path = locator.file("tokenizer", this.config.names.tokenizer.as_deref())?;
+            this.tokenizer = Some(Tokenizer::File(path));
         }
         Ok(this)
+    }
+
+    /// Opens a repository that is part of the program.
+    ///
+    /// # Errors
+    /// As [`Repository::open`]; paths in messages begin with the repository's name.
+    pub fn embedded(files: &EmbeddedRepository) -> Result<Self> {
+        let path = |file: &str| Path::new(files.name).join(file);
+        let json = |file: &str, text: &str| {
+            serde_json::from_str::<Value>(text).map_err(|e| Error::Format {
+                path: path(file),
+                expected: "JSON",
+                found: e.to_string(),
+            })
+        };
+        let (config, mut warnings) = ModelConfig::from_json(&path("config.json"), json("config.json", files.config)?)?;
+        let lm = TensorFile::embedded(&path("model.safetensors"), files.lm)?;
+        let (tensors, layout, more) = resolve_lm(vec![lm], &config)?;
+        warnings.extend(more);
+        let raw = json("mimi_config.json", files.mimi_config)?;
+        let (mimi_config, more) = MimiConfig::from_json(&path("mimi_config.json"), &raw)?;
+        warnings.extend(more);
+        let mimi = TensorFile::embedded(&path("mimi.safetensors"), files.mimi)?;
+        let (mimi, more) = Tensors::resolve(vec![mimi], &mimi_tensors(&mimi_config), &layouts::place_mimi, &|_| false)?;
+        warnings.extend(more);
+        Ok(Self {
+            config,
+            config_path: None,
+            lm: Some((tensors, layout)),
+            mimi: Some((mimi, mimi_config, Some(raw))),
+            tokenizer: Some(Tokenizer::Embedded(files.tokenizer)),
+            warnings,
+        })
     }
 
     fn open_lm(&mut self, single: Option<TensorFile>, locator: &mut Locator<'_>) -> Result<()> {
@@ -196,21 +254,17 @@ impl Repository {
         self.mimi.as_ref().and_then(|(.., raw)| raw.as_ref())
     }
 
-    /// The SentencePiece model's file.
-    ///
-    /// # Errors
-    /// [`Error::NotOpened`] when [`Parts::tokenizer`] was not asked for.
-    pub fn tokenizer(&self) -> Result<&Path> {
-        self.tokenizer.as_deref().ok_or(Error::NotOpened("tokenizer"))
-    }
-
     /// The SentencePiece model itself.
     ///
     /// # Errors
-    /// As [`Repository::tokenizer`], or [`Error::Io`].
+    /// [`Error::NotOpened`] when [`Parts::tokenizer`] was not asked for, or [`Error::Io`].
     pub fn tokenizer_bytes(&self) -> Result<Vec<u8>> {
-        let path = self.tokenizer()?;
-        std::fs::read(path).map_err(|source| Error::Io { path: path.to_path_buf(), doing: "read", source })
+        match self.tokenizer.as_ref().ok_or(Error::NotOpened("tokenizer"))? {
+            Tokenizer::Embedded(bytes) => Ok(bytes.to_vec()),
+            Tokenizer::File(path) => {
+                std::fs::read(path).map_err(|source| Error::Io { path: path.clone(), doing: "read", source })
+            }
+        }
     }
 }
 

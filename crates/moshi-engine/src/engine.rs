@@ -368,7 +368,7 @@ impl Session {
     }
 }
 
-fn check_finite(pcm: &[f32]) -> Result<(), EngineError> {
+pub(crate) fn check_finite(pcm: &[f32]) -> Result<(), EngineError> {
     match pcm.iter().position(|x| !x.is_finite()) {
         None => Ok(()),
         Some(i) => Err(EngineError::Parameter {

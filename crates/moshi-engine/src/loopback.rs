@@ -8,7 +8,7 @@ pub struct Loopback {
     rows: Vec<LoopbackRow>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct LoopbackRow {
     previous: Vec<f32>,
     steps: u64,
@@ -50,6 +50,22 @@ impl FrameModel for Loopback {
                 step.output.text.push_str(" dot");
             }
         }
+        Ok(())
+    }
+
+    fn step_codes(&mut self, _row: usize, _codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError> {
+        Err(EngineError::Model("the loopback has no codes; load a model to step codes".to_owned()))
+    }
+
+    fn copy_row_from(&mut self, src: &dyn FrameModel, src_row: usize, row: usize) -> Result<(), EngineError> {
+        let src: &dyn std::any::Any = src;
+        let src = src.downcast_ref::<Self>().ok_or_else(|| EngineError::other_model("loopback"))?;
+        self.rows[row] = src.rows[src_row].clone();
+        Ok(())
+    }
+
+    fn copy_row(&mut self, src_row: usize, row: usize) -> Result<(), EngineError> {
+        self.rows[row] = self.rows[src_row].clone();
         Ok(())
     }
 }

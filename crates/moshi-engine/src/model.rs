@@ -1,5 +1,7 @@
 //! What the engine drives: a model that advances many rows by one frame.
 
+use std::any::Any;
+
 use crate::{EngineError, SessionParams};
 
 /// Samples of one frame: 80 ms at 24 kHz.
@@ -32,7 +34,7 @@ pub struct RowOutput {
 /// A model with memory for a fixed number of rows.
 ///
 /// The same bits come out for a row whatever the other rows do.
-pub trait FrameModel: Send {
+pub trait FrameModel: Send + Any {
     /// Number of rows there is memory for.
     fn rows(&self) -> usize;
     /// Makes `row` a fresh session with these parameters.
@@ -47,4 +49,21 @@ pub trait FrameModel: Send {
     /// # Errors
     /// When the device failed and no row of the step can be trusted any more.
     fn step(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), EngineError>;
+
+    /// Advances one row by one frame of the caller's codes, without the codec: `codes` holds one code per user stream.
+    /// Returns the frame that became complete: the text token, then the agent's codes.
+    ///
+    /// # Errors
+    /// When the number of codes or a code does not fit the model, or the model has no codes (the loopback).
+    fn step_codes(&mut self, row: usize, codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError>;
+    /// Makes `row` a deep copy of `src_row` of another model of the same kind and weights (or of this one's sibling).
+    ///
+    /// # Errors
+    /// When `src` is another kind of model; `row` is then unchanged.
+    fn copy_row_from(&mut self, src: &dyn FrameModel, src_row: usize, row: usize) -> Result<(), EngineError>;
+    /// As [`FrameModel::copy_row_from`] between two rows of this model.
+    ///
+    /// # Errors
+    /// When the device failed.
+    fn copy_row(&mut self, src_row: usize, row: usize) -> Result<(), EngineError>;
 }

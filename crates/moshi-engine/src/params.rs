@@ -85,6 +85,9 @@ pub enum EngineError {
         /// The values allowed.
         expected: String,
     },
+    /// Codes, samples or shapes given by the caller do not fit the model.
+    #[error("{0}")]
+    Input(String),
     /// Every row is taken.
     #[error("all {rows} sessions are in use; try again later")]
     Full {
@@ -97,4 +100,35 @@ pub enum EngineError {
     /// The model failed.
     #[error("the model failed: {0}")]
     Model(String),
+}
+
+impl EngineError {
+    /// A row can only be copied from a model of the same kind.
+    pub(crate) fn other_model(kind: &str) -> Self {
+        Self::Model(format!("cannot copy a session from another kind of model into this {kind}"))
+    }
+}
+
+impl From<mimi::Error> for EngineError {
+    fn from(error: mimi::Error) -> Self {
+        match error {
+            mimi::Error::Nn(e) => Self::Model(e.to_string()),
+            other => Self::Input(other.to_string()),
+        }
+    }
+}
+
+impl From<moshi_lm::LmError> for EngineError {
+    fn from(error: moshi_lm::LmError) -> Self {
+        match error {
+            moshi_lm::LmError::Nn(_) | moshi_lm::LmError::Unsupported { .. } => Self::Model(error.to_string()),
+            other => Self::Input(other.to_string()),
+        }
+    }
+}
+
+impl From<moshi_nn::Error> for EngineError {
+    fn from(error: moshi_nn::Error) -> Self {
+        Self::Model(error.to_string())
+    }
 }

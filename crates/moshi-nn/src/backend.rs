@@ -13,6 +13,7 @@
 //! unspecified, but *memory* (rings, windows, positions, samplers) of inactive rows stays as it is, bit for bit.
 //! The result of a row never depends on which other rows are active: the same bits alone or among others.
 
+pub use moshi_kernels::sample::{MAX_PENALTY_CONTEXT, RowSampling, SamplingParams, SilentTokens, Stream};
 use moshi_kernels::weight::HostWeight;
 
 use crate::Result;
@@ -97,49 +98,6 @@ pub struct ConvSpec {
     pub dilation: usize,
     /// ELU (alpha 1) applied to the input before the product.
     pub elu_input: bool,
-}
-
-/// How one row's tokens are drawn. Temperature 0 takes the largest logit (ties: lowest index).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SamplingParams {
-    /// Divides the logits; 0 for greedy.
-    pub temperature: f32,
-    /// Keeps the k largest logits; 0 keeps all.
-    pub top_k: usize,
-    /// Keeps the smallest set of tokens whose probabilities reach this sum; 1 keeps all.
-    pub top_p: f32,
-}
-
-/// Everything that decides how a row's tokens are drawn.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RowSampling {
-    /// Key of the counter-based generator: the draw of (seed, step, stream) never depends on anything else.
-    pub seed: u64,
-    /// Parameters of the text stream (stream 0).
-    pub text: SamplingParams,
-    /// Parameters of the audio streams.
-    pub audio: SamplingParams,
-    /// The text padding token's probability is multiplied by exp(pad_mult); 0 leaves it.
-    pub pad_mult: f32,
-    /// Positive logits of recently spoken text tokens are divided by this, negative multiplied; 1 leaves them.
-    pub repetition_penalty: f32,
-    /// How many of the last non-silent text tokens are penalised (at most [`MAX_PENALTY_CONTEXT`]).
-    pub repetition_context: usize,
-}
-
-/// Longest repetition-penalty memory of a row, in text tokens.
-pub const MAX_PENALTY_CONTEXT: usize = 256;
-
-/// Which stream a draw belongs to: 0 is text, 1 + k is audio codebook k.
-pub type Stream = usize;
-
-/// Which text tokens print nothing; they are not counted by the repetition penalty, and `padding` gets `pad_mult`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SilentTokens {
-    /// `existing_text_padding_id`, 3 in published models.
-    pub padding: u32,
-    /// `existing_text_end_padding_id`, 0 in published models.
-    pub end_padding: u32,
 }
 
 /// An executor: memory and about twenty operations. See the module documentation for layout and rows.

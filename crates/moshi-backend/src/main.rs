@@ -1,0 +1,7 @@
+//! `moshi-backend`: see [`moshi_backend::cli`].
+
+use clap::Parser;
+
+fn main() -> anyhow::Result<()> {
+    moshi_backend::cli::Cli::parse().run()
+}

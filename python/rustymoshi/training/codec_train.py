@@ -1,0 +1,180 @@
+"""Train the codec: `python -m rustymoshi.training.codec_train --minutes 60`. Run the same command again to resume.
+
+The learning rate follows the minutes trained so far, so a slower machine ends its schedule all the same.
+`--freeze-encoder` keeps encoder and codebooks (and so all codes) as they are and goes on with the decoder alone.
+"""
+
+import argparse
+import math
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from . import losses
+from .codec import Codec, CodecConfig
+from .corpus import TEACHER_DIM
+from .curves import Curve
+from .paths import FRAME, folder, replace_atomically
+
+WEIGHTS = {"agent": 0.46, "hibari_users": 0.24, "espeak": 0.08, "flite": 0.10, "recordings": 0.12, "noise": 0.02}
+
+
+class Corpus:
+    """Random crops of whole frames from all groups, with the teacher's features of the same frames."""
+
+    def __init__(self, frames: int, seed: int):
+        self.frames, self.rng = frames, np.random.default_rng(seed)
+        self.audio, self.teacher, self.stats = {}, {}, {}
+        for group in WEIGHTS:
+            self.audio[group] = np.load(folder("codec") / f"{group}.npy", mmap_mode="r")
+        self.look_for_teacher()
+        weights = np.array(list(WEIGHTS.values()))
+        self.groups, self.weights = list(WEIGHTS), weights / weights.sum()
+
+    def look_for_teacher(self) -> None:
+        """Take the features that are there; the teacher may still be at work on other groups."""
+        paths = {g: folder("codec") / f"{g}.teacher.npy" for g in WEIGHTS}
+        self.teacher = {g: np.load(path, mmap_mode="r") for g, path in paths.items() if path.exists()}
+        sample = np.asarray(self.teacher["agent"][::7], np.float32)
+        self.mean, self.std = sample.mean(0), sample.std(0) + 1e-3
+
+    def batch(self, size: int):
+        """(pcm [size, 1, samples], teacher [size, frames, 384], zero where there is none)."""
+        pcm, teacher = [], []
+        for group in self.rng.choice(self.groups, size=size, p=self.weights):
+            start = int(self.rng.integers(len(self.audio[group]) // FRAME - self.frames))
+            pcm.append(self.audio[group][start * FRAME : (start + self.frames) * FRAME].astype(np.float32) / 32768)
+            features = np.zeros((self.frames, TEACHER_DIM), np.float32)
+            if group in self.teacher:
+                features = (self.teacher[group][start : start + self.frames].astype(np.float32) - self.mean) / self.std
+            teacher.append(features)
+        return torch.from_numpy(np.stack(pcm))[:, None], torch.from_numpy(np.stack(teacher))
+
+
+class Trainer:
+    """Model, optimizer, schedule and checkpoint of one run."""
+
+    def __init__(self, args):
+        self.args = args
+        torch.manual_seed(args.seed)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.codec = Codec(CodecConfig()).to(self.device)
+        self.student = nn.Linear(self.codec.config.dim, TEACHER_DIM).to(self.device)
+        self.elapsed, self.step = 0.0, 0
+        self.path = folder("checkpoints") / f"{args.name}.pt"
+        self.curve = Curve(folder("curves") / f"{args.name}.csv")
+        parts = [self.codec.decoder, self.codec.decoder_transformer, self.codec.upsample] if args.freeze_encoder else [self.codec, self.student]
+        self.params = [p for part in parts for p in part.parameters()]
+        self.optimizer = torch.optim.AdamW(self.params, lr=args.lr, betas=(0.8, 0.99), weight_decay=1e-3)
+        self._resume()
+
+    def _resume(self) -> None:
+        source = self.path if self.path.exists() else folder("checkpoints") / f"{self.args.start_from}.pt"
+        if not source.is_file():
+            return
+        saved = torch.load(source, map_location=self.device, weights_only=True)
+        self.codec.load_state_dict(saved["codec"])
+        self.student.load_state_dict(saved["student"])
+        if source == self.path:
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.elapsed, self.step = saved["elapsed"], saved["step"]
+
+    def save(self) -> None:
+        """Write the checkpoint in one move."""
+        state = dict(codec=self.codec.state_dict(), student=self.student.state_dict(), optimizer=self.optimizer.state_dict(),
+                     elapsed=self.elapsed, step=self.step)
+        replace_atomically(self.path, lambda part: torch.save(state, part))
+
+    def learning_rate(self) -> float:
+        """Short warm-up, then a cosine to 3 % over the minutes asked for."""
+        share = min(1.0, self.elapsed / (self.args.minutes * 60))
+        return self.args.lr * min(1.0, (self.step + 1) / 100) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * share)))
+
+    def start_codebooks(self, corpus: Corpus) -> None:
+        """k-means on the latents of many crops."""
+        with torch.no_grad(), torch.autocast(self.device, torch.bfloat16):
+            latents = [self.codec.latent(corpus.batch(16)[0].to(self.device)).float() for _ in range(20)]
+        with torch.no_grad():
+            self.codec.quantizer(torch.cat([x.transpose(0, 1).flatten(1) for x in latents], 1)[None])
+
+    def train_step(self, corpus: Corpus) -> dict:
+        """One batch; returns the losses by name."""
+        pcm, teacher = (x.to(self.device) for x in corpus.batch(self.args.batch))
+        quantize = self.step >= self.args.warm or self.args.freeze_encoder
+        if quantize and not bool(self.codec.quantizer.rvq_first.books[0]._initialized):
+            self.start_codebooks(corpus)
+        report, total = {}, 0.0
+        with torch.autocast(self.device, torch.bfloat16):
+            if self.args.freeze_encoder:
+                with torch.no_grad():
+                    quantized = self.codec.quantizer.decode(self.codec.encode(pcm))
+            else:
+                latent = self.codec.latent(pcm)
+        if not self.args.freeze_encoder:
+            quantized = latent.float()
+            if quantize:
+                quantized, first, commit = self.codec.quantizer(quantized)
+                distill = losses.distillation(self.student(first.transpose(1, 2)), teacher)
+                total = self.args.commit * commit + self.args.distill * distill
+                report = dict(commit=commit.item(), distill=distill.item())
+        with torch.autocast(self.device, torch.bfloat16):
+            made = self.codec.synthesise(quantized)
+        made, real = made.float()[:, 0], pcm[:, 0]
+        windows = list(losses.WINDOWS)
+        windows = [windows[i] for i in np.random.default_rng(self.step).permutation(len(windows))[:2]]
+        spectral = losses.spectral(made, real, windows)
+        total = total + spectral + 0.1 * (made - real).abs().mean() / (real.abs().mean() + 1e-2)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        self.optimizer.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(self.params, 1.0)
+        self.optimizer.step()
+        return dict(report, spectral=spectral.item())
+
+    def run(self) -> None:
+        """Train until the minutes are used up, saving every three."""
+        corpus = Corpus(self.args.frames, self.args.seed + self.step)
+        self.codec.train(not self.args.freeze_encoder)
+        saved = time.monotonic()
+        with tqdm(total=int(self.args.minutes * 60), initial=int(self.elapsed), unit="s", mininterval=20) as bar:
+            while self.elapsed < self.args.minutes * 60:
+                begun = time.monotonic()
+                report = self.train_step(corpus)
+                self.step += 1
+                took = time.monotonic() - begun
+                self.elapsed += took
+                self.curve.add(self.step, self.elapsed, report)
+                bar.set_postfix(step=self.step, s=f"{took:.2f}", **{k: f"{v:.3f}" for k, v in self.curve.smooth().items()}, refresh=False)
+                bar.update(int(self.elapsed) - bar.n)
+                if time.monotonic() - saved > 180:
+                    self.save()
+                    corpus.look_for_teacher()
+                    saved = time.monotonic()
+        self.save()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", default="codec")
+    parser.add_argument("--start-from", default="", help="checkpoint to begin with when this name has none")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--warm", type=int, default=150, help="steps without quantization at the start")
+    parser.add_argument("--lr", type=float, default=8e-4)
+    parser.add_argument("--commit", type=float, default=0.1)
+    parser.add_argument("--distill", type=float, default=0.5)
+    parser.add_argument("--freeze-encoder", action="store_true")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    Trainer(args).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Conversations to codes with a frozen codec: `python -m rustymoshi.training.encode --codec codec_frozen`.
+
+Writes `codes/<codec>/<shard>.npz` (user and agent [8, frames] as int16); existing shards are skipped, so it can follow the renderer.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from .checkpoints import load_codec
+from .codec import Codec
+from .paths import FRAME, folder, replace_atomically
+
+CHUNK = 250
+OVERLAP = 50
+
+
+@torch.no_grad()
+def encode(codec: Codec, samples: np.ndarray) -> np.ndarray:
+    """int16 samples (whole frames) -> codes [8, frames]; long inputs in overlapping chunks, which reach further back than the codec does."""
+    frames = len(samples) // FRAME
+    out = np.zeros((codec.config.codebooks, frames), np.int16)
+    for start in range(0, frames, CHUNK):
+        from_frame, to_frame = max(0, start - OVERLAP), min(frames, start + CHUNK)
+        pcm = torch.from_numpy(samples[from_frame * FRAME : to_frame * FRAME].astype(np.float32) / 32768)[None, None]
+        with torch.autocast("cpu", torch.bfloat16):
+            latent = codec.latent(pcm)
+        codes = codec.quantizer.encode(latent.float())[0].numpy()
+        out[:, start:to_frame] = codes[:, start - from_frame :]
+    return out
+
+
+def encode_shard(codec: Codec, source: Path, target: Path) -> None:
+    """Both channels of one shard, as streams over all its conversations."""
+    data = np.load(source)
+    user, agent = encode(codec, data["user"]), encode(codec, data["agent"])
+
+    def write(part):
+        with open(part, "wb") as file:
+            np.savez(file, user=user, agent=agent)
+
+    replace_atomically(target, write)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--codec", default="codec_frozen")
+    parser.add_argument("--follow", type=float, default=0, help="minutes to go on looking for new shards")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    codec, out, until = load_codec(args.codec), folder("codes", args.codec), time.monotonic() + args.follow * 60
+    while True:
+        todo = [p for p in sorted(folder("dialogues").glob("*.npz")) if not (out / p.name).exists()]
+        for source in tqdm(todo, desc="encode", unit="shard", mininterval=5):
+            encode_shard(codec, source, out / source.name)
+        if time.monotonic() > until:
+            return
+        time.sleep(5)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Train the language model: `python -m rustymoshi.training.lm_train --minutes 45`. Run the same command again to resume.
+
+New shards of codes are taken in while it runs. The learning rate follows the minutes trained so far.
+"""
+
+import argparse
+import copy
+import math
+import time
+from dataclasses import asdict
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from .curves import Curve
+from .lm import Lm, LmConfig
+from .lm_data import Conversations
+from .paths import folder, replace_atomically
+from .tokens import tokenizer
+
+AVERAGE_DECAY = 0.995
+
+
+class Trainer:
+    """Model, running average, optimizer and checkpoint of one run."""
+
+    def __init__(self, args):
+        self.args = args
+        torch.manual_seed(args.seed)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.config = LmConfig(text_card=tokenizer().vocab_size())
+        self.lm = Lm(self.config).to(self.device)
+        self.elapsed, self.step = 0.0, 0
+        self.path = folder("checkpoints") / f"{args.name}.pt"
+        self.curve = Curve(folder("curves") / f"{args.name}.csv")
+        matrices = [p for p in self.lm.parameters() if p.dim() == 2]
+        others = [p for p in self.lm.parameters() if p.dim() != 2]
+        self.optimizer = torch.optim.AdamW([dict(params=matrices, weight_decay=0.05), dict(params=others, weight_decay=0.0)], lr=args.lr, betas=(0.9, 0.97))
+        self.average = copy.deepcopy(self.lm)
+        self._resume()
+
+    def _resume(self) -> None:
+        if not self.path.exists():
+            return
+        saved = torch.load(self.path, map_location=self.device, weights_only=True)
+        self.lm.load_state_dict(saved["lm"])
+        self.average.load_state_dict(saved["average"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.elapsed, self.step = saved["elapsed"], saved["step"]
+
+    def save(self) -> None:
+        """Write the checkpoint in one move."""
+        state = dict(lm=self.lm.state_dict(), average=self.average.state_dict(), optimizer=self.optimizer.state_dict(),
+                     config=asdict(self.config), elapsed=self.elapsed, step=self.step)
+        replace_atomically(self.path, lambda part: torch.save(state, part))
+
+    def learning_rate(self) -> float:
+        """Warm-up over 50 steps, then a cosine to 5 % over the minutes asked for."""
+        share = min(1.0, self.elapsed / (self.args.minutes * 60))
+        return self.args.lr * min(1.0, (self.step + 1) / 50) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
+
+    def train_step(self, data: Conversations) -> dict:
+        """One batch; returns the losses by name."""
+        batch = [x.to(self.device) for x in data.batch(self.args.batch, self.args.frames, self.args.depth_share)]
+        with torch.autocast(self.device, torch.bfloat16):
+            losses = self.lm(*batch)
+        total = self.args.text_weight * losses["text"] + losses["semantic"] + losses["acoustic"]
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        self.optimizer.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(self.lm.parameters(), 1.0)
+        self.optimizer.step()
+        decay = min(AVERAGE_DECAY, self.step / (self.step + 20))
+        with torch.no_grad():
+            for slow, fast in zip(self.average.parameters(), self.lm.parameters()):
+                slow.lerp_(fast, 1 - decay)
+        return {k: v.item() for k, v in losses.items()}
+
+    def run(self) -> None:
+        """Train until the minutes are used up, saving every three."""
+        data = Conversations(self.args.codec, self.config, self.args.seed + self.step)
+        saved = time.monotonic()
+        with tqdm(total=int(self.args.minutes * 60), initial=int(self.elapsed), unit="s", mininterval=20) as bar:
+            while self.elapsed < self.args.minutes * 60:
+                begun = time.monotonic()
+                report = self.train_step(data)
+                self.step += 1
+                self.elapsed += time.monotonic() - begun
+                self.curve.add(self.step, self.elapsed, report)
+                bar.set_postfix(step=self.step, n=len(data.items), **{k: f"{v:.3f}" for k, v in self.curve.smooth().items()}, refresh=False)
+                bar.update(int(self.elapsed) - bar.n)
+                if time.monotonic() - saved > 180:
+                    self.save()
+                    data.look_for_more()
+                    saved = time.monotonic()
+        self.save()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", default="lm")
+    parser.add_argument("--codec", default="codec_frozen")
+    parser.add_argument("--minutes", type=float, default=45)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--frames", type=int, default=256)
+    parser.add_argument("--depth-share", type=float, default=0.25)
+    parser.add_argument("--text-weight", type=float, default=2.0)
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    Trainer(args).run()
+
+
+if __name__ == "__main__":
+    main()

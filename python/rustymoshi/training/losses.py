@@ -1,0 +1,47 @@
+"""What the codec is trained to minimise: log-mel and magnitude distances on several window lengths, and the teacher's cosine."""
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+
+WINDOWS = {2048: 80, 1024: 80, 512: 64, 256: 32, 128: 16}
+FLOOR = 1e-4
+
+
+@lru_cache(maxsize=None)
+def mel_filters(fft: int, bands: int, rate: int = 24_000) -> torch.Tensor:
+    """Triangular filters [fft / 2 + 1, bands] on the mel scale (2595 log10(1 + f / 700))."""
+    top = 2595 * torch.log10(torch.tensor(1 + rate / 2 / 700))
+    points = 700 * (10 ** (torch.linspace(0, float(top), bands + 2) / 2595) - 1)
+    freqs = torch.linspace(0, rate / 2, fft // 2 + 1)[:, None]
+    rise = (freqs - points[:-2]) / (points[1:-1] - points[:-2])
+    fall = (points[2:] - freqs) / (points[2:] - points[1:-1])
+    filters = torch.minimum(rise, fall).clamp(min=0)
+    return filters / filters.sum(0).clamp(min=1e-3)
+
+
+def magnitudes(pcm: torch.Tensor, fft: int) -> torch.Tensor:
+    """|STFT| of pcm [b, samples], quarter hops: [b, frames, fft / 2 + 1]; a full-scale sine peaks near 0.5."""
+    window = torch.hann_window(fft, device=pcm.device)
+    spectrum = torch.stft(pcm, fft, fft // 4, window=window, return_complex=True) / window.sum()
+    power = torch.view_as_real(spectrum).square().sum(-1)
+    return (power + 1e-12).sqrt().transpose(1, 2)
+
+
+def spectral(made: torch.Tensor, real: torch.Tensor, windows=tuple(WINDOWS)) -> torch.Tensor:
+    """Mean over window lengths of log-mel L1 and of the relative magnitude error; inputs [b, samples]."""
+    total = 0.0
+    for fft in windows:
+        filters = mel_filters(fft, WINDOWS[fft]).to(made.device)
+        a, b = magnitudes(made, fft), magnitudes(real, fft)
+        mel_a, mel_b = a @ filters, b @ filters
+        total = total + (torch.log(mel_a + FLOOR) - torch.log(mel_b + FLOOR)).abs().mean()
+        total = total + 0.3 * (a - b).square().sum((1, 2)).sqrt().div(b.square().sum((1, 2)).sqrt() + 1e-2).mean()
+    return total / len(windows)
+
+
+def distillation(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """1 - cosine between [b, t, d] and [b, t, d], averaged over the frames that have a teacher (not all zero)."""
+    known = teacher.abs().amax(-1) > 0
+    return ((1 - F.cosine_similarity(student, teacher, dim=-1)) * known).sum() / known.sum().clamp(min=1)

@@ -1,0 +1,103 @@
+"""A live conversation in PyTorch: user frames in, agent frames and words out, one step per 80 ms. The judge's first engine.
+
+Example: `session = Session(lm, codec, seed=1); reply = session.run(pcm)`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .codec import Codec
+from .encode import encode
+from .lm import Lm
+from .lm_data import initial_column
+from .paths import FRAME
+from .streams import AGENT_BOOKS, undelayed
+from .tokens import tokenizer
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Temperatures (0: the likeliest) and how many candidates are kept."""
+
+    audio: float = 0.6
+    text: float = 0.0
+    top_k: int = 40
+    top_k_text: int = 10
+
+
+@dataclass
+class Reply:
+    """Agent sound [samples] at 24 kHz, codes [8, frames], text tokens [frames]; frame f sounds together with the user's frame f."""
+
+    pcm: np.ndarray
+    codes: np.ndarray
+    text: np.ndarray
+
+    def words(self, start: int = 0, end: int | None = None) -> str:
+        """What the inner monologue says between two frames."""
+        ids = [int(i) for i in self.text[start:end] if i > 3]
+        return tokenizer().decode(ids)
+
+    def first_word(self, start: int = 0) -> int | None:
+        """The first frame from `start` on with a word, or None."""
+        at = np.flatnonzero(self.text[start:] > 3)
+        return int(at[0]) + start if len(at) else None
+
+
+class Session:
+    """Runs user codes through the model, step by step."""
+
+    def __init__(self, lm: Lm, codec: Codec, seed: int = 0, sampling: Sampling = Sampling()):
+        self.lm, self.codec, self.sampling = lm, codec, sampling
+        self.generator = torch.Generator().manual_seed(seed)
+        self.initial = torch.from_numpy(initial_column(lm.config))
+
+    def _draw(self, logits: torch.Tensor, temperature: float, top_k: int) -> int:
+        if temperature == 0:
+            return int(logits.argmax())
+        values, ids = (logits.float() / temperature).topk(min(top_k, logits.shape[-1]))
+        return int(ids[torch.multinomial(values.softmax(-1), 1, generator=self.generator)])
+
+    @torch.no_grad()
+    def run_codes(self, user: np.ndarray) -> np.ndarray:
+        """User codes [8, t] -> the delayed table [17, t + 1] with the agent's tokens written."""
+        c, frames = self.lm.config, user.shape[1]
+        table = self.initial[:, None].repeat(1, frames + 1)
+        for k in range(user.shape[0]):
+            row = 1 + c.dep_q + k
+            delay = c.delays[row]
+            table[row, delay + 1 : frames] = torch.from_numpy(user[k, 1 : frames - delay].astype(np.int64))
+        caches = [[] for _ in range(c.layers)]
+        for step in range(frames):
+            z = self.lm.temporal(table[None, :, step : step + 1], caches, start=len_of(caches), position=step)
+            for cache in caches:
+                cache[:] = [x[:, :, -(c.context - 1) :] for x in cache]
+            table[: 1 + c.dep_q, step + 1] = torch.tensor(self._column(z[0, 0], step))
+        return table.numpy()
+
+    def _column(self, z: torch.Tensor, step: int) -> list[int]:
+        """Text token and agent codes for the next column; streams still in their delay keep the initial token."""
+        c, s = self.lm.config, self.sampling
+        text = self._draw(self.lm.text_linear(z), s.text, s.top_k_text)
+        codes: list[int] = []
+        for k in range(c.dep_q):
+            hidden = self.lm.depth(z[None], torch.tensor([text]), torch.tensor([codes], dtype=torch.long).view(1, k))
+            codes.append(self._draw(self.lm.linears[k](hidden[0, k]), s.audio, s.top_k))
+        visible = [code if step + 1 > c.delays[1 + k] else c.card for k, code in enumerate(codes)]
+        return [text, *visible]
+
+    def run(self, pcm: np.ndarray) -> Reply:
+        """Float user sound (cut to whole frames) -> the agent's side of the same time."""
+        samples = (np.clip(pcm[: len(pcm) // FRAME * FRAME], -1, 1) * 32767).astype(np.int16)
+        table = self.run_codes(encode(self.codec, samples))
+        frames = undelayed(table, self.lm.config.delays)
+        codes = np.maximum(frames[1 : 1 + AGENT_BOOKS], 0)
+        sound = self.codec.decode(torch.from_numpy(codes)[None].long())[0, 0].numpy()
+        return Reply(sound, codes, frames[0])
+
+
+def len_of(caches) -> int:
+    """How many keys the caches hold."""
+    return caches[0][0].shape[2] if caches[0] else 0

@@ -1,0 +1,1 @@
+"""Topic data of the built-in model."""

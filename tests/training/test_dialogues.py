@@ -1,0 +1,41 @@
+"""Scripts are seeded, cover everything that is promised, and refer back sensibly."""
+
+import numpy as np
+from rustymoshi.training.dialogues import answer_gap, script
+from rustymoshi.training.questions import Bank, sentence
+
+
+def test_there_are_at_least_150_topics_each_asked_in_three_ways():
+    bank = Bank()
+    assert len(bank.topics) + len(bank.families) >= 150
+    assert all(len(asked) >= 3 and answers for _, asked, answers in bank.topics)
+
+
+def test_no_two_topics_are_asked_with_the_same_words():
+    asked = [q for _, ways, _ in Bank().topics for q in ways]
+    assert len(asked) == len(set(asked)), sorted(q for q in asked if asked.count(q) > 1)
+
+
+def test_a_seed_gives_the_same_script():
+    bank = Bank()
+    assert script(bank, np.random.default_rng(5)) == script(bank, np.random.default_rng(5))
+
+
+def test_follow_ups_stay_in_their_family():
+    bank, rng = Bank(), np.random.default_rng(1)
+    first = next(e for e in bank.everything() if e.family == "capital")
+    assert bank.follow_up(first, rng).family == "capital"
+
+
+def test_sums_are_right():
+    assert any(e.question.startswith("What is seven plus eight") and e.answer == "Seven plus eight is fifteen." for e in Bank().everything())
+
+
+def test_answers_begin_after_people_like_gaps():
+    rng = np.random.default_rng(2)
+    gaps = [answer_gap(rng) for _ in range(500)]
+    assert 0.2 <= min(gaps) and max(gaps) <= 0.8 and 0.3 <= float(np.median(gaps)) <= 0.5
+
+
+def test_sentences_get_a_capital_and_an_end_mark():
+    assert sentence("what is the capital of Italy") == "What is the capital of Italy?" and sentence("i am sad") == "I am sad."

@@ -1,0 +1,39 @@
+"""Words sit on the frames in which they are spoken; the silent ids are the published ones."""
+
+from rustymoshi.training.tokens import END_OF_PADDING, PADDING, align, spoken, train_tokenizer
+
+
+def pieces(word):
+    return [100 + i for i in range(len(word))]
+
+
+def test_silent_ids_are_those_of_the_published_models():
+    assert (END_OF_PADDING, PADDING) == (0, 3)
+
+
+def test_a_word_starts_in_its_frame_after_one_end_of_padding():
+    row = align([("ab", 0.40, 0.6)], 10, pieces)
+    assert row.tolist() == [3, 3, 3, 3, 0, 100, 101, 3, 3, 3]
+
+
+def test_words_that_come_too_fast_move_later_and_keep_their_order():
+    row = align([("abc", 0.0, 0.1), ("a", 0.1, 0.2)], 8, pieces)
+    assert row.tolist() == [100, 101, 102, 100, 3, 3, 3, 3]
+
+
+def test_a_word_that_does_not_fit_is_left_out():
+    assert (align([("abcd", 0.5, 0.6)], 8, pieces) == PADDING).all()
+
+
+def test_spoken_drops_the_silent_ids():
+    assert spoken([3, 0, 7, 8, 3], lambda ids: ids) == [7, 8]
+
+
+def test_tokenizer_has_the_published_ids_and_spells_unknown_words_in_bytes(tmp_path):
+    import sentencepiece
+
+    model = tmp_path / "t.model"
+    train_tokenizer(["The sky is blue.", "Grass is green."] * 20, model, 300)
+    spm = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    assert (spm.unk_id(), spm.bos_id(), spm.eos_id(), spm.pad_id()) == (0, 1, 2, 3)
+    assert spm.decode(spm.encode("é blue")) == "é blue" and 0 not in spm.encode("é")
