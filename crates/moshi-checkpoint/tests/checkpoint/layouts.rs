@@ -1,6 +1,8 @@
 //! Every layout of one model gives the same tensors, bit for bit.
 
-use moshi_checkpoint::{Error, Layout, OpenOptions, Parts, Repository, Source, lm_tensors, mimi_tensors};
+use moshi_checkpoint::{
+    EmbeddedRepository, Error, Layout, OpenOptions, Parts, Repository, Source, lm_tensors, mimi_tensors,
+};
 use moshi_kernels::weight::WeightData;
 use moshi_nn::WeightSource;
 
@@ -137,8 +139,30 @@ fn layouts_of_later_are_named() {
 fn a_single_file_takes_the_rest_from_its_folder() {
     let repo = open(&golden("tiny-moshi/model.candle.safetensors")).unwrap();
     assert_eq!(repo.lm_layout().unwrap(), Layout::Candle);
-    assert!(repo.mimi().is_ok() && repo.tokenizer().unwrap().ends_with("tokenizer.model"));
+    assert!(repo.mimi().is_ok() && !repo.tokenizer_bytes().unwrap().is_empty());
     let codec = open(&golden("tiny-moshi/mimi.safetensors")).unwrap();
     assert_eq!(codec.mimi_config().unwrap().seanet.dimension, 64);
     assert!(matches!(codec.lm(), Err(Error::NotOpened("language model"))));
+}
+
+#[test]
+fn a_repository_inside_the_program_is_the_same_model() {
+    macro_rules! bytes {
+        ($name:literal) => {
+            include_bytes!(concat!("../../../../tests/fixtures/golden/tiny-moshi/", $name))
+        };
+    }
+    let files = EmbeddedRepository {
+        name: "inside",
+        config: std::str::from_utf8(bytes!("config.json")).unwrap(),
+        lm: bytes!("model.candle.safetensors"),
+        mimi: bytes!("mimi.safetensors"),
+        mimi_config: std::str::from_utf8(bytes!("mimi_config.json")).unwrap(),
+        tokenizer: bytes!("tokenizer.model"),
+    };
+    let (inside, outside) = (Repository::embedded(&files).unwrap(), open(&golden("tiny-moshi")).unwrap());
+    assert_identical(&inside, &outside);
+    assert_eq!(inside.tokenizer_bytes().unwrap(), outside.tokenizer_bytes().unwrap());
+    let message = Repository::embedded(&EmbeddedRepository { lm: b"words", ..files }).unwrap_err().to_string();
+    assert_says(&message, &["inside", "model.safetensors", "text file"]);
 }
