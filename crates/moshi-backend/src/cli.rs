@@ -1,5 +1,8 @@
 //! The command line: one variant per command, one file per command in [`crate::commands`].
 
+use std::io::Write;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 use crate::commands::{check_config, standalone};
@@ -19,6 +22,18 @@ enum Command {
 }
 
 impl Cli {
+    /// Runs the command that was asked for; what stopped it goes to standard error.
+    pub fn run_to_exit(self) -> ExitCode {
+        match self.run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // An error means that standard error is closed: then nobody listens.
+                let _ = writeln!(std::io::stderr(), "error: {}", in_words(&error));
+                ExitCode::FAILURE
+            }
+        }
+    }
+
     /// Runs the command that was asked for.
     ///
     /// # Errors
@@ -29,4 +44,13 @@ impl Cli {
             Command::CheckConfig(args) => check_config::run(&args),
         }
     }
+}
+
+/// An error and its causes; a cause that the text before it has told already is left out.
+fn in_words(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        _ if told.contains(&cause) => told,
+        _ => format!("{told}: {cause}"),
+    })
 }
