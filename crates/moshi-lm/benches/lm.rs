@@ -6,7 +6,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use half::bf16;
 use moshi_checkpoint::config::DepformerConfig;
 use moshi_lm::{Lm, LmConfig, RowInput, RowSampling, SamplingParams};
-use moshi_nn::executors::Candle;
+use moshi_nn::executors::{Candle, Cpu};
 use moshi_nn::{Backend, HostWeight, WeightData, WeightSource};
 use moshi_testkit::RandomWeights;
 
@@ -69,6 +69,7 @@ fn step<B: Backend>(c: &mut Criterion, backend: B) {
 }
 
 fn benches(c: &mut Criterion) {
+    step(c, Cpu::new(std::thread::available_parallelism().unwrap_or(std::num::NonZeroUsize::MIN)));
     step(c, Candle::cpu());
 }
 

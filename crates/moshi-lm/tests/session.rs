@@ -1,9 +1,13 @@
 //! Sessions as rows: independent, reproducible, endless, and told what to say.
 
+#![allow(clippy::unwrap_used)] // a failure is the test's answer
+
+use std::num::NonZeroUsize;
+
 use moshi_checkpoint::config::{Gating, ModelConfig, NormKind};
 use moshi_lm::delay::Cell;
 use moshi_lm::{Lm, LmConfig, LmError, LmState, RowInput, RowSampling, SamplingParams};
-use moshi_nn::executors::Candle;
+use moshi_nn::executors::{Candle, Cpu};
 use moshi_nn::{Backend, HostWeight, WeightSource};
 use moshi_testkit::conformance::StreamCase;
 use moshi_testkit::{FileTensors, Golden, RandomWeights, assert_close, noise, stream_conformance};
@@ -376,3 +380,4 @@ macro_rules! session_tests {
 }
 
 session_tests!(candle, Candle::cpu());
+session_tests!(cpu, Cpu::new(NonZeroUsize::MIN));
