@@ -63,7 +63,7 @@ fn a_session_alone_is_the_session_among_seven_others<B: Backend>(backend: B) {
         let mut at = 0;
         for tick in 0..36 {
             // The others come and go, one starts anew, and row 5 waits now and then.
-            let runs = |row: &usize| if *row == 5 { tick % 5 != 3 } else { (tick + row) % 4 != 0 };
+            let runs = |row: &usize| if *row == 5 { tick % 5 != 3 } else { !(tick + row).is_multiple_of(4) };
             let speaker = |row: usize| if row == 5 { 4 } else { 50 + row as u64 };
             let rows: Vec<usize> = (0..8).filter(runs).collect();
             if tick == 11 {
