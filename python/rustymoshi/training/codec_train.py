@@ -13,25 +13,26 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from . import losses
+from . import losses, pace
 from .codec import Codec, CodecConfig
 from .corpus import TEACHER_DIM
 from .curves import Curve
 from .paths import FRAME, folder, replace_atomically
 
-WEIGHTS = {"agent": 0.46, "hibari_users": 0.24, "espeak": 0.08, "flite": 0.10, "recordings": 0.12, "noise": 0.02}
+WEIGHTS = {"agent": 0.64, "hibari_users": 0.14, "espeak": 0.06, "flite": 0.06, "recordings": 0.08, "noise": 0.02}
 
 
 class Corpus:
     """Random crops of whole frames from all groups, with the teacher's features of the same frames."""
 
-    def __init__(self, frames: int, seed: int):
+    def __init__(self, frames: int, seed: int, agent: float):
         self.frames, self.rng = frames, np.random.default_rng(seed)
         self.audio, self.teacher, self.stats = {}, {}, {}
         for group in WEIGHTS:
             self.audio[group] = np.load(folder("codec") / f"{group}.npy", mmap_mode="r")
         self.look_for_teacher()
         weights = np.array(list(WEIGHTS.values()))
+        weights[0] *= agent
         self.groups, self.weights = list(WEIGHTS), weights / weights.sum()
 
     def look_for_teacher(self) -> None:
@@ -137,11 +138,12 @@ class Trainer:
 
     def run(self) -> None:
         """Train until the minutes are used up, saving every three."""
-        corpus = Corpus(self.args.frames, self.args.seed + self.step)
+        corpus = Corpus(self.args.frames, self.args.seed + self.step, self.args.agent)
         self.codec.train(not self.args.freeze_encoder)
         saved = time.monotonic()
         with tqdm(total=int(self.args.minutes * 60), initial=int(self.elapsed), unit="s", mininterval=20) as bar:
-            while self.elapsed < self.args.minutes * 60:
+            while self.elapsed < min(self.args.minutes, self.args.until or self.args.minutes) * 60:
+                pace.adapt(self.step, self.args.threads)
                 begun = time.monotonic()
                 report = self.train_step(corpus)
                 self.step += 1
@@ -162,12 +164,14 @@ def main() -> None:
     parser.add_argument("--name", default="codec")
     parser.add_argument("--start-from", default="", help="checkpoint to begin with when this name has none")
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--until", type=float, default=0, help="end this run here, part of the way through the minutes")
+    parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--warm", type=int, default=150, help="steps without quantization at the start")
     parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--commit", type=float, default=0.1)
     parser.add_argument("--distill", type=float, default=0.5)
+    parser.add_argument("--agent", type=float, default=1.0, help="how much more often than usual the agent's voice is drawn")
     parser.add_argument("--freeze-encoder", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)

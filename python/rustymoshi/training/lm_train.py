@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from . import pace
 from .curves import Curve
 from .lm import Lm, LmConfig
 from .lm_data import Conversations
@@ -83,7 +84,8 @@ class Trainer:
         data = Conversations(self.args.codec, self.config, self.args.seed + self.step)
         saved = time.monotonic()
         with tqdm(total=int(self.args.minutes * 60), initial=int(self.elapsed), unit="s", mininterval=20) as bar:
-            while self.elapsed < self.args.minutes * 60:
+            while self.elapsed < min(self.args.minutes, self.args.until or self.args.minutes) * 60:
+                pace.adapt(self.step, self.args.threads)
                 begun = time.monotonic()
                 report = self.train_step(data)
                 self.step += 1
@@ -103,6 +105,7 @@ def main() -> None:
     parser.add_argument("--name", default="lm")
     parser.add_argument("--codec", default="codec_frozen")
     parser.add_argument("--minutes", type=float, default=45)
+    parser.add_argument("--until", type=float, default=0, help="end this run here, part of the way through the minutes")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--frames", type=int, default=256)
     parser.add_argument("--depth-share", type=float, default=0.25)
