@@ -1,6 +1,7 @@
 """The whole way from nothing to an exported model, unattended: `python -m rustymoshi.training.build`.
 
-Each stage is one of the other scripts with its own checkpoint, so that this can be stopped at any time and started again.
+Each stage is one of the other scripts with its own checkpoint, so that this can be stopped and
+started again at any time.
 After the codec is frozen, language model and decoder are trained in turns and exported after each turn.
 """
 
@@ -20,7 +21,9 @@ def run(module: str, *arguments: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", default="", help="ending of all checkpoint names, to build a second model beside the first")
+    parser.add_argument(
+        "--name", default="", help="ending of all checkpoint names, to build a second model beside the first"
+    )
     parser.add_argument("--codec-minutes", type=int, default=960)
     parser.add_argument("--decoder-minutes", type=int, default=480)
     parser.add_argument("--lm-minutes", type=int, default=1_440)
@@ -38,9 +41,31 @@ def main() -> None:
     for turn in range(1, args.turns + 1):
         # The full minutes keep one learning rate schedule over all turns; each turn ends at its share of them.
         share = turn / args.turns
-        run("lm_train", "--name", lm, "--codec", frozen, "--minutes", str(args.lm_minutes), "--until", str(args.lm_minutes * share))
-        run("codec_train", "--name", decoder, "--start-from", frozen, "--freeze-encoder", "--agent", "5", "--minutes", str(args.decoder_minutes),
-            "--until", str(args.decoder_minutes * share))
+        run(
+            "lm_train",
+            "--name",
+            lm,
+            "--codec",
+            frozen,
+            "--minutes",
+            str(args.lm_minutes),
+            "--until",
+            str(args.lm_minutes * share),
+        )
+        run(
+            "codec_train",
+            "--name",
+            decoder,
+            "--start-from",
+            frozen,
+            "--freeze-encoder",
+            "--agent",
+            "5",
+            "--minutes",
+            str(args.decoder_minutes),
+            "--until",
+            str(args.decoder_minutes * share),
+        )
         run("export", "--lm", lm, "--codec", decoder, "--int8", "--out", str(root() / f"export{args.name}"))
     run("evaluate", "--folder", str(root() / f"export{args.name}"), "--count", "100")
 

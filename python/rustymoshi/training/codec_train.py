@@ -67,7 +67,11 @@ class Trainer:
         self.elapsed, self.step = 0.0, 0
         self.path = folder("checkpoints") / f"{args.name}.pt"
         self.curve = Curve(folder("curves") / f"{args.name}.csv")
-        parts = [self.codec.decoder, self.codec.decoder_transformer, self.codec.upsample] if args.freeze_encoder else [self.codec, self.student]
+        parts = (
+            [self.codec.decoder, self.codec.decoder_transformer, self.codec.upsample]
+            if args.freeze_encoder
+            else [self.codec, self.student]
+        )
         self.params = [p for part in parts for p in part.parameters()]
         self.optimizer = torch.optim.AdamW(self.params, lr=args.lr, betas=(0.8, 0.99), weight_decay=1e-3)
         self._resume()
@@ -85,8 +89,13 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint in one move."""
-        state = dict(codec=self.codec.state_dict(), student=self.student.state_dict(), optimizer=self.optimizer.state_dict(),
-                     elapsed=self.elapsed, step=self.step)
+        state = dict(
+            codec=self.codec.state_dict(),
+            student=self.student.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            elapsed=self.elapsed,
+            step=self.step,
+        )
         replace_atomically(self.path, lambda part: torch.save(state, part))
 
     def learning_rate(self) -> float:
@@ -150,7 +159,12 @@ class Trainer:
                 took = time.monotonic() - begun
                 self.elapsed += took
                 self.curve.add(self.step, self.elapsed, report)
-                bar.set_postfix(step=self.step, s=f"{took:.2f}", **{k: f"{v:.3f}" for k, v in self.curve.smooth().items()}, refresh=False)
+                bar.set_postfix(
+                    step=self.step,
+                    s=f"{took:.2f}",
+                    **{k: f"{v:.3f}" for k, v in self.curve.smooth().items()},
+                    refresh=False,
+                )
                 bar.update(int(self.elapsed) - bar.n)
                 if time.monotonic() - saved > 180:
                     self.save()
@@ -171,7 +185,9 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--commit", type=float, default=0.1)
     parser.add_argument("--distill", type=float, default=0.5)
-    parser.add_argument("--agent", type=float, default=1.0, help="how much more often than usual the agent's voice is drawn")
+    parser.add_argument(
+        "--agent", type=float, default=1.0, help="how much more often than usual the agent's voice is drawn"
+    )
     parser.add_argument("--freeze-encoder", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
