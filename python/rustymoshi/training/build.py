@@ -59,6 +59,7 @@ def main() -> None:
             "--start-from",
             frozen,
             "--freeze-encoder",
+            "--adversary",
             "--agent",
             "5",
             "--minutes",

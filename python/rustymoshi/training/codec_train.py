@@ -14,6 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from . import losses, pace
+from .adversary import Adversary
 from .codec import Codec, CodecConfig
 from .corpus import TEACHER_DIM
 from .curves import Curve
@@ -74,6 +75,7 @@ class Trainer:
         )
         self.params = [p for part in parts for p in part.parameters()]
         self.optimizer = torch.optim.AdamW(self.params, lr=args.lr, betas=(0.8, 0.99), weight_decay=1e-3)
+        self.adversary = Adversary().to(self.device) if args.adversary else None
         self._resume()
 
     def _resume(self) -> None:
@@ -86,6 +88,8 @@ class Trainer:
         if source == self.path:
             self.optimizer.load_state_dict(saved["optimizer"])
             self.elapsed, self.step = saved["elapsed"], saved["step"]
+            if self.adversary is not None and "adversary" in saved:
+                self.adversary.resume(saved["adversary"])
 
     def save(self) -> None:
         """Write the checkpoint in one move."""
@@ -96,6 +100,8 @@ class Trainer:
             elapsed=self.elapsed,
             step=self.step,
         )
+        if self.adversary is not None:
+            state["adversary"] = self.adversary.state()
         replace_atomically(self.path, lambda part: torch.save(state, part))
 
     def learning_rate(self) -> float:
@@ -110,40 +116,44 @@ class Trainer:
         with torch.no_grad():
             self.codec.quantizer(torch.cat([x.transpose(0, 1).flatten(1) for x in latents], 1)[None])
 
-    def train_step(self, corpus: Corpus) -> dict:
-        """One batch; returns the losses by name."""
-        pcm, teacher = (x.to(self.device) for x in corpus.batch(self.args.batch))
-        quantize = self.step >= self.args.warm or self.args.freeze_encoder
-        if quantize and not bool(self.codec.quantizer.rvq_first.books[0]._initialized):
-            self.start_codebooks(corpus)
-        report, total = {}, 0.0
+    def quantized(self, pcm: torch.Tensor, teacher: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """What the decoder gets [b, dim, frames], and the encoder's own losses by name, weighted."""
         with torch.autocast(self.device, torch.bfloat16):
             if self.args.freeze_encoder:
                 with torch.no_grad():
-                    quantized = self.codec.quantizer.decode(self.codec.encode(pcm))
-            else:
-                latent = self.codec.latent(pcm)
-        if not self.args.freeze_encoder:
-            quantized = latent.float()
-            if quantize:
-                quantized, first, commit = self.codec.quantizer(quantized)
-                distill = losses.distillation(self.student(first.transpose(1, 2)), teacher)
-                total = self.args.commit * commit + self.args.distill * distill
-                report = dict(commit=commit.item(), distill=distill.item())
+                    return self.codec.quantizer.decode(self.codec.encode(pcm)), {}
+            latent = self.codec.latent(pcm)
+        latent = latent.float()
+        if self.step < self.args.warm:
+            return latent, {}
+        latent, first, commit = self.codec.quantizer(latent)
+        distill = losses.distillation(self.student(first.transpose(1, 2)), teacher)
+        return latent, {"commit": self.args.commit * commit, "distill": self.args.distill * distill}
+
+    def train_step(self, corpus: Corpus) -> dict:
+        """One batch; returns the losses by name."""
+        pcm, teacher = (x.to(self.device) for x in corpus.batch(self.args.batch))
+        if self.step == self.args.warm and not self.args.freeze_encoder:
+            self.start_codebooks(corpus)
+        latent, parts = self.quantized(pcm, teacher)
         with torch.autocast(self.device, torch.bfloat16):
-            made = self.codec.synthesise(quantized)
+            made = self.codec.synthesise(latent)
         made, real = made.float()[:, 0], pcm[:, 0]
-        windows = list(losses.WINDOWS)
-        windows = [windows[i] for i in np.random.default_rng(self.step).permutation(len(windows))[:2]]
-        spectral = losses.spectral(made, real, windows)
-        total = total + spectral + 0.1 * (made - real).abs().mean() / (real.abs().mean() + 1e-2)
+        windows = np.random.default_rng(self.step).permutation(list(losses.WINDOWS))[:2].tolist()
+        parts["spectral"] = losses.spectral(made, real, windows)
+        parts["wave"] = 0.1 * (made - real).abs().mean() / (real.abs().mean() + 1e-2)
+        report = {}
+        if self.adversary is not None:
+            report["judge"] = self.adversary.learn(made, real)
+            against = self.adversary.decoder_loss(made, real)
+            parts |= {"fool": self.args.fool * against["fool"], "match": self.args.match * against["match"]}
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
         self.optimizer.zero_grad()
-        total.backward()
+        sum(parts.values()).backward()
         nn.utils.clip_grad_norm_(self.params, 1.0)
         self.optimizer.step()
-        return dict(report, spectral=spectral.item())
+        return report | {name: value.item() for name, value in parts.items()}
 
     def run(self) -> None:
         """Train until the minutes are used up, saving every three."""
@@ -189,6 +199,9 @@ def main() -> None:
         "--agent", type=float, default=1.0, help="how much more often than usual the agent's voice is drawn"
     )
     parser.add_argument("--freeze-encoder", action="store_true")
+    parser.add_argument("--adversary", action="store_true", help="train against discriminators too")
+    parser.add_argument("--fool", type=float, default=0.1, help="weight of being taken for real")
+    parser.add_argument("--match", type=float, default=0.3, help="weight of what the discriminators see")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()

@@ -23,7 +23,7 @@ SLOWER = ["slower please", "can you speak slower", "say that slower", "please sp
 
 @dataclass(frozen=True)
 class Turn:
-    """One exchange in time, in seconds. `cut` is the share of the answer after which the user breaks in (None: never)."""
+    """One exchange in time, in seconds. `cut` is the share of the answer after which the user breaks in, if so."""
 
     exchange: Exchange
     pause_before: float

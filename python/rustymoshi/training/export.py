@@ -30,7 +30,7 @@ def codec_tensors(codec: Codec) -> dict[str, torch.Tensor]:
 
 
 def lm_tensors(lm: Lm, int8: bool) -> dict[str, torch.Tensor]:
-    """Published names to tensors; with `int8` linear weights [out, in] as int8 rows and `<name>_scb`, their largest size."""
+    """Published names to tensors; with `int8` linear weights [out, in] as int8 rows and `<name>_scb`."""
     out = {}
     for name, tensor in lm.state_dict().items():
         tensor = tensor.float()
