@@ -76,10 +76,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         rss_bytes: resident_bytes().map(|b| b.saturating_sub(BandwidthProbe::BYTES as u64)),
     }
     .derive();
-    #[allow(clippy::print_stdout)] // the report is what the command is for
-    {
-        println!("{report}");
-    }
+    super::say(&report.to_string())?;
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&report)?;
         std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;

@@ -61,6 +61,8 @@ pub struct ModelSpec {
     pub device: Option<String>,
     /// `f32`, `bf16`, ...; none is what the file holds.
     pub dtype: Option<String>,
+    /// Threads per step; none is one for each core, or one where steps are small.
+    pub threads: Option<NonZeroUsize>,
 }
 
 impl ModelSpec {
@@ -72,7 +74,8 @@ impl ModelSpec {
         spec.mimi_model_file = one_of_two(r, "mimi_model_file", "encodec_model_file")?;
         spec.mimi_num_codebooks = codebooks(r)?;
         spec.device = choice(r, "device", &["auto", "cpu", "cuda", "metal"])?;
-        spec.dtype = choice(r, "dtype", &["f32", "f16", "bf16", "q8"])?;
+        spec.dtype = choice(r, "dtype", &["f32", "f16", "bf16"])?;
+        spec.threads = r.whole("threads", 1, 1_024)?.and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?));
         let (model, repo) = (r.text("model")?, r.text("hf_repo")?.filter(|s| !s.is_empty()));
         spec.source = match (model, repo, &spec.lm_model_file) {
             (Some(model), Some(repo), _) if model != repo => {
