@@ -11,21 +11,21 @@ use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
 /// The state of one server.
-pub struct App {
+pub(crate) struct App {
     /// How it was configured.
-    pub config: ServerConfig,
+    pub(crate) config: ServerConfig,
     /// Admits calls.
-    pub engine: EngineHandle,
+    pub(crate) engine: EngineHandle,
     /// Counters.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Whether it is ending.
-    pub shutdown: Shutdown,
+    pub(crate) shutdown: Shutdown,
     /// The model's name.
-    pub model_name: String,
+    pub(crate) model_name: String,
     /// What a caller must know about the model.
-    pub notice: Option<String>,
+    pub(crate) notice: Option<String>,
     /// Parameters of callers who choose nothing.
-    pub defaults: SessionParams,
+    pub(crate) defaults: SessionParams,
     /// When it started.
-    pub started: Instant,
+    pub(crate) started: Instant,
 }

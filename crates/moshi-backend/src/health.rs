@@ -12,27 +12,27 @@ use crate::app::App;
 
 /// The answer of `/status`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// `ready`, `draining` or `failed`.
-    pub state: &'static str,
+    pub(crate) state: &'static str,
     /// The configured name.
-    pub instance_name: String,
+    pub(crate) instance_name: String,
     /// The model.
-    pub model: String,
+    pub(crate) model: String,
     /// What a caller must know about the model.
-    pub notice: Option<String>,
+    pub(crate) notice: Option<String>,
     /// Version of the server.
-    pub version: &'static str,
+    pub(crate) version: &'static str,
     /// Calls open.
-    pub sessions: usize,
+    pub(crate) sessions: usize,
     /// Calls that fit.
-    pub capacity: usize,
+    pub(crate) capacity: usize,
     /// Frames waiting.
-    pub backlog_frames: u64,
+    pub(crate) backlog_frames: u64,
     /// Duration of the last step.
-    pub last_step_ms: f64,
+    pub(crate) last_step_ms: f64,
     /// Seconds since the start.
-    pub uptime_s: u64,
+    pub(crate) uptime_s: u64,
 }
 
 impl Status {

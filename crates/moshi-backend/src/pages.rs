@@ -11,8 +11,6 @@ use tower_http::services::ServeDir;
 /// The files of `web/`, put into the binary when it is built.
 #[derive(RustEmbed)]
 #[folder = "web/"]
-#[exclude = "*.test.js"]
-#[exclude = "test/*"]
 #[allow_missing = true]
 struct Page;
 

@@ -46,8 +46,11 @@ pub enum ServerError {
         source: io::Error,
     },
     /// The page's folder is not there.
-    #[error("static_dir: {0} is not a folder; leave it out for the page in the binary", .0.display())]
-    StaticDir(PathBuf),
+    #[error("static_dir: {folder} is not a folder; leave it out for the page in the binary", folder = folder.display())]
+    StaticDir {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// No certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -88,7 +91,7 @@ impl Server {
     /// [`ServerError`] says what is missing.
     pub async fn start(config: ServerConfig, model: ModelHost) -> Result<Self, ServerError> {
         if let Some(folder) = config.static_dir.as_ref().filter(|folder| !folder.is_dir()) {
-            return Err(ServerError::StaticDir(folder.clone()));
+            return Err(ServerError::StaticDir { folder: folder.clone() });
         }
         let socket = listen(&config.host, config.port)?;
         let address = socket.local_addr().map_err(|source| listen_error(&config, source))?;

@@ -33,7 +33,6 @@ export class AudioDevices {
    */
   constructor(events) {
     this.events = events;
-    this.muted = false;
   }
 
   /** Asks for the microphone and starts both worklets. Must begin in a click for the sound to be allowed. */
@@ -110,7 +109,6 @@ export class AudioDevices {
   }
 
   setMuted(muted) {
-    this.muted = muted;
     this.capture?.port.postMessage({ type: "mute", muted });
   }
 

@@ -20,7 +20,10 @@ const call = new Call(location.href, {
   },
   onText: (piece, at) => words.add(piece, at),
   onBreak: () => words.breakHere(),
-  onMetadata: (value) => ui.showModel(modelName(value)),
+  onMetadata(value) {
+    ui.showModel(modelName(value));
+    dialog.showServersChoice(value);
+  },
   onHelp: (name, detail) => ui.showHelp(name, detail),
   onNotice: (text) => ui.showNotice(text || standingNotice),
 });
@@ -34,7 +37,7 @@ function applyTheme() {
   visualiser.restyle();
 }
 
-new SettingsDialog(settings, (changed) => {
+const dialog = new SettingsDialog(settings, (changed) => {
   settings = changed;
   saveSettings(settings);
   applyTheme();

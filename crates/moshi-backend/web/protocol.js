@@ -1,7 +1,7 @@
 // The messages of /api/chat: byte 0 is the type, the rest the payload, integers little-endian.
 // Pure: bytes in, values out. Unknown or broken messages become a value that says so; nothing here throws on input.
 
-export const MessageType = Object.freeze({
+const MessageType = Object.freeze({
   HANDSHAKE: 0,
   AUDIO: 1,
   TEXT: 2,
@@ -17,24 +17,21 @@ const CONTROLS = ["start", "end-turn", "pause", "restart"];
 /** Sample rate of the model, of raw PCM on the wire and of everything this page counts. */
 export const WIRE_RATE = 24000;
 
-/** One model frame in samples at WIRE_RATE (80 ms). */
-export const FRAME_SAMPLES = 1920;
-
 /**
  * The sampling parameters that go into the query string, under the names that Moshi web clients use.
- * `initial` is the published default; a parameter that equals it is still sent, so that the server's log is complete.
- * `initial: null` means "leave it out unless set".
+ * `usual` is the published default, null where there is none. What a person does not set is left to the server, which
+ * knows what suits its model.
  */
 export const SAMPLING = Object.freeze([
-  { name: "text_temperature", label: "Words: temperature", min: 0, max: 2, step: 0.05, initial: 0.7 },
-  { name: "text_topk", label: "Words: top-k", min: 1, max: 500, step: 1, initial: 25 },
-  { name: "audio_temperature", label: "Voice: temperature", min: 0, max: 2, step: 0.05, initial: 0.8 },
-  { name: "audio_topk", label: "Voice: top-k", min: 1, max: 2048, step: 1, initial: 250 },
-  { name: "pad_mult", label: "Pause bias", min: -4, max: 4, step: 0.1, initial: 0 },
-  { name: "repetition_penalty", label: "Repetition penalty", min: 1, max: 2, step: 0.01, initial: 1 },
-  { name: "repetition_penalty_context", label: "Penalty remembers", min: 0, max: 200, step: 1, initial: 64 },
-  { name: "text_seed", label: "Words: seed", min: 0, max: 4294967295, step: 1, initial: null },
-  { name: "audio_seed", label: "Voice: seed", min: 0, max: 4294967295, step: 1, initial: null },
+  { name: "text_temperature", label: "Words: temperature", min: 0, max: 2, step: 0.05, usual: 0.7 },
+  { name: "text_topk", label: "Words: top-k", min: 0, max: 500, step: 1, usual: 25 },
+  { name: "audio_temperature", label: "Voice: temperature", min: 0, max: 2, step: 0.05, usual: 0.8 },
+  { name: "audio_topk", label: "Voice: top-k", min: 0, max: 2048, step: 1, usual: 250 },
+  { name: "pad_mult", label: "Pause bias", min: -4, max: 4, step: 0.1, usual: 0 },
+  { name: "repetition_penalty", label: "Repetition penalty", min: 1, max: 2, step: 0.01, usual: 1 },
+  { name: "repetition_penalty_context", label: "Penalty remembers", min: 0, max: 200, step: 1, usual: 64 },
+  { name: "text_seed", label: "Words: seed", min: 0, max: 4294967295, step: 1, usual: null },
+  { name: "audio_seed", label: "Voice: seed", min: 0, max: 4294967295, step: 1, usual: null },
 ]);
 
 /** An audio message around `payload` (whole Ogg pages, or s16le samples). */
@@ -43,11 +40,6 @@ export function encodeAudio(payload) {
   message[0] = MessageType.AUDIO;
   message.set(payload, 1);
   return message;
-}
-
-/** A ping; an empty message of its type. */
-export function encodePing() {
-  return new Uint8Array([MessageType.PING]);
 }
 
 /**

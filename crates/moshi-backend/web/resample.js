@@ -20,11 +20,6 @@ export class Resampler {
     this.phase = 0;
   }
 
-  /** Delay in input samples before an input sample is fully heard. */
-  get latency() {
-    return this.identity ? 0 : this.half;
-  }
-
   /** Converts what `input` completes. */
   process(input) {
     if (this.identity) return input;

@@ -33,6 +33,15 @@ export class SettingsDialog {
     await this.#listDevices();
   }
 
+  /** Shows what the server uses for the parameters that were left to it; `metadata` is that of a call. */
+  showServersChoice(metadata) {
+    for (const { name } of SAMPLING) {
+      const used = metadata[name];
+      // Single precision on the server: 0.7 comes back as 0.699999988.
+      if (Number.isFinite(used)) byId(`sampling-${name}`).placeholder = String(Number(used.toPrecision(6)));
+    }
+  }
+
   #set(changes, show = false) {
     this.settings = { ...this.settings, ...changes };
     if (show) this.#show();
@@ -55,7 +64,7 @@ export class SettingsDialog {
       label.className = "field";
       const input = document.createElement("input");
       Object.assign(input, { type: "number", id: `sampling-${parameter.name}`, min: parameter.min, max: parameter.max, step: parameter.step });
-      input.placeholder = parameter.initial === null ? "random" : String(parameter.initial);
+      input.placeholder = String(parameter.usual ?? "any");
       input.oninput = () => this.#setSampling(parameter, input);
       label.append(parameter.label, input);
       return label;
@@ -63,9 +72,9 @@ export class SettingsDialog {
     byId("sampling").replaceChildren(...fields);
   }
 
-  /** A value out of range is marked and not taken over; an empty field means the default. */
+  /** A value out of range is marked and not taken over; an empty field leaves it to the server. */
   #setSampling(parameter, input) {
-    const value = input.value === "" && !input.validity.badInput ? parameter.initial : input.valueAsNumber;
+    const value = input.value === "" && !input.validity.badInput ? null : input.valueAsNumber;
     const good = inRange(parameter, value);
     input.setAttribute("aria-invalid", String(!good));
     input.title = good ? "" : `From ${parameter.min} to ${parameter.max}`;

@@ -4,7 +4,7 @@ import { SAMPLING } from "./protocol.js";
 
 const KEY = "rustymoshi.settings";
 
-/** The published web client's choices, and every voice clean-up that browsers offer. */
+/** Every voice clean-up that browsers offer, and the server's choice of sampling. */
 export function defaultSettings() {
   return {
     input: "",
@@ -15,7 +15,7 @@ export function defaultSettings() {
     format: "auto",
     theme: "auto",
     announce: false,
-    sampling: Object.fromEntries(SAMPLING.map(({ name, initial }) => [name, initial])),
+    sampling: Object.fromEntries(SAMPLING.map(({ name }) => [name, null])),
   };
 }
 
@@ -37,9 +37,9 @@ export function cleanSettings(found) {
   return settings;
 }
 
-/** Whether a sampling parameter may have this value. */
-export function inRange({ min, max, step, initial }, value) {
-  if (value === null) return initial === null;
+/** Whether a sampling parameter may have this value; null leaves it to the server. */
+export function inRange({ min, max, step }, value) {
+  if (value === null) return true;
   if (!Number.isFinite(value) || value < min || value > max) return false;
   return step < 1 || Number.isInteger(value);
 }

@@ -71,7 +71,7 @@ fn step<B: Backend>(c: &mut Criterion, backend: B) {
 }
 
 fn benches(c: &mut Criterion) {
-    step(c, Cpu::new(NonZeroUsize::MIN));
+    step(c, Cpu::new(std::thread::available_parallelism().unwrap_or(std::num::NonZeroUsize::MIN)));
     step(c, Candle::cpu());
 }
 

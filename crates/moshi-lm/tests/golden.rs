@@ -1,5 +1,7 @@
 //! The model against the golden data, on every executor.
 
+#![allow(clippy::unwrap_used)] // a failure is the test's answer
+
 use std::num::NonZeroUsize;
 
 use moshi_checkpoint::config::ModelConfig;
@@ -88,4 +90,4 @@ macro_rules! golden_tests {
 
 golden_tests!(candle, Candle::cpu());
 golden_tests!(cpu, Cpu::new(NonZeroUsize::MIN));
-golden_tests!(cpu_on_two_threads, Cpu::new(NonZeroUsize::MIN.saturating_add(1)));
+golden_tests!(cpu_two_threads, Cpu::new(NonZeroUsize::MIN.saturating_add(1)));

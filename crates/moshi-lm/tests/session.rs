@@ -1,5 +1,7 @@
 //! Sessions as rows: independent, reproducible, endless, and told what to say.
 
+#![allow(clippy::unwrap_used)] // a failure is the test's answer
+
 use std::num::NonZeroUsize;
 
 use moshi_checkpoint::config::{Gating, ModelConfig, NormKind};
@@ -61,7 +63,7 @@ fn a_session_alone_is_the_session_among_seven_others<B: Backend>(backend: B) {
         let mut at = 0;
         for tick in 0..36 {
             // The others come and go, one starts anew, and row 5 waits now and then.
-            let runs = |row: &usize| if *row == 5 { tick % 5 != 3 } else { (tick + row) % 4 != 0 };
+            let runs = |row: &usize| if *row == 5 { tick % 5 != 3 } else { !(tick + row).is_multiple_of(4) };
             let speaker = |row: usize| if row == 5 { 4 } else { 50 + row as u64 };
             let rows: Vec<usize> = (0..8).filter(runs).collect();
             if tick == 11 {
@@ -379,4 +381,3 @@ macro_rules! session_tests {
 
 session_tests!(candle, Candle::cpu());
 session_tests!(cpu, Cpu::new(NonZeroUsize::MIN));
-session_tests!(cpu_on_two_threads, Cpu::new(NonZeroUsize::MIN.saturating_add(1)));

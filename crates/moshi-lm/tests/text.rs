@@ -1,5 +1,7 @@
 //! Words against what PyPI sentencepiece prints (`tests/fixtures/text/decoded.json`), and damaged input.
 
+#![allow(clippy::unwrap_used)] // a failure is the test's answer
+
 use std::path::PathBuf;
 
 use moshi_lm::LmConfig;

@@ -77,10 +77,10 @@ test("settings from elsewhere are taken as far as they make sense", () => {
   assert.deepEqual(odd, expected);
 });
 
-test("a seed may be left out, a temperature may not", () => {
-  assert.equal(inRange({ min: 0, max: 9, step: 1, initial: null }, null), true);
-  assert.equal(inRange({ min: 0, max: 9, step: 1, initial: 3 }, null), false);
-  assert.equal(inRange({ min: 0, max: 9, step: 1, initial: 3 }, NaN), false);
+test("a parameter may be left to the server but not be nonsense", () => {
+  const parameter = { min: 0, max: 9, step: 1 };
+  assert.deepEqual([null, 0, 9].map((value) => inRange(parameter, value)), [true, true, true]);
+  assert.deepEqual([NaN, -1, 10, 1.5, "3", undefined].map((value) => inRange(parameter, value)), Array(6).fill(false));
 });
 
 test("words run on until a pause or a new call", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { SAMPLING, chatUrl, decodeMessage, encodeAudio, encodePing } from "../../../crates/moshi-backend/web/protocol.js";
+import { SAMPLING, chatUrl, decodeMessage, encodeAudio } from "../../../crates/moshi-backend/web/protocol.js";
 
 const bytes = (...parts) => Uint8Array.from(parts.flatMap((part) => (typeof part === "string" ? [...new TextEncoder().encode(part)] : [part])));
 
@@ -25,7 +25,7 @@ test("control, metadata, error and ping are told apart", () => {
   assert.deepEqual(decodeMessage(bytes(3, 1)), { kind: "control", action: "end-turn" });
   assert.deepEqual(decodeMessage(bytes(4, '{"text_topk": 25}')), { kind: "metadata", value: { text_topk: 25 } });
   assert.deepEqual(decodeMessage(bytes(5, "too late")), { kind: "error", text: "too late" });
-  assert.deepEqual(decodeMessage(encodePing()), { kind: "ping" });
+  assert.deepEqual(decodeMessage(bytes(6)), { kind: "ping" });
 });
 
 test("what cannot be understood says so and does not throw", () => {
@@ -35,8 +35,8 @@ test("what cannot be understood says so and does not throw", () => {
 });
 
 test("the call's address lies beside the page and carries what was set", () => {
-  const initial = Object.fromEntries(SAMPLING.map(({ name, initial }) => [name, initial]));
-  const url = chatUrl("https://example.org/voice/index.html?x=1#top", initial, "opus");
+  const usual = Object.fromEntries(SAMPLING.map(({ name, usual }) => [name, usual]));
+  const url = chatUrl("https://example.org/voice/index.html?x=1#top", usual, "opus");
   assert.equal(url.origin, "wss://example.org");
   assert.equal(url.pathname, "/voice/api/chat");
   assert.equal(

@@ -115,7 +115,7 @@ impl Call {
         let Session { input, events } = session;
         let longest = app.config.calls.max_duration;
         let ending = {
-            let listener = Listener::new(&app, &input, &request, &pulse, complain);
+            let listener = Listener::new(&app, &input, request.format, &pulse, complain);
             let speaker = Speaker { app: &app, request: &request, pulse: &pulse, events, complaints };
             tokio::select! {
                 ending = listener.run(&mut source) => ending,

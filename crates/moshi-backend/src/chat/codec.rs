@@ -30,11 +30,11 @@ pub(crate) enum VoiceError {
 
 impl VoiceDecoder {
     /// A decoder at the beginning of a call.
-    pub(crate) fn new(format: WireFormat) -> Result<Self, AudioError> {
-        Ok(match format {
-            WireFormat::OggOpus => Self::OggOpus(Box::new(OggOpusDecoder::live()?)),
+    pub(crate) fn new(format: WireFormat) -> Self {
+        match format {
+            WireFormat::OggOpus => Self::OggOpus(Box::new(OggOpusDecoder::live())),
             WireFormat::Pcm => Self::Pcm,
-        })
+        }
     }
 
     /// Appends the samples of a message to `pcm`.

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite;
 use super::call::{Ending, Pulse, Source};
 use super::codec::{VoiceDecoder, VoiceError, off_worker};
 use super::limits::RateLimits;
-use super::request::CallRequest;
+use super::request::WireFormat;
 use crate::app::App;
 use crate::engine_thread::SessionInput;
 
@@ -23,11 +23,11 @@ const DECODE_BYTES: usize = 4_096;
 pub(super) struct Listener<'a> {
     app: &'a App,
     input: &'a SessionInput,
-    request: &'a CallRequest,
     pulse: &'a Pulse,
     complain: mpsc::Sender<String>,
     complaints: usize,
     limits: RateLimits,
+    /// Away while it decodes.
     decoder: Option<VoiceDecoder>,
     /// Paused by the caller: its audio is decoded, because the stream goes on, but the model does not hear it.
     paused: bool,
@@ -38,20 +38,16 @@ impl<'a> Listener<'a> {
     pub(super) fn new(
         app: &'a App,
         input: &'a SessionInput,
-        request: &'a CallRequest,
+        format: WireFormat,
         pulse: &'a Pulse,
         complain: mpsc::Sender<String>,
     ) -> Self {
-        let limits = RateLimits::new();
-        Self { app, input, request, pulse, complain, complaints: 0, limits, decoder: None, paused: false }
+        let (limits, decoder) = (RateLimits::new(), Some(VoiceDecoder::new(format)));
+        Self { app, input, pulse, complain, complaints: 0, limits, decoder, paused: false }
     }
 
     /// Listens until the call must end.
     pub(super) async fn run(mut self, source: &mut Source) -> Ending {
-        match VoiceDecoder::new(self.request.format) {
-            Ok(decoder) => self.decoder = Some(decoder),
-            Err(error) => return Ending::Close(CloseReason::Internal, Some(error.to_string())),
-        }
         loop {
             let heard = match source.next().await {
                 None | Some(Ok(Frame::Close(_))) => return Ending::Left,

@@ -1,6 +1,6 @@
 //! Which model a configuration asks for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::reader::Reader;
 use super::{ConfigError, contradiction};
@@ -49,7 +49,7 @@ impl ModelSource {
 pub struct ModelSpec {
     /// Where the model comes from.
     pub source: ModelSource,
-    /// The language model's file: a path, or a name within the repository.
+    /// The language model's file: a path, or `hf://owner/name/file`.
     pub lm_model_file: Option<String>,
     /// The text tokenizer's file, likewise.
     pub text_tokenizer_file: Option<String>,
@@ -61,6 +61,8 @@ pub struct ModelSpec {
     pub device: Option<String>,
     /// `f32`, `bf16`, ...; none is what the file holds.
     pub dtype: Option<String>,
+    /// Threads per step; none is one for each core, or one where steps are small.
+    pub threads: Option<NonZeroUsize>,
 }
 
 impl ModelSpec {
@@ -72,7 +74,8 @@ impl ModelSpec {
         spec.mimi_model_file = one_of_two(r, "mimi_model_file", "encodec_model_file")?;
         spec.mimi_num_codebooks = codebooks(r)?;
         spec.device = choice(r, "device", &["auto", "cpu", "cuda", "metal"])?;
-        spec.dtype = choice(r, "dtype", &["f32", "f16", "bf16", "q8"])?;
+        spec.dtype = choice(r, "dtype", &["f32", "f16", "bf16"])?;
+        spec.threads = r.whole("threads", 1, 1_024)?.and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?));
         let (model, repo) = (r.text("model")?, r.text("hf_repo")?.filter(|s| !s.is_empty()));
         spec.source = match (model, repo, &spec.lm_model_file) {
             (Some(model), Some(repo), _) if model != repo => {
@@ -90,7 +93,28 @@ impl ModelSpec {
             (None, None, Some(file)) => ModelSource::Path(file.into()),
             (None, None, None) => ModelSource::BuiltIn,
         };
+        spec.locate_files();
         Ok(spec)
+    }
+
+    /// Says where each named file is: a path if there is one, else in the model's folder or repository. As the published
+    /// server does, a path that does not exist is looked for in the repository by its last part.
+    fn locate_files(&mut self) {
+        let Self { source, lm_model_file, text_tokenizer_file, mimi_model_file, .. } = self;
+        for file in [lm_model_file, text_tokenizer_file, mimi_model_file].into_iter().flatten() {
+            let path = Path::new(file.as_str());
+            if file.contains("://") || path.exists() {
+                continue;
+            }
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            match source {
+                ModelSource::Repo(repo) => *file = format!("hf://{repo}/{name}"),
+                ModelSource::Path(folder) if folder.join(path).exists() => {
+                    *file = folder.join(path).to_string_lossy().into_owned();
+                }
+                _ => {}
+            }
+        }
     }
 }
 

@@ -39,11 +39,28 @@ fn the_published_servers_file_is_understood() {
     )
     .unwrap();
     assert_eq!(config.model.source, ModelSource::Repo("kyutai/moshiko-candle-q8".to_owned()));
-    assert_eq!(config.model.mimi_model_file.as_deref(), Some("/m/mimi.safetensors"));
+    assert_eq!(config.model.mimi_model_file.as_deref(), Some("hf://kyutai/moshiko-candle-q8/mimi.safetensors"));
+    assert_eq!(config.model.lm_model_file.as_deref(), Some("hf://kyutai/moshiko-candle-q8/model.q8.gguf"));
     assert_eq!(config.model.mimi_num_codebooks, Some(8));
     assert_eq!((config.host.as_str(), config.port, config.max_sessions), ("0.0.0.0", 8998, 3));
     assert_eq!((config.tls, config.cert_dir.as_deref()), (TlsChoice::Auto, Some(Path::new("."))));
     assert_eq!(config.warnings.len(), 2, "log_dir and use_cpu_for_mimi: {:?}", config.warnings);
+}
+
+#[test]
+fn files_are_looked_for_where_they_are_in_the_models_folder_and_in_its_repository() {
+    let folder = tempfile::tempdir().unwrap();
+    let there = folder.path().join("mimi.safetensors");
+    std::fs::write(&there, "").unwrap();
+    let (folder, there) = (folder.path().to_str().unwrap(), there.to_str().unwrap());
+    let mimi = |text: String| read(&text).unwrap().model.mimi_model_file.unwrap();
+    assert_eq!(mimi(format!(r#"{{"hf_repo": "a/b", "mimi_model_file": "{there}"}}"#)), there);
+    assert_eq!(
+        mimi(r#"{"hf_repo": "a/b", "mimi_model_file": "mimi.safetensors"}"#.into()),
+        "hf://a/b/mimi.safetensors"
+    );
+    assert_eq!(mimi(format!(r#"{{"model": "{folder}", "mimi_model_file": "mimi.safetensors"}}"#)), there);
+    assert_eq!(mimi(r#"{"mimi_model_file": "hf://c/d/e"}"#.into()), "hf://c/d/e");
 }
 
 #[test]

@@ -10,37 +10,37 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::FRAME_TIME;
+use crate::common::FRAME_TIME;
 
-pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Everything a caller heard.
 #[derive(Debug, Default, Clone)]
-pub struct Heard {
+pub(crate) struct Heard {
     /// Messages of the protocol in their order, with their arrival.
-    pub messages: Vec<(Instant, Vec<u8>)>,
+    pub(crate) messages: Vec<(Instant, Vec<u8>)>,
     /// The close frame's code and reason.
-    pub close: Option<(u16, String)>,
+    pub(crate) close: Option<(u16, String)>,
 }
 
 impl Heard {
     /// Payloads of one type.
-    pub fn of(&self, kind: u8) -> Vec<&[u8]> {
+    pub(crate) fn of(&self, kind: u8) -> Vec<&[u8]> {
         self.messages.iter().filter(|(_, m)| m[0] == kind).map(|(_, m)| &m[1..]).collect()
     }
 
     /// All text, joined.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.of(2).iter().map(|t| std::str::from_utf8(t).unwrap()).collect()
     }
 
     /// All errors, joined.
-    pub fn errors(&self) -> String {
+    pub(crate) fn errors(&self) -> String {
         self.of(5).iter().map(|t| std::str::from_utf8(t).unwrap()).collect::<Vec<_>>().join("\n")
     }
 
     /// Longest time between two audio messages.
-    pub fn largest_gap(&self) -> Duration {
+    pub(crate) fn largest_gap(&self) -> Duration {
         let times: Vec<Instant> = self.messages.iter().filter(|(_, m)| m[0] == 1).map(|(at, _)| *at).collect();
         times.windows(2).map(|w| w[1] - w[0]).max().unwrap_or_default()
     }
@@ -64,27 +64,31 @@ impl Heard {
 }
 
 /// A connected caller.
-pub struct Caller {
-    pub sink: SplitSink<Socket, Message>,
-    pub source: SplitStream<Socket>,
+pub(crate) struct Caller {
+    pub(crate) sink: SplitSink<Socket, Message>,
+    pub(crate) source: SplitStream<Socket>,
 }
 
 /// What a refused caller learns.
 #[derive(Debug)]
-pub struct Refused {
-    pub status: u16,
-    pub retry_after: Option<String>,
-    pub body: serde_json::Value,
+pub(crate) struct Refused {
+    pub(crate) status: u16,
+    pub(crate) retry_after: Option<String>,
+    pub(crate) body: serde_json::Value,
 }
 
 impl Caller {
     /// Calls; the query has no question mark.
-    pub async fn connect(server: &Server, query: &str) -> Self {
+    pub(crate) async fn connect(server: &Server, query: &str) -> Self {
         Self::try_connect(server, query, &[]).await.unwrap()
     }
 
     /// Calls with extra request headers.
-    pub async fn try_connect(server: &Server, query: &str, headers: &[(&'static str, &str)]) -> Result<Self, Refused> {
+    pub(crate) async fn try_connect(
+        server: &Server,
+        query: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, Refused> {
         let url = format!("ws://{}/api/chat?{query}", server.address());
         let mut request = url.into_client_request().unwrap();
         for (name, value) in headers {
@@ -102,20 +106,20 @@ impl Caller {
     }
 
     /// A caller over a socket that is open.
-    pub fn over(socket: Socket) -> Self {
+    pub(crate) fn over(socket: Socket) -> Self {
         let (sink, source) = socket.split();
         Self { sink, source }
     }
 
     /// Sends one message of the protocol.
-    pub async fn send(&mut self, kind: u8, payload: &[u8]) {
+    pub(crate) async fn send(&mut self, kind: u8, payload: &[u8]) {
         let mut message = vec![kind];
         message.extend_from_slice(payload);
         self.sink.send(Message::Binary(message.into())).await.unwrap();
     }
 
     /// Hears until the connection ends or `time` is over.
-    pub async fn hear(&mut self, time: Duration) -> Heard {
+    pub(crate) async fn hear(&mut self, time: Duration) -> Heard {
         let mut heard = Heard::default();
         let end = tokio::time::Instant::now() + time;
         while let Ok(message) = tokio::time::timeout_at(end, self.source.next()).await {
@@ -128,7 +132,7 @@ impl Caller {
 
     /// Sends each payload as an audio message in real time and hears meanwhile and until `enough` audio messages
     /// came; gives up four seconds after the last was sent.
-    pub async fn converse(self, payloads: Vec<Vec<u8>>, enough: usize) -> (Self, Heard) {
+    pub(crate) async fn converse(self, payloads: Vec<Vec<u8>>, enough: usize) -> (Self, Heard) {
         let Self { mut sink, mut source } = self;
         let last = FRAME_TIME * u32::try_from(payloads.len()).unwrap() + Duration::from_secs(4);
         let speak = async move {
@@ -146,9 +150,9 @@ impl Caller {
             let mut heard = Heard::default();
             let end = tokio::time::Instant::now() + last;
             while heard.of(1).len() < enough {
-                match tokio::time::timeout_at(end, source.next()).await {
-                    Ok(message) if heard.take(message.map(|m| m)) => {}
-                    _ => break,
+                let Ok(message) = tokio::time::timeout_at(end, source.next()).await else { break };
+                if !heard.take(message) {
+                    break;
                 }
             }
             (source, heard)
@@ -158,7 +162,7 @@ impl Caller {
     }
 
     /// Hangs up politely.
-    pub async fn hang_up(mut self) {
+    pub(crate) async fn hang_up(mut self) {
         let _ = self.sink.send(Message::Close(None)).await;
         let _ = self.hear(Duration::from_secs(2)).await;
     }

@@ -1,10 +1,8 @@
 //! Callers that misbehave get a clear answer, and nobody else notices them.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Caller, FRAME, Heard, config, eventually, metric, signal, start};
+use crate::common::{Caller, FRAME, Heard, config, eventually, metric, signal, start};
 use futures_util::SinkExt;
 use moshi_audio::{OggOpusEncoder, OggOpusEncoderConfig};
 use moshi_backend::Server;
@@ -180,13 +178,13 @@ async fn who_never_reads_is_disconnected() {
             if sink.send(Message::Binary([&[1], frame.as_slice()].concat().into())).await.is_err() {
                 break;
             }
-            tokio::time::sleep(common::FRAME_TIME).await;
+            tokio::time::sleep(crate::common::FRAME_TIME).await;
         }
         drop(source);
     })
     .await;
     eventually("the call is closed", || async { metric(&server, "moshi_sessions_open").await == 0.0 }).await;
-    let (_, _, body) = common::get(&server, "/metrics", &[]).await;
+    let (_, _, body) = crate::common::get(&server, "/metrics", &[]).await;
     assert!(body.contains("moshi_sessions_closed_total{reason=\"not_reading\"} 1"), "{body}");
     server.shutdown().await;
 }

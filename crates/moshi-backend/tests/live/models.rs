@@ -7,7 +7,7 @@ use moshi_engine::{EngineError, FrameModel, Loopback, RowStep, SessionParams};
 
 /// What happens in a step.
 #[derive(Debug, Clone, Copy)]
-pub enum Habit {
+pub(crate) enum Habit {
     /// Every step takes this long.
     Slow(Duration),
     /// A row that hears a loud frame fails alone.
@@ -24,13 +24,13 @@ struct Peculiar {
 }
 
 /// A host of a model with a habit.
-pub fn peculiar(habit: Habit) -> ModelHost {
+pub(crate) fn peculiar(habit: Habit) -> ModelHost {
     ModelHost::new("peculiar", move |rows| Ok(Box::new(Peculiar { inner: Loopback::new(rows), habit })))
 }
 
 /// A frame of s16le that the peculiar models cannot bear.
-pub fn loud_frame() -> Vec<u8> {
-    i16::MIN.to_le_bytes().repeat(super::FRAME)
+pub(crate) fn loud_frame() -> Vec<u8> {
+    i16::MIN.to_le_bytes().repeat(crate::common::FRAME)
 }
 
 impl FrameModel for Peculiar {

@@ -1,11 +1,9 @@
 //! A model that is slow or breaks: latency stays bounded, callers are told, the server lives. And its orderly end.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::models::{Habit, loud_frame, peculiar};
-use common::{Caller, FRAME_TIME, config, eventually, get, metric, signal, start};
+use crate::common::{Caller, FRAME_TIME, config, eventually, get, metric, signal, start};
+use crate::models::{Habit, loud_frame, peculiar};
 use moshi_backend::Server;
 use moshi_backend::config::ServerConfig;
 

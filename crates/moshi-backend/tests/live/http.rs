@@ -1,10 +1,8 @@
 //! Everything that is not a call: health, numbers, pages, certificates.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::{Caller, config, get, start};
+use crate::common::{Caller, config, get, start};
 use moshi_backend::config::{ServerConfig, TlsChoice};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -30,10 +28,10 @@ async fn health_status_and_build_are_told() {
 async fn every_documented_metric_is_there() {
     let server = start(config()).await;
     let caller = Caller::connect(&server, "format=pcm").await;
-    let (caller, _) = caller.converse(common::signal(1, 3), 2).await;
+    let (caller, _) = caller.converse(crate::common::signal(1, 3), 2).await;
     caller.hang_up().await;
     let _ = Caller::try_connect(&server, "format=no", &[]).await;
-    common::eventually("the call is counted", || async {
+    crate::common::eventually("the call is counted", || async {
         get(&server, "/metrics", &[]).await.2.contains("moshi_sessions_closed_total")
     })
     .await;

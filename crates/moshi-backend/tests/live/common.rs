@@ -1,8 +1,4 @@
-//! A server in this process on a free port, callers on real sockets, and models that misbehave on purpose.
-#![allow(dead_code, reason = "every test file uses its own part of this")]
-
-pub mod caller;
-pub mod models;
+//! A server in this process on a free port, and what the tests ask it.
 
 use std::time::Duration;
 
@@ -12,15 +8,15 @@ use moshi_backend::model::ModelHost;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub use caller::{Caller, Heard};
+pub(crate) use crate::caller::{Caller, Heard};
 
 /// Samples of a frame.
-pub const FRAME: usize = 1_920;
+pub(crate) const FRAME: usize = 1_920;
 /// Duration of a frame.
-pub const FRAME_TIME: Duration = Duration::from_millis(80);
+pub(crate) const FRAME_TIME: Duration = Duration::from_millis(80);
 
 /// A configuration for tests: loopback, a free port, plain http.
-pub fn config() -> ServerConfig {
+pub(crate) fn config() -> ServerConfig {
     ServerConfig {
         host: "127.0.0.1".to_owned(),
         port: 0,
@@ -30,12 +26,12 @@ pub fn config() -> ServerConfig {
 }
 
 /// A loopback server.
-pub async fn start(config: ServerConfig) -> Server {
+pub(crate) async fn start(config: ServerConfig) -> Server {
     Server::start(config, ModelHost::loopback()).await.unwrap()
 }
 
 /// Status code, headers in lower case, and body of a plain GET.
-pub async fn get(server: &Server, path: &str, headers: &[(&str, &str)]) -> (u16, String, String) {
+pub(crate) async fn get(server: &Server, path: &str, headers: &[(&str, &str)]) -> (u16, String, String) {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     let mut request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", server.address());
     for (name, value) in headers {
@@ -52,7 +48,7 @@ pub async fn get(server: &Server, path: &str, headers: &[(&str, &str)]) -> (u16,
 }
 
 /// The value of a counter or gauge; several label sets are added up.
-pub async fn metric(server: &Server, name: &str) -> f64 {
+pub(crate) async fn metric(server: &Server, name: &str) -> f64 {
     let (status, _, body) = get(server, "/metrics", &[]).await;
     assert_eq!(status, 200);
     let lines = body.lines().filter(|l| l.starts_with(name) && l[name.len()..].starts_with([' ', '{']));
@@ -60,7 +56,7 @@ pub async fn metric(server: &Server, name: &str) -> f64 {
 }
 
 /// Waits until `check` holds; fails after ten seconds.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
     for _ in 0..200 {
         if check().await {
             return;
@@ -71,7 +67,7 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut check: impl Fn
 }
 
 /// A signal in which every frame is different, as s16le bytes: `frames` frames of pseudo-random samples.
-pub fn signal(seed: u32, frames: usize) -> Vec<Vec<u8>> {
+pub(crate) fn signal(seed: u32, frames: usize) -> Vec<Vec<u8>> {
     let mut state = seed.wrapping_mul(2_654_435_761) | 1;
     let mut sample = move || {
         state ^= state << 13;

@@ -1,10 +1,8 @@
 //! Calls as they should be: handshake, audio both ways, words, many at once, refusals.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Caller, FRAME, config, get, metric, signal, start};
+use crate::common::{Caller, FRAME, config, get, metric, signal, start};
 use moshi_audio::{OggOpusDecoder, OggOpusEncoder, OggOpusEncoderConfig};
 use moshi_backend::config::ServerConfig;
 
@@ -55,7 +53,7 @@ async fn ogg_opus_speech_goes_both_ways() {
     let count = frames.len();
     let caller = Caller::connect(&server, "").await;
     let (caller, heard) = caller.converse(frames, count).await;
-    let mut decoder = OggOpusDecoder::live().unwrap();
+    let mut decoder = OggOpusDecoder::live();
     let mut pcm = Vec::new();
     for (at, message) in heard.of(1).into_iter().enumerate() {
         assert!(message.starts_with(b"OggS"), "message {at} begins inside a page");
