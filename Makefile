@@ -19,10 +19,13 @@ test-rust:
 test-page:
 	@tests/browser/unit.sh
 
-test-python: setup
-	$(CARGO) build --release -p moshi-backend
+test-python: setup target/release/moshi-backend
 	@$(PY) tests/setup_browser.py
 	$(PY) -m pytest
+
+# `make test-rust` builds it too; building it here again would compile the dependencies with other features.
+target/release/moshi-backend:
+	$(CARGO) build --release -p moshi-backend
 
 ## The virtual environment with the pinned tools and the package built into it
 setup: $(VENV)/.tools

@@ -86,7 +86,7 @@ def test_devices_that_are_not_there(moshi: Golden, device: str, message: str) ->
 
 
 def test_more_codebooks_than_the_file_holds(moshi: Golden) -> None:
-    with pytest.raises(rustymoshi.RustymoshiError, match="16"):
+    with pytest.raises(ValueError, match="1 to 16"):
         rustymoshi.Mimi.load(moshi.folder / "mimi.safetensors", num_codebooks=40)
 
 

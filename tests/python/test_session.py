@@ -13,26 +13,30 @@ import rustymoshi
 from conftest import Golden
 
 
+#: The golden checkpoint itself asks for greedy sampling.
+SAMPLED = {"temperature": 0.8, "text_temperature": 0.7}
+
+
 def run(session: rustymoshi.StreamingSession, pcm: np.ndarray) -> tuple[np.ndarray, str]:
     return session.step(pcm)
 
 
 def test_pieces_of_any_length_give_the_same_answer(moshi: Golden, speech: np.ndarray) -> None:
-    whole = run(moshi.model.session(seed=3), speech)
-    session = moshi.model.session(seed=3)
+    whole = run(moshi.model.session(**SAMPLED, seed=3), speech)
+    session = moshi.model.session(**SAMPLED, seed=3)
     parts = [session.step(speech[i : i + 1_111]) for i in range(0, len(speech), 1_111)]
     np.testing.assert_array_equal(np.concatenate([pcm for pcm, _ in parts]), whole[0])
     assert "".join(text for _, text in parts) == whole[1]
 
 
 def test_a_seed_is_one_answer_and_another_seed_another(moshi: Golden, speech: np.ndarray) -> None:
-    first, again, other = (run(moshi.model.session(seed=s), speech)[0] for s in (5, 5, 6))
+    first, again, other = (run(moshi.model.session(**SAMPLED, seed=s), speech)[0] for s in (5, 5, 6))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_a_fork_continues_alike_and_apart(moshi: Golden, speech: np.ndarray) -> None:
-    session = moshi.model.session(seed=1)
+    session = moshi.model.session(**SAMPLED, seed=1)
     session.step(speech[: 10 * 1_920 + 5])
     fork = session.fork()
     rest = speech[10 * 1_920 + 5 :]
@@ -42,18 +46,18 @@ def test_a_fork_continues_alike_and_apart(moshi: Golden, speech: np.ndarray) -> 
 
 
 def test_a_reset_session_is_as_new(moshi: Golden, speech: np.ndarray) -> None:
-    session = moshi.model.session(seed=2)
+    session = moshi.model.session(**SAMPLED, seed=2)
     first = session.step(speech)[0]
     session.reset()
     np.testing.assert_array_equal(session.step(speech)[0], first)
 
 
 def test_sessions_on_threads_hear_themselves_only(moshi: Golden, speech: np.ndarray) -> None:
-    alone = [run(moshi.model.session(seed=s), speech)[0] for s in range(4)]
+    alone = [run(moshi.model.session(**SAMPLED, seed=s), speech)[0] for s in range(4)]
     together: list[np.ndarray | None] = [None] * 4
 
     def talk(seed: int) -> None:
-        together[seed] = run(moshi.model.session(seed=seed), speech)[0]
+        together[seed] = run(moshi.model.session(**SAMPLED, seed=seed), speech)[0]
 
     threads = [threading.Thread(target=talk, args=(seed,)) for seed in range(4)]
     for thread in threads:
@@ -108,7 +112,7 @@ def test_one_session_on_two_threads_is_a_clear_error(moshi: Golden, speech: np.n
 def test_a_session_outlives_its_windows_without_growing(moshi: Golden) -> None:
     import resource
 
-    session = moshi.model.session(seed=4)
+    session = moshi.model.session(**SAMPLED, seed=4)
     frame = np.zeros(1_920, dtype=np.float32)
     for _ in range(50):
         session.step(frame)

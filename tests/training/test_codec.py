@@ -38,7 +38,9 @@ def test_later_codes_do_not_change_earlier_sound(codec):
 def test_first_and_rest_code_the_same_input(codec):
     x = torch.randn(1, 16, 4)
     codes = codec.quantizer.encode(x)
-    assert (codes[:, :1] == codec.quantizer.rvq_first.encode(x)).all() and (codes[:, 1:] == codec.quantizer.rvq_rest.encode(x)).all()
+    assert (codes[:, :1] == codec.quantizer.rvq_first.encode(x)).all() and (
+        codes[:, 1:] == codec.quantizer.rvq_rest.encode(x)
+    ).all()
 
 
 def test_codebooks_follow_their_data(codec):
@@ -54,8 +56,15 @@ def test_codebooks_follow_their_data(codec):
 
 def test_names_are_the_published_ones(codec):
     names = set(codec.state_dict())
-    for name in ("encoder.model.1.block.3.conv.conv.bias", "encoder.model.14.conv.conv.weight", "decoder.model.11.convtr.convtr.weight",
-                 "downsample.conv.conv.conv.weight", "upsample.convtr.convtr.convtr.weight",
-                 "decoder_transformer.transformer.layers.1.layer_scale_2.scale", "encoder_transformer.transformer.layers.0.self_attn.in_proj_weight",
-                 "quantizer.rvq_rest.vq.layers.1._codebook.embedding_sum", "quantizer.rvq_first.output_proj.weight"):
+    for name in (
+        "encoder.model.1.block.3.conv.conv.bias",
+        "encoder.model.14.conv.conv.weight",
+        "decoder.model.11.convtr.convtr.weight",
+        "downsample.conv.conv.conv.weight",
+        "upsample.convtr.convtr.convtr.weight",
+        "decoder_transformer.transformer.layers.1.layer_scale_2.scale",
+        "encoder_transformer.transformer.layers.0.self_attn.in_proj_weight",
+        "quantizer.rvq_rest.vq.layers.1._codebook.embedding_sum",
+        "quantizer.rvq_first.output_proj.weight",
+    ):
         assert name in names

@@ -28,14 +28,20 @@ def test_follow_ups_stay_in_their_family():
 
 
 def test_sums_are_right():
-    assert any(e.question.startswith("What is seven plus eight") and e.answer == "Seven plus eight is fifteen." for e in Bank().everything())
+    assert any(
+        e.question.startswith("What is seven plus eight") and e.answer == "Seven plus eight is fifteen."
+        for e in Bank().everything()
+    )
 
 
 def test_answers_begin_after_people_like_gaps():
     rng = np.random.default_rng(2)
     gaps = [answer_gap(rng) for _ in range(500)]
-    assert 0.2 <= min(gaps) and max(gaps) <= 0.8 and 0.3 <= float(np.median(gaps)) <= 0.5
+    assert min(gaps) >= 0.2 and max(gaps) <= 0.8 and 0.3 <= float(np.median(gaps)) <= 0.5
 
 
 def test_sentences_get_a_capital_and_an_end_mark():
-    assert sentence("what is the capital of Italy") == "What is the capital of Italy?" and sentence("i am sad") == "I am sad."
+    assert (
+        sentence("what is the capital of Italy") == "What is the capital of Italy?"
+        and sentence("i am sad") == "I am sad."
+    )

@@ -7,7 +7,18 @@ from rustymoshi.training.export import codec_tensors, dequantized, lm_tensors
 from rustymoshi.training.lm import Lm, LmConfig, gated_width
 from rustymoshi.training.session import Sampling, Session
 
-SMALL = LmConfig(dim=32, heads=2, layers=2, context=7, text_card=20, card=16, depth_dim=16, depth_heads=2, depth_layers=2, depth_feedforward=24)
+SMALL = LmConfig(
+    dim=32,
+    heads=2,
+    layers=2,
+    context=7,
+    text_card=20,
+    card=16,
+    depth_dim=16,
+    depth_heads=2,
+    depth_layers=2,
+    depth_feedforward=24,
+)
 
 
 @pytest.fixture
@@ -46,7 +57,11 @@ def test_names_and_shapes_are_the_published_ones(lm):
     assert shapes["depformer.layers.1.gating.7.linear_in.weight"] == (32, 16)
     assert shapes["transformer.layers.0.norm1.alpha"] == (1, 1, 32)
     assert shapes["depformer_emb.6.weight"] == (17, 16) and "depformer_emb.7.weight" not in shapes
-    assert shapes["emb.15.weight"] == (17, 32) and shapes["text_emb.weight"] == (21, 32) and shapes["text_linear.weight"] == (20, 32)
+    assert (
+        shapes["emb.15.weight"] == (17, 32)
+        and shapes["text_emb.weight"] == (21, 32)
+        and shapes["text_linear.weight"] == (20, 32)
+    )
 
 
 def test_int8_export_is_within_half_a_step_of_every_weight(lm):
@@ -70,6 +85,8 @@ def test_losses_ignore_initial_targets_and_fall_for_the_right_answer(lm):
 def test_codebooks_stay_f32_in_the_exported_codec():
     from rustymoshi.training.codec import Codec, CodecConfig
 
-    tensors = codec_tensors(Codec(CodecConfig(n_filters=4, dim=16, heads=2, feedforward=32, codebooks=2, bins=8, codebook_dim=8)))
+    tensors = codec_tensors(
+        Codec(CodecConfig(n_filters=4, dim=16, heads=2, feedforward=32, codebooks=2, bins=8, codebook_dim=8))
+    )
     assert tensors["quantizer.rvq_first.vq.layers.0._codebook.embedding_sum"].dtype == torch.float32
     assert tensors["encoder.model.0.conv.conv.weight"].dtype == torch.bfloat16

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check_config, standalone};
+use crate::commands::{bench, check_config, make_random, standalone};
 
 /// Talk with Moshi: a server for full-duplex speech models, and tools around it.
 #[derive(Debug, Parser)]
@@ -18,7 +18,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Standalone(standalone::StandaloneArgs),
+    Bench(bench::BenchArgs),
     CheckConfig(check_config::CheckConfigArgs),
+    MakeRandom(make_random::MakeRandomArgs),
 }
 
 impl Cli {
@@ -41,7 +43,9 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Standalone(args) => standalone::run(&args),
+            Command::Bench(args) => bench::run(&args),
             Command::CheckConfig(args) => check_config::run(&args),
+            Command::MakeRandom(args) => make_random::run(&args),
         }
     }
 }

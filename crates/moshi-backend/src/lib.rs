@@ -3,6 +3,7 @@
 //! [`Server::start`] serves a model over HTTP and WebSockets; the binary `moshi-backend` is a thin shell around it.
 
 mod app;
+pub mod bench;
 pub mod build_info;
 mod chat;
 pub mod cli;

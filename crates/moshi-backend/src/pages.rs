@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
 use tower_http::services::ServeDir;
@@ -32,7 +32,7 @@ pub(crate) const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
 ];
 
 /// A file of the page in the binary; `/` is `index.html`.
-pub(crate) async fn own_page(method: Method, uri: Uri) -> Response {
+pub(crate) async fn own_page(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     if method != Method::GET && method != Method::HEAD {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
@@ -43,13 +43,17 @@ pub(crate) async fn own_page(method: Method, uri: Uri) -> Response {
     };
     let kind = mime_guess::from_path(path).first_or_octet_stream();
     let hash: String = file.metadata.sha256_hash().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-    let body = if method == Method::HEAD { Body::empty() } else { Body::from(file.data) };
+    let tag = format!("\"{hash}\"");
+    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == tag.as_bytes());
+    let status = if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+    let body = if known || method == Method::HEAD { Body::empty() } else { Body::from(file.data) };
     Response::builder()
+        .status(status)
         .header(header::CONTENT_TYPE, with_charset(kind.essence_str()))
         .header(header::CONTENT_SECURITY_POLICY, OWN_PAGE_POLICY)
         // Modules name each other without versions, so a browser must ask each time; the answer is small.
         .header(header::CACHE_CONTROL, "no-cache")
-        .header(header::ETAG, format!("\"{hash}\""))
+        .header(header::ETAG, tag)
         .body(body)
         .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }

@@ -167,6 +167,11 @@ pub(crate) fn describe(bytes: &[u8]) -> Option<String> {
 /// Whether the beginning is printable text, as no header length below a petabyte is.
 fn is_text(bytes: &[u8]) -> bool {
     let start = &bytes[..bytes.len().min(64)];
-    start.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace() || *b >= 0x80)
-        && bytes.first_chunk::<8>().is_none_or(|b| b[7] != 0)
+    let text = match std::str::from_utf8(start) {
+        Ok(text) => text,
+        // Cut in the middle of a character.
+        Err(e) if e.error_len().is_none() => return is_text(&start[..e.valid_up_to()]),
+        Err(_) => return false,
+    };
+    !text.is_empty() && text.chars().all(|c| !c.is_control() || c.is_whitespace())
 }

@@ -114,6 +114,10 @@ impl Range {
             "alpha" => Self { middle: 1.0, spread: 0.1 },
             "weight" if is_norm => Self { middle: 1.0, spread: 0.1 },
             "bias" => Self { middle: 0.0, spread: 0.01 },
+            // The layer that makes the waveform: noise at full volume hurts.
+            "weight" if shape.first() == Some(&1) => {
+                Self { middle: 0.0, spread: 0.2 * (3.0 / inputs(name, shape)).sqrt() }
+            }
             _ if name.contains("emb") => Self { middle: 0.0, spread: 1.0 },
             _ => Self { middle: 0.0, spread: (3.0 / inputs(name, shape)).sqrt() },
         }

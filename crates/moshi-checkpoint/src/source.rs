@@ -37,7 +37,7 @@ impl Source {
     pub fn parse(given: &str) -> Result<Self> {
         let error = |problem: &str| Error::Source { given: given.to_owned(), problem: problem.to_owned() };
         if let Some(rest) = given.strip_prefix("hf://") {
-            return HubSource::parse(rest).map(Self::Hub).map_err(|p| error(p));
+            return HubSource::parse(rest).map(Self::Hub).map_err(error);
         }
         if let Some((scheme, _)) = given.split_once("://")
             && scheme != "file"

@@ -13,7 +13,7 @@ use safetensors::Dtype;
 
 use crate::error::some_of;
 use crate::file::{RawTensor, TensorFile};
-use crate::layouts::Place;
+use crate::layouts::{Place, Placing};
 use crate::names::TensorSpec;
 use crate::{Error, Result};
 
@@ -66,7 +66,7 @@ impl Tensors {
     pub(crate) fn resolve(
         files: Vec<TensorFile>,
         specs: &[TensorSpec],
-        place: &dyn Fn(&TensorSpec, &dyn Fn(&str) -> bool) -> Option<Place>,
+        place: Placing<'_>,
         copies: &dyn Fn(&str) -> bool,
     ) -> Result<(Self, Vec<String>)> {
         let raw = Self::raw(files);

@@ -30,7 +30,15 @@ const NOTICE: &str = include_str!(folder!("NOTICE.txt"));
 /// # Errors
 /// When the device is not there. (That the embedded files are sound is a test of this crate.)
 pub fn builtin(options: &LoadOptions) -> Result<Loaded, EngineError> {
-    let repository = Repository::embedded(&FILES).map_err(|e| EngineError::Model(e.to_string()))?;
+    let repository = builtin_repository()?;
     let notice = NOTICE.trim();
     load_model_with_notice(&repository, FILES.name, options, (!notice.is_empty()).then(|| notice.to_owned()))
+}
+
+/// The built-in model's files.
+///
+/// # Errors
+/// As [`builtin`].
+pub fn builtin_repository() -> Result<Repository, EngineError> {
+    Repository::embedded(&FILES).map_err(|e| EngineError::Model(e.to_string()))
 }

@@ -15,7 +15,7 @@ mod sessions;
 mod shared_rows;
 mod speech;
 
-pub use builtin::builtin;
+pub use builtin::{builtin, builtin_repository};
 pub use engine::{Engine, EngineConfig, EngineMetrics, Input, Output, SessionEvent, SessionId, TickReport};
 pub use load::{Device, Dtype, LoadOptions, Loaded, load_codec, load_model};
 pub use loopback::Loopback;

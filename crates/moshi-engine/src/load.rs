@@ -119,8 +119,10 @@ pub(crate) fn load_model_with_notice(
     options: &LoadOptions,
     notice: Option<String>,
 ) -> Result<Loaded, EngineError> {
+    let threads = threads(repository, options);
+    let options = &LoadOptions { threads: Some(threads), ..options.clone() };
     match options.device {
-        Device::Auto | Device::Cpu => model_on(cpu(repository, options), repository, source, options, notice),
+        Device::Auto | Device::Cpu => model_on(Cpu::new(threads), repository, source, options, notice),
         Device::Reference => model_on(Candle::cpu(), repository, source, options, notice),
         missing => Err(unavailable(missing)),
     }
@@ -132,7 +134,7 @@ pub(crate) fn load_model_with_notice(
 /// As [`load_model`]; also when the file holds fewer codebooks than were asked for.
 pub fn load_codec(repository: &Repository, options: &LoadOptions) -> Result<Arc<dyn Codec>, EngineError> {
     match options.device {
-        Device::Auto | Device::Cpu => codec_on(cpu(repository, options), repository, options),
+        Device::Auto | Device::Cpu => codec_on(Cpu::new(threads(repository, options)), repository, options),
         Device::Reference => codec_on(Candle::cpu(), repository, options),
         missing => Err(unavailable(missing)),
     }
@@ -146,12 +148,12 @@ fn unavailable(device: Device) -> EngineError {
 }
 
 /// One thread where a step is too small to share, one for each core otherwise.
-fn cpu(repository: &Repository, options: &LoadOptions) -> Cpu {
+fn threads(repository: &Repository, options: &LoadOptions) -> NonZeroUsize {
     let parts = [repository.lm(), repository.mimi()];
     let bytes: usize = parts.iter().flatten().flat_map(|t| t.names().filter_map(|n| t.bytes(n)).map(<[u8]>::len)).sum();
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let small = bytes as u64 <= SHARED_ABOVE_BYTES;
-    Cpu::new(options.threads.unwrap_or_else(|| if small { NonZeroUsize::MIN } else { cores() }))
+    options.threads.unwrap_or_else(|| if small { NonZeroUsize::MIN } else { cores() })
 }
 
 fn model_on<B: Backend>(
@@ -170,7 +172,8 @@ fn model_on<B: Backend>(
     let words = Detokenizer::from_bytes(source, &repository.tokenizer_bytes().map_err(failed)?, lm.config())
         .map_err(|e| EngineError::Model(e.to_string()))?;
     let weight_bytes = lm_weights.read.get() + mimi_weights.read.get();
-    let info = ModelInfo { notice, ..describe(&lm, source, weight_bytes, repository) };
+    let threads = options.threads.map_or(1, NonZeroUsize::get);
+    let info = ModelInfo { notice, weight_bytes, threads, ..describe(&lm, source, repository) };
     let codec = Arc::new(MimiCodec(mimi.clone()));
     Ok(Loaded { model: Arc::new(Arc::new(Moshi::new(mimi, lm, words, info)?)), codec })
 }
@@ -189,7 +192,7 @@ fn codec_on<B: Backend>(
 /// Codebooks of a codec that is loaded alone and not told otherwise: those of Moshi.
 const DEFAULT_CODEBOOKS: usize = 8;
 
-fn describe<B: Backend>(lm: &Lm<B>, source: &str, weight_bytes: u64, repository: &Repository) -> ModelInfo {
+fn describe<B: Backend>(lm: &Lm<B>, source: &str, repository: &Repository) -> ModelInfo {
     let (config, sampling) = (lm.config(), &repository.config().lm_gen_config);
     ModelInfo {
         source: source.to_owned(),
@@ -201,7 +204,8 @@ fn describe<B: Backend>(lm: &Lm<B>, source: &str, weight_bytes: u64, repository:
         card: config.card,
         text_card: config.text_card,
         delays: config.delays.clone(),
-        weight_bytes,
+        weight_bytes: 0,
+        threads: 1,
         defaults: SessionParams {
             temperature: sampling.temp,
             top_k: sampling.top_k,

@@ -25,6 +25,8 @@ pub struct ModelInfo {
     pub delays: Vec<usize>,
     /// Bytes of all weights as the executor holds them.
     pub weight_bytes: u64,
+    /// Threads per step.
+    pub threads: usize,
     /// Sampling parameters that the checkpoint asks for.
     pub defaults: SessionParams,
 }

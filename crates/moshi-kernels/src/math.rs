@@ -54,6 +54,7 @@ pub(crate) unsafe fn silu<S: Simd>(x: S::V) -> S::V {
 /// The error function: a quotient of polynomials in x^2 on |x| <= 4 (relative error 2.6e-8), beyond which it is 1 in
 /// single precision.
 #[inline(always)]
+#[allow(clippy::approx_constant)] // 1.1283791 is a coefficient of the fit, not quite 2 / sqrt(pi)
 pub(crate) unsafe fn erf<S: Simd>(x: S::V) -> S::V {
     let x = S::min(S::splat(4.0), S::max(S::splat(-4.0), x));
     let u = S::mul(x, x);

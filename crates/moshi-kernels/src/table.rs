@@ -13,6 +13,9 @@ use crate::product::{Part, tile};
 use crate::rowwise::kernel as rowwise;
 use crate::simd;
 
+/// Two operands that belong together.
+pub(crate) type Pair<'a> = (&'a [f32], &'a [f32]);
+
 /// The kernels of one instruction set.
 ///
 /// # Safety
@@ -24,13 +27,13 @@ pub(crate) struct Table {
     pub product_f16: unsafe fn(&Part<'_>),
     pub attend: unsafe fn(&Head<'_>, &mut [f32], &mut [f32]),
     pub rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
-    pub layer_norm: unsafe fn(&[f32], (&[f32], &[f32]), f32, &mut [f32]),
+    pub layer_norm: unsafe fn(&[f32], Pair<'_>, f32, &mut [f32]),
     pub softmax: unsafe fn(&mut [f32]),
     pub silu_gate: unsafe fn(&[f32], &[f32], &mut [f32]),
     pub gelu: unsafe fn(&mut [f32]),
     pub elu: unsafe fn(&[f32], &mut [f32]),
     pub add_scaled: unsafe fn(&[f32], &[f32], &mut [f32]),
-    pub blend: unsafe fn((&[f32], &[f32]), (&[f32], &[f32]), &mut [f32]),
+    pub blend: unsafe fn(Pair<'_>, Pair<'_>, &mut [f32]),
     pub smallest: unsafe fn(&[f32]) -> f32,
     pub add_f32: unsafe fn(&[f32], &mut [f32]),
     pub add_bf16: unsafe fn(&[bf16], &mut [f32]),
@@ -61,7 +64,7 @@ macro_rules! compile {
             kernel!([$($feature)?] rms_norm = rowwise::rms_norm::<$simd>,
                 (x: &[f32], alpha: &[f32], eps: f32, y: &mut [f32]) ());
             kernel!([$($feature)?] layer_norm = rowwise::layer_norm::<$simd>,
-                (x: &[f32], affine: (&[f32], &[f32]), eps: f32, y: &mut [f32]) ());
+                (x: &[f32], affine: Pair<'_>, eps: f32, y: &mut [f32]) ());
             kernel!([$($feature)?] softmax = rowwise::softmax::<$simd>, (x: &mut [f32]) ());
             kernel!([$($feature)?] silu_gate = rowwise::silu_gate::<$simd>, (a: &[f32], b: &[f32], y: &mut [f32]) ());
             kernel!([$($feature)?] gelu = rowwise::gelu::<$simd>, (x: &mut [f32]) ());
@@ -69,7 +72,7 @@ macro_rules! compile {
             kernel!([$($feature)?] add_scaled = rowwise::add_scaled::<$simd>,
                 (y: &[f32], scale: &[f32], x: &mut [f32]) ());
             kernel!([$($feature)?] blend = rowwise::blend::<$simd>,
-                (a: (&[f32], &[f32]), b: (&[f32], &[f32]), y: &mut [f32]) ());
+                (a: Pair<'_>, b: Pair<'_>, y: &mut [f32]) ());
             kernel!([$($feature)?] smallest = codebook::smallest::<$simd>, (x: &[f32]) f32);
             kernel!([$($feature)?] add_f32 = embedding::add::<$simd, f32>, (x: &[f32], y: &mut [f32]) ());
             kernel!([$($feature)?] add_bf16 = embedding::add::<$simd, bf16>, (x: &[bf16], y: &mut [f32]) ());

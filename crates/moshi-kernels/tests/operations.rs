@@ -1,6 +1,8 @@
 //! Everything but products: the bits of the scalar twin on every instruction set, and the plain definition in double
 //! precision within a derived tolerance.
 
+#![allow(clippy::unwrap_used)]
+
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
 

@@ -1,5 +1,7 @@
 //! Products: every instruction set, tile and thread count gives the bits of the plain sum.
 
+#![allow(clippy::unwrap_used)]
+
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
 

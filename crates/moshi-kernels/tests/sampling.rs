@@ -1,5 +1,7 @@
 //! What draws are made of: their statistics, and what each parameter does to them.
 
+#![allow(clippy::unwrap_used)] // a failure is the test's answer
+
 use moshi_kernels::sample::{
     Draw, MAX_PENALTY_CONTEXT, RowSampler, RowSampling, SampleScratch, SamplingParams, SilentTokens,
 };

@@ -124,7 +124,7 @@ impl TextState {
     pub fn finish(&mut self, out: &mut String) {
         if self.len > 0 {
             out.push(char::REPLACEMENT_CHARACTER);
-            self.len = 0;
+            *self = Self::default();
         }
     }
 
@@ -135,7 +135,7 @@ impl TextState {
         match std::str::from_utf8(&self.bytes[..self.len]) {
             Ok(character) => {
                 out.push_str(character);
-                self.len = 0;
+                *self = Self::default();
             }
             Err(error) if error.error_len().is_none() => {} // may still become a character
             Err(_) if self.len == 1 => self.finish(out),

@@ -1,9 +1,13 @@
 //! The model against the golden data, on every executor.
 
+#![allow(clippy::unwrap_used)] // a failure is the test's answer
+
+use std::num::NonZeroUsize;
+
 use moshi_checkpoint::config::ModelConfig;
 use moshi_lm::{Lm, LmConfig, RowInput};
 use moshi_nn::Backend;
-use moshi_nn::executors::Candle;
+use moshi_nn::executors::{Candle, Cpu};
 use moshi_testkit::{FileTensors, Golden, assert_close};
 
 fn config(golden: Golden) -> LmConfig {
@@ -85,3 +89,5 @@ macro_rules! golden_tests {
 }
 
 golden_tests!(candle, Candle::cpu());
+golden_tests!(cpu, Cpu::new(NonZeroUsize::MIN));
+golden_tests!(cpu_two_threads, Cpu::new(NonZeroUsize::MIN.saturating_add(1)));

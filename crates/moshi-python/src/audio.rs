@@ -8,14 +8,17 @@ use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 
 use crate::args;
-use crate::errors::failure;
+use crate::errors::{RustymoshiError, failure};
 
 /// Read an audio file of any common format, rate and number of channels as mono float32 samples at 24 kHz.
 ///
 /// A file that is damaged towards its end gives what is readable, and a warning.
 #[pyfunction]
 pub(crate) fn load_audio(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyArray1<f32>>> {
-    let recording = py.detach(|| moshi_audio::load(&path)).map_err(failure)?;
+    let recording = py.detach(|| moshi_audio::load(&path)).map_err(|error| {
+        let (file, error) = (path.display().to_string(), failure(error).value(py).to_string());
+        RustymoshiError::new_err(if error.contains(&file) { error } else { format!("{file}: {error}") })
+    })?;
     if let Some(warning) = &recording.warning {
         let message = std::ffi::CString::new(format!("{}: {warning}", path.display())).unwrap_or_default();
         PyErr::warn(py, &py.get_type::<PyUserWarning>(), &message, 1)?;

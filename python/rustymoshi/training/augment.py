@@ -1,4 +1,4 @@
-"""What stands between a voice and the microphone: rooms, frequency curves, levels, noise. All seeded by the caller's generator."""
+"""What stands between a voice and the microphone: rooms, curves, levels, noise; seeded by the caller's generator."""
 
 import numpy as np
 from scipy.signal import butter, fftconvolve, sosfilt
@@ -69,7 +69,9 @@ def music(n: int, rng: np.random.Generator) -> np.ndarray:
         length = min(beat * int(rng.integers(1, 4)), n - at)
         t = np.arange(length) / SAMPLE_RATE
         step = rng.choice([0, 2, 4, 5, 7, 9, 12])
-        tone = sum(np.sin(2 * np.pi * root * 2 ** ((step + s) / 12) * h * t) / h**1.5 for s in (0, 4, 7) for h in (1, 2, 3))
+        tone = sum(
+            np.sin(2 * np.pi * root * 2 ** ((step + s) / 12) * h * t) / h**1.5 for s in (0, 4, 7) for h in (1, 2, 3)
+        )
         wav[at : at + length] += (tone * np.exp(-2.0 * t)).astype(np.float32)
         at += length
     return wav / max(1e-9, float(wav.std()))

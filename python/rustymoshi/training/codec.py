@@ -29,14 +29,50 @@ class CodecConfig:
 
     def published(self) -> dict:
         """The same as the contents of a published `mimi_config.json`."""
-        seanet = dict(channels=1, dimension=self.dim, causal=True, n_filters=self.n_filters, n_residual_layers=1, activation="ELU",
-                      compress=2, dilation_base=2, disable_norm_outer_blocks=0, kernel_size=7, residual_kernel_size=3,
-                      last_kernel_size=3, norm="none", pad_mode="constant", ratios=list(self.ratios), true_skip=True)
-        quantizer = dict(dimension=self.codebook_dim, n_q=self.codebooks, bins=self.bins, input_dimension=self.dim, output_dimension=self.dim)
-        transformer = dict(d_model=self.dim, num_heads=self.heads, num_layers=self.layers, causal=True, layer_scale=0.01,
-                           context=self.context, conv_layout=True, max_period=10_000, gating="none", norm="layer_norm",
-                           positional_embedding="rope", dim_feedforward=self.feedforward, input_dimension=self.dim, output_dimensions=[self.dim])
-        return dict(sample_rate=24_000, channels=1, frame_rate=12.5, seanet=seanet, quantizer=quantizer, transformer=transformer)
+        seanet = dict(
+            channels=1,
+            dimension=self.dim,
+            causal=True,
+            n_filters=self.n_filters,
+            n_residual_layers=1,
+            activation="ELU",
+            compress=2,
+            dilation_base=2,
+            disable_norm_outer_blocks=0,
+            kernel_size=7,
+            residual_kernel_size=3,
+            last_kernel_size=3,
+            norm="none",
+            pad_mode="constant",
+            ratios=list(self.ratios),
+            true_skip=True,
+        )
+        quantizer = dict(
+            dimension=self.codebook_dim,
+            n_q=self.codebooks,
+            bins=self.bins,
+            input_dimension=self.dim,
+            output_dimension=self.dim,
+        )
+        transformer = dict(
+            d_model=self.dim,
+            num_heads=self.heads,
+            num_layers=self.layers,
+            causal=True,
+            layer_scale=0.01,
+            context=self.context,
+            conv_layout=True,
+            max_period=10_000,
+            gating="none",
+            norm="layer_norm",
+            positional_embedding="rope",
+            dim_feedforward=self.feedforward,
+            input_dimension=self.dim,
+            output_dimensions=[self.dim],
+        )
+        return dict(
+            sample_rate=24_000, channels=1, frame_rate=12.5, seanet=seanet, quantizer=quantizer, transformer=transformer
+        )
 
 
 class Conv(nn.Module):
@@ -76,7 +112,9 @@ class Residual(nn.Module):
 
     def __init__(self, channels):
         super().__init__()
-        self.block = nn.ModuleList([nn.ELU(), Conv(channels, channels // 2, 3), nn.ELU(), Conv(channels // 2, channels, 1)])
+        self.block = nn.ModuleList(
+            [nn.ELU(), Conv(channels, channels // 2, 3), nn.ELU(), Conv(channels // 2, channels, 1)]
+        )
 
     def forward(self, x):
         y = x
@@ -203,7 +241,7 @@ class Codec(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Weights that keep the signal's size through every layer, quiet branches, a loud first and a quiet last layer."""
+        """Weights that keep the signal's size through every layer, quiet branches, a loud first, a quiet last layer."""
         for module in self.modules():
             if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)):
                 transposed = isinstance(module, nn.ConvTranspose1d)

@@ -13,25 +13,27 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from . import losses
+from . import losses, pace
+from .adversary import Adversary
 from .codec import Codec, CodecConfig
 from .corpus import TEACHER_DIM
 from .curves import Curve
 from .paths import FRAME, folder, replace_atomically
 
-WEIGHTS = {"agent": 0.46, "hibari_users": 0.24, "espeak": 0.08, "flite": 0.10, "recordings": 0.12, "noise": 0.02}
+WEIGHTS = {"agent": 0.64, "hibari_users": 0.14, "espeak": 0.06, "flite": 0.06, "recordings": 0.08, "noise": 0.02}
 
 
 class Corpus:
     """Random crops of whole frames from all groups, with the teacher's features of the same frames."""
 
-    def __init__(self, frames: int, seed: int):
+    def __init__(self, frames: int, seed: int, agent: float):
         self.frames, self.rng = frames, np.random.default_rng(seed)
         self.audio, self.teacher, self.stats = {}, {}, {}
         for group in WEIGHTS:
             self.audio[group] = np.load(folder("codec") / f"{group}.npy", mmap_mode="r")
         self.look_for_teacher()
         weights = np.array(list(WEIGHTS.values()))
+        weights[0] *= agent
         self.groups, self.weights = list(WEIGHTS), weights / weights.sum()
 
     def look_for_teacher(self) -> None:
@@ -66,9 +68,14 @@ class Trainer:
         self.elapsed, self.step = 0.0, 0
         self.path = folder("checkpoints") / f"{args.name}.pt"
         self.curve = Curve(folder("curves") / f"{args.name}.csv")
-        parts = [self.codec.decoder, self.codec.decoder_transformer, self.codec.upsample] if args.freeze_encoder else [self.codec, self.student]
+        parts = (
+            [self.codec.decoder, self.codec.decoder_transformer, self.codec.upsample]
+            if args.freeze_encoder
+            else [self.codec, self.student]
+        )
         self.params = [p for part in parts for p in part.parameters()]
         self.optimizer = torch.optim.AdamW(self.params, lr=args.lr, betas=(0.8, 0.99), weight_decay=1e-3)
+        self.adversary = Adversary().to(self.device) if args.adversary else None
         self._resume()
 
     def _resume(self) -> None:
@@ -81,11 +88,20 @@ class Trainer:
         if source == self.path:
             self.optimizer.load_state_dict(saved["optimizer"])
             self.elapsed, self.step = saved["elapsed"], saved["step"]
+            if self.adversary is not None and "adversary" in saved:
+                self.adversary.resume(saved["adversary"])
 
     def save(self) -> None:
         """Write the checkpoint in one move."""
-        state = dict(codec=self.codec.state_dict(), student=self.student.state_dict(), optimizer=self.optimizer.state_dict(),
-                     elapsed=self.elapsed, step=self.step)
+        state = dict(
+            codec=self.codec.state_dict(),
+            student=self.student.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            elapsed=self.elapsed,
+            step=self.step,
+        )
+        if self.adversary is not None:
+            state["adversary"] = self.adversary.state()
         replace_atomically(self.path, lambda part: torch.save(state, part))
 
     def learning_rate(self) -> float:
@@ -100,55 +116,65 @@ class Trainer:
         with torch.no_grad():
             self.codec.quantizer(torch.cat([x.transpose(0, 1).flatten(1) for x in latents], 1)[None])
 
-    def train_step(self, corpus: Corpus) -> dict:
-        """One batch; returns the losses by name."""
-        pcm, teacher = (x.to(self.device) for x in corpus.batch(self.args.batch))
-        quantize = self.step >= self.args.warm or self.args.freeze_encoder
-        if quantize and not bool(self.codec.quantizer.rvq_first.books[0]._initialized):
-            self.start_codebooks(corpus)
-        report, total = {}, 0.0
+    def quantized(self, pcm: torch.Tensor, teacher: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """What the decoder gets [b, dim, frames], and the encoder's own losses by name, weighted."""
         with torch.autocast(self.device, torch.bfloat16):
             if self.args.freeze_encoder:
                 with torch.no_grad():
-                    quantized = self.codec.quantizer.decode(self.codec.encode(pcm))
-            else:
-                latent = self.codec.latent(pcm)
-        if not self.args.freeze_encoder:
-            quantized = latent.float()
-            if quantize:
-                quantized, first, commit = self.codec.quantizer(quantized)
-                distill = losses.distillation(self.student(first.transpose(1, 2)), teacher)
-                total = self.args.commit * commit + self.args.distill * distill
-                report = dict(commit=commit.item(), distill=distill.item())
+                    return self.codec.quantizer.decode(self.codec.encode(pcm)), {}
+            latent = self.codec.latent(pcm)
+        latent = latent.float()
+        if self.step < self.args.warm:
+            return latent, {}
+        latent, first, commit = self.codec.quantizer(latent)
+        distill = losses.distillation(self.student(first.transpose(1, 2)), teacher)
+        return latent, {"commit": self.args.commit * commit, "distill": self.args.distill * distill}
+
+    def train_step(self, corpus: Corpus) -> dict:
+        """One batch; returns the losses by name."""
+        pcm, teacher = (x.to(self.device) for x in corpus.batch(self.args.batch))
+        if self.step == self.args.warm and not self.args.freeze_encoder:
+            self.start_codebooks(corpus)
+        latent, parts = self.quantized(pcm, teacher)
         with torch.autocast(self.device, torch.bfloat16):
-            made = self.codec.synthesise(quantized)
+            made = self.codec.synthesise(latent)
         made, real = made.float()[:, 0], pcm[:, 0]
-        windows = list(losses.WINDOWS)
-        windows = [windows[i] for i in np.random.default_rng(self.step).permutation(len(windows))[:2]]
-        spectral = losses.spectral(made, real, windows)
-        total = total + spectral + 0.1 * (made - real).abs().mean() / (real.abs().mean() + 1e-2)
+        windows = np.random.default_rng(self.step).permutation(list(losses.WINDOWS))[:2].tolist()
+        parts["spectral"] = losses.spectral(made, real, windows)
+        parts["wave"] = 0.1 * (made - real).abs().mean() / (real.abs().mean() + 1e-2)
+        report = {}
+        if self.adversary is not None:
+            report["judge"] = self.adversary.learn(made, real)
+            against = self.adversary.decoder_loss(made, real)
+            parts |= {"fool": self.args.fool * against["fool"], "match": self.args.match * against["match"]}
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
         self.optimizer.zero_grad()
-        total.backward()
+        sum(parts.values()).backward()
         nn.utils.clip_grad_norm_(self.params, 1.0)
         self.optimizer.step()
-        return dict(report, spectral=spectral.item())
+        return report | {name: value.item() for name, value in parts.items()}
 
     def run(self) -> None:
         """Train until the minutes are used up, saving every three."""
-        corpus = Corpus(self.args.frames, self.args.seed + self.step)
+        corpus = Corpus(self.args.frames, self.args.seed + self.step, self.args.agent)
         self.codec.train(not self.args.freeze_encoder)
         saved = time.monotonic()
         with tqdm(total=int(self.args.minutes * 60), initial=int(self.elapsed), unit="s", mininterval=20) as bar:
-            while self.elapsed < self.args.minutes * 60:
+            while self.elapsed < min(self.args.minutes, self.args.until or self.args.minutes) * 60:
+                pace.adapt(self.step, self.args.threads)
                 begun = time.monotonic()
                 report = self.train_step(corpus)
                 self.step += 1
                 took = time.monotonic() - begun
                 self.elapsed += took
                 self.curve.add(self.step, self.elapsed, report)
-                bar.set_postfix(step=self.step, s=f"{took:.2f}", **{k: f"{v:.3f}" for k, v in self.curve.smooth().items()}, refresh=False)
+                bar.set_postfix(
+                    step=self.step,
+                    s=f"{took:.2f}",
+                    **{k: f"{v:.3f}" for k, v in self.curve.smooth().items()},
+                    refresh=False,
+                )
                 bar.update(int(self.elapsed) - bar.n)
                 if time.monotonic() - saved > 180:
                     self.save()
@@ -162,13 +188,20 @@ def main() -> None:
     parser.add_argument("--name", default="codec")
     parser.add_argument("--start-from", default="", help="checkpoint to begin with when this name has none")
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--until", type=float, default=0, help="end this run here, part of the way through the minutes")
+    parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--warm", type=int, default=150, help="steps without quantization at the start")
     parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--commit", type=float, default=0.1)
     parser.add_argument("--distill", type=float, default=0.5)
+    parser.add_argument(
+        "--agent", type=float, default=1.0, help="how much more often than usual the agent's voice is drawn"
+    )
     parser.add_argument("--freeze-encoder", action="store_true")
+    parser.add_argument("--adversary", action="store_true", help="train against discriminators too")
+    parser.add_argument("--fool", type=float, default=0.1, help="weight of being taken for real")
+    parser.add_argument("--match", type=float, default=0.3, help="weight of what the discriminators see")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()

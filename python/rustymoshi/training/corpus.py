@@ -65,7 +65,10 @@ def _recordings(rng):
             target.mkdir()
             for file in sorted(source.rglob("*.g722")):
                 out = target / ("_".join(file.relative_to(source).parts) + ".wav")
-                subprocess.run(["ffmpeg", "-loglevel", "error", "-y", "-f", "g722", "-i", str(file), "-ar", "24000", str(out)], check=True)
+                subprocess.run(
+                    ["ffmpeg", "-loglevel", "error", "-y", "-f", "g722", "-i", str(file), "-ar", "24000", str(out)],
+                    check=True,
+                )
     files = sorted(cache.rglob("*.wav"))
     for i in rng.permutation(len(files)):
         wav, rate = soundfile.read(files[i], dtype="float32")
@@ -100,7 +103,7 @@ def _save(path: Path, array: np.ndarray) -> None:
 
 
 def build_teacher(group: str) -> None:
-    """Write `codec/<group>.teacher.npy`: Whisper encoder features [frames, 384] at 12.5 Hz, normalised per dimension."""
+    """Write `codec/<group>.teacher.npy`: the recogniser's encoder features, [frames, 384] at 12.5 Hz."""
     path = folder("codec") / f"{group}.teacher.npy"
     if path.exists():
         return

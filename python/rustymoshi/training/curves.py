@@ -38,12 +38,12 @@ def draw(paths: list[Path], picture: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(1, len(paths), figsize=(5 * len(paths), 3.5), squeeze=False)
-    for panel, path in zip(panels[0], paths):
+    for panel, path in zip(panels[0], paths, strict=False):
         lines: dict[str, list] = {}
-        for step, seconds, name, value in csv.reader(open(path)):
+        for _step, seconds, name, value in csv.reader(path.read_text().splitlines()):
             lines.setdefault(name, []).append((float(seconds) / 60, float(value)))
         for name, points in lines.items():
-            panel.plot(*zip(*points), label=name, linewidth=1)
+            panel.plot(*zip(*points, strict=False), label=name, linewidth=1)
         panel.set(title=path.stem, xlabel="minutes of training", yscale="log")
         panel.legend(fontsize=7)
         panel.grid(alpha=0.3)

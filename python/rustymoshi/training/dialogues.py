@@ -9,13 +9,21 @@ import numpy as np
 
 from .questions import Bank, Exchange
 
-SAY_AGAIN = ["say that again", "can you say that again", "please repeat that", "what did you say", "pardon", "once more please", "I did not hear you"]
+SAY_AGAIN = [
+    "say that again",
+    "can you say that again",
+    "please repeat that",
+    "what did you say",
+    "pardon",
+    "once more please",
+    "I did not hear you",
+]
 SLOWER = ["slower please", "can you speak slower", "say that slower", "please speak more slowly"]
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One exchange in time. Pauses are seconds; `cut` is the share of the answer after which the user breaks in (None: never)."""
+    """One exchange in time, in seconds. `cut` is the share of the answer after which the user breaks in, if so."""
 
     exchange: Exchange
     pause_before: float
@@ -48,12 +56,22 @@ def script(bank: Bank, rng: np.random.Generator) -> list[Turn]:
         elif last is not None and draw < 0.42:
             slow = rng.random() < 0.3
             asked = SLOWER if slow else SAY_AGAIN
-            exchange = Exchange(asked[rng.integers(len(asked))].capitalize() + ".", last.answer, "slower" if slow else "say again")
+            exchange = Exchange(
+                asked[rng.integers(len(asked))].capitalize() + ".", last.answer, "slower" if slow else "say again"
+            )
             speed = 0.75 if slow else 1.0
         exchange = exchange or bank.draw(rng)
-        turns.append(Turn(exchange, user_pause(rng), answer_gap(rng), answer_speed=speed, back_channel=bool(rng.random() < 0.05)))
+        turns.append(
+            Turn(exchange, user_pause(rng), answer_gap(rng), answer_speed=speed, back_channel=bool(rng.random() < 0.05))
+        )
         if len(exchange.answer.split()) > 4 and rng.random() < 0.10:
-            turns[-1] = Turn(exchange, turns[-1].pause_before, turns[-1].answer_after, cut=float(rng.uniform(0.2, 0.8)), answer_speed=speed)
+            turns[-1] = Turn(
+                exchange,
+                turns[-1].pause_before,
+                turns[-1].answer_after,
+                cut=float(rng.uniform(0.2, 0.8)),
+                answer_speed=speed,
+            )
             follow = bank.exact("stop", rng) if rng.random() < 0.5 else bank.draw(rng)
             turns.append(Turn(follow, 0.0, answer_gap(rng)))
             last = None if follow.topic == "stop" else follow

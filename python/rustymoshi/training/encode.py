@@ -1,6 +1,7 @@
 """Conversations to codes with a frozen codec: `python -m rustymoshi.training.encode --codec codec_frozen`.
 
-Writes `codes/<codec>/<shard>.npz` (user and agent [8, frames] as int16); existing shards are skipped, so it can follow the renderer.
+Writes `codes/<codec>/<shard>.npz` (user and agent [8, frames] as int16); existing shards are skipped, so it can
+follow the renderer.
 """
 
 import argparse
@@ -21,7 +22,7 @@ OVERLAP = 50
 
 @torch.no_grad()
 def encode(codec: Codec, samples: np.ndarray) -> np.ndarray:
-    """int16 samples (whole frames) -> codes [8, frames]; long inputs in overlapping chunks, which reach further back than the codec does."""
+    """int16 samples (whole frames) -> codes [8, frames]; long inputs in overlapping chunks."""
     frames = len(samples) // FRAME
     out = np.zeros((codec.config.codebooks, frames), np.int16)
     for start in range(0, frames, CHUNK):

@@ -18,7 +18,7 @@ from .paths import FRAME, FRAME_RATE, SAMPLE_RATE, root
 from .questions import Bank
 from .recognise import Recogniser, plain, word_errors
 from .render import AGENT_LEVEL_DB
-from .session import Sampling, Session
+from .session import Reply, Sampling, Session
 from .speech import Studio, VoiceSetting, trim
 
 LISTEN_S = 5.0
@@ -27,14 +27,26 @@ LISTEN_S = 5.0
 class Judge:
     """Model, voices, recogniser and the question bank."""
 
-    def __init__(self, path: Path, seed: int, count: int, sampling: Sampling = Sampling()):
+    def __init__(self, path: Path, engine: str, seed: int, count: int):
         self.lm, self.codec = load_exported(path)
         self.studio, self.bank, self.recogniser = Studio(), Bank(), Recogniser()
-        self.seed, self.count, self.sampling = seed, count, sampling
+        self.seed, self.count, self.sampling = seed, count, Sampling()
+        self.wheel = None
+        if engine == "wheel":
+            from rustymoshi import Model
 
-    def session(self, seed: int) -> Session:
-        """A fresh session."""
-        return Session(self.lm, self.codec, seed, self.sampling)
+            self.wheel = Model.load(path)
+
+    def reply(self, pcm: np.ndarray, seed: int) -> Reply:
+        """What a fresh session answers to the user's sound."""
+        if self.wheel is None:
+            return Session(self.lm, self.codec, seed, self.sampling).run(pcm)
+        session = self.wheel.session(seed=seed, text_temperature=self.sampling.text, temperature=self.sampling.audio)
+        steps = [
+            session.step(frame) for frame in pcm[: len(pcm) // FRAME * FRAME].astype(np.float32).reshape(-1, FRAME)
+        ]
+        sound = [np.asarray(out) if len(out) else np.zeros(FRAME, np.float32) for out, _ in steps]
+        return Reply(np.concatenate(sound), [text for _, text in steps])
 
     def through_codec(self, wav: np.ndarray) -> np.ndarray:
         """Encode and decode."""
@@ -50,8 +62,11 @@ class Judge:
         errors = {"before": [0, 0], "after": [0, 0]}
         for _ in tqdm(range(self.count), desc="codec"):
             exchange = self.bank.draw(rng)
-            for name, setting, text in (("stoi_agent", voices.AGENT, exchange.answer), ("stoi_held_out", voices.held_out_voice(rng), exchange.question),
-                                        ("stoi_new_synthesizer", voices.new_synthesizer_voice(rng), exchange.question)):
+            for name, setting, text in (
+                ("stoi_agent", voices.AGENT, exchange.answer),
+                ("stoi_held_out", voices.held_out_voice(rng), exchange.question),
+                ("stoi_new_synthesizer", voices.new_synthesizer_voice(rng), exchange.question),
+            ):
                 wav = augment.normalise(self.studio.say(text, setting, int(rng.integers(1 << 30))).wav, AGENT_LEVEL_DB)
                 wav = np.pad(wav, (2400, 24_000))
                 made = self.through_codec(wav)[: len(wav)]
@@ -70,7 +85,7 @@ class Judge:
         lead = int(rng.uniform(0.6, 1.4) * SAMPLE_RATE)
         wav = np.pad(wav, (lead, int(LISTEN_S * SAMPLE_RATE)))
         wav = augment.normalise(wav, -22.0) if clean else augment.line(wav, rng)
-        return self.session(int(rng.integers(1 << 30))).run(wav), (len(wav) / SAMPLE_RATE - LISTEN_S) * FRAME_RATE
+        return self.reply(wav, int(rng.integers(1 << 30))), (len(wav) / SAMPLE_RATE - LISTEN_S) * FRAME_RATE
 
     def dialogue(self, name: str, voice_of) -> dict:
         """Right answers by inner monologue, word errors of the spoken answer, and when answers begin."""
@@ -88,16 +103,24 @@ class Judge:
                 wrong, total = word_errors(said, self.recogniser.words(reply.pcm))
                 heard = [heard[0] + wrong, heard[1] + total]
             rows.append(dict(question=exchange.question, expected=exchange.answer, said=said))
-        return {f"{name}_right": right / self.count, f"{name}_spoken_wer": heard[0] / max(1, heard[1]),
-                f"{name}_answer_begins_s": float(np.median(delays)) if delays else None, f"{name}_rows": rows}
+        return {
+            f"{name}_right": right / self.count,
+            f"{name}_spoken_wer": heard[0] / max(1, heard[1]),
+            f"{name}_answer_begins_s": float(np.median(delays)) if delays else None,
+            f"{name}_rows": rows,
+        }
 
     def quiet(self) -> dict:
         """Share of ten-second trials of silence, noise or music in which the agent says nothing."""
         rng, silent = np.random.default_rng(self.seed + 1), 0
         for i in tqdm(range(self.count), desc="silence"):
             n = 10 * SAMPLE_RATE
-            wav = np.zeros(n, np.float32) if i % 3 == 0 else (augment.music if i % 6 == 1 else augment.noise)(n, rng) * 10 ** (rng.uniform(-60, -28) / 20)
-            silent += self.session(i).run(wav.astype(np.float32)).first_word() is None
+            wav = (
+                np.zeros(n, np.float32)
+                if i % 3 == 0
+                else (augment.music if i % 6 == 1 else augment.noise)(n, rng) * 10 ** (rng.uniform(-60, -28) / 20)
+            )
+            silent += self.reply(wav.astype(np.float32), i).first_word() is None
         return {"quiet_without_speech": silent / self.count}
 
     def barge_in(self) -> dict:
@@ -112,7 +135,7 @@ class Judge:
             wav = np.zeros(begin + len(stop) + 2 * SAMPLE_RATE, np.float32)
             wav[SAMPLE_RATE : SAMPLE_RATE + len(ask)] += ask
             wav[begin : begin + len(stop)] += stop
-            reply = self.session(i).run(augment.normalise(wav, -22.0))
+            reply = self.reply(augment.normalise(wav, -22.0), i)
             at = int(begin / FRAME)
             if reply.first_word() is None or _level(reply.pcm, at - 8, at) < -45:
                 continue
@@ -140,18 +163,23 @@ PARTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=root() / "export")
+    parser.add_argument("--engine", choices=["torch", "wheel"], default="torch", help="what runs the conversations")
     parser.add_argument("--only", nargs="*", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--seed", type=int, default=777)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    judge, results = Judge(args.folder, args.seed, args.count), {}
+    judge, results = Judge(args.folder, args.engine, args.seed, args.count), {}
     for part in args.only:
         results |= PARTS[part](judge)
         (root() / "evaluation.json").write_text(json.dumps(results, indent=1))
     for name, value in results.items():
-        print(f"{name}: {value}" if not name.endswith("_rows") else "\n".join(f"  {r['question']}  ->  {r['said']}" for r in value[:12]))
+        print(
+            f"{name}: {value}"
+            if not name.endswith("_rows")
+            else "\n".join(f"  {r['question']}  ->  {r['said']}" for r in value[:12])
+        )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def codec_tensors(codec: Codec) -> dict[str, torch.Tensor]:
 
 
 def lm_tensors(lm: Lm, int8: bool) -> dict[str, torch.Tensor]:
-    """Published names to tensors; with `int8` every linear weight [out, in] as rows of int8 with `<name>_scb` = largest magnitude."""
+    """Published names to tensors; with `int8` linear weights [out, in] as int8 rows and `<name>_scb`."""
     out = {}
     for name, tensor in lm.state_dict().items():
         tensor = tensor.float()
@@ -49,22 +49,49 @@ def dequantized(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for name, tensor in tensors.items():
         if name.endswith("_scb"):
             continue
-        out[name] = tensor.float() * tensors[name + "_scb"][:, None] / 127 if tensor.dtype == torch.int8 else tensor.float()
+        out[name] = (
+            tensor.float() * tensors[name + "_scb"][:, None] / 127 if tensor.dtype == torch.int8 else tensor.float()
+        )
     return out
 
 
 def load_exported(path: Path) -> tuple[Lm, Codec]:
     """Read an exported folder back, as a runtime would."""
     c, m = json.loads((path / "config.json").read_text()), json.loads((path / "mimi_config.json").read_text())
-    lm = Lm(LmConfig(dim=c["dim"], heads=c["num_heads"], layers=c["num_layers"], hidden_scale=c["hidden_scale"], context=c["context"],
-                     text_card=c["text_card"], card=c["card"], n_q=c["n_q"], dep_q=c["dep_q"], depth_dim=c["depformer_dim"],
-                     depth_heads=c["depformer_num_heads"], depth_layers=c["depformer_num_layers"],
-                     depth_feedforward=c["depformer_dim_feedforward"], delays=tuple(c["delays"])))
+    lm = Lm(
+        LmConfig(
+            dim=c["dim"],
+            heads=c["num_heads"],
+            layers=c["num_layers"],
+            hidden_scale=c["hidden_scale"],
+            context=c["context"],
+            text_card=c["text_card"],
+            card=c["card"],
+            n_q=c["n_q"],
+            dep_q=c["dep_q"],
+            depth_dim=c["depformer_dim"],
+            depth_heads=c["depformer_num_heads"],
+            depth_layers=c["depformer_num_layers"],
+            depth_feedforward=c["depformer_dim_feedforward"],
+            delays=tuple(c["delays"]),
+        )
+    )
     lm.load_state_dict(dequantized(load_file(path / c["moshi_name"])))
     s, t, q = m["seanet"], m["transformer"], m["quantizer"]
-    codec = Codec(CodecConfig(n_filters=s["n_filters"], dim=s["dimension"], ratios=tuple(s["ratios"]), layers=t["num_layers"],
-                              heads=t["num_heads"], feedforward=t["dim_feedforward"], context=t["context"], codebooks=q["n_q"],
-                              bins=q["bins"], codebook_dim=q["dimension"]))
+    codec = Codec(
+        CodecConfig(
+            n_filters=s["n_filters"],
+            dim=s["dimension"],
+            ratios=tuple(s["ratios"]),
+            layers=t["num_layers"],
+            heads=t["num_heads"],
+            feedforward=t["dim_feedforward"],
+            context=t["context"],
+            codebooks=q["n_q"],
+            bins=q["bins"],
+            codebook_dim=q["dimension"],
+        )
+    )
     codec.load_state_dict({k: v.float() for k, v in load_file(path / c["mimi_name"]).items()})
     return lm.eval(), codec.eval()
 

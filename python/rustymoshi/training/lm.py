@@ -35,14 +35,41 @@ class LmConfig:
     def published(self) -> dict:
         """The same as the contents of a published `config.json`."""
         return dict(
-            dim=self.dim, text_card=self.text_card, existing_text_padding_id=3, existing_text_end_padding_id=0, n_q=self.n_q, dep_q=self.dep_q,
-            card=self.card, num_heads=self.heads, num_layers=self.layers, hidden_scale=self.hidden_scale, causal=True, layer_scale=None,
-            context=self.context, max_period=10_000, gating="silu", norm="rms_norm_f32", positional_embedding="rope",
-            depformer_dim=self.depth_dim, depformer_dim_feedforward=self.depth_feedforward, depformer_num_heads=self.depth_heads,
-            depformer_num_layers=self.depth_layers, depformer_layer_scale=None, depformer_multi_linear=True, depformer_context=self.dep_q,
-            depformer_max_period=10_000, depformer_gating="silu", depformer_pos_emb="none", depformer_weights_per_step=True,
-            delays=list(self.delays), moshi_name="model.safetensors", mimi_name="mimi.safetensors", mimi_config_name="mimi_config.json",
-            tokenizer_name="tokenizer.model", model_type="moshi", lm_gen_config=dict(temp=0.6, temp_text=0.3, top_k=50, top_k_text=10),
+            dim=self.dim,
+            text_card=self.text_card,
+            existing_text_padding_id=3,
+            existing_text_end_padding_id=0,
+            n_q=self.n_q,
+            dep_q=self.dep_q,
+            card=self.card,
+            num_heads=self.heads,
+            num_layers=self.layers,
+            hidden_scale=self.hidden_scale,
+            causal=True,
+            layer_scale=None,
+            context=self.context,
+            max_period=10_000,
+            gating="silu",
+            norm="rms_norm_f32",
+            positional_embedding="rope",
+            depformer_dim=self.depth_dim,
+            depformer_dim_feedforward=self.depth_feedforward,
+            depformer_num_heads=self.depth_heads,
+            depformer_num_layers=self.depth_layers,
+            depformer_layer_scale=None,
+            depformer_multi_linear=True,
+            depformer_context=self.dep_q,
+            depformer_max_period=10_000,
+            depformer_gating="silu",
+            depformer_pos_emb="none",
+            depformer_weights_per_step=True,
+            delays=list(self.delays),
+            moshi_name="model.safetensors",
+            mimi_name="mimi.safetensors",
+            mimi_config_name="mimi_config.json",
+            tokenizer_name="tokenizer.model",
+            model_type="moshi",
+            lm_gen_config=dict(temp=0.6, temp_text=0.3, top_k=50, top_k_text=10),
         )
 
 
@@ -167,8 +194,8 @@ class Lm(nn.Module):
                 gating.linear_out.weight.data.mul_(0.3)
 
     def temporal(self, table: torch.Tensor, caches=None, start: int = 0, position: int | None = None) -> torch.Tensor:
-        """Columns table [b, streams, t] -> z [b, t, dim]; with `caches` only the new columns, after `start` cached keys,
-        at `position` (default `start`) in the conversation."""
+        """Columns table [b, streams, t] -> z [b, t, dim]; with `caches` the new columns alone, after `start`
+        cached keys, at `position` (default `start`) in the conversation."""
         c, t = self.config, table.shape[-1]
         x = _embed(self.text_emb, table[:, 0]) + sum(_embed(e, table[:, i + 1]) for i, e in enumerate(self.emb))
         cos, sin = (a.to(x.device) for a in rotary(t, c.dim // c.heads, start=start if position is None else position))
@@ -178,19 +205,24 @@ class Lm(nn.Module):
         return self.out_norm(x)
 
     def depth(self, z: torch.Tensor, text: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """z [n, dim], text [n], codes [n, k - 1] already chosen -> last hidden states [n, k, d] of the first k steps."""
+        """z [n, dim], text [n], codes [n, k - 1] already chosen -> hidden states [n, k, d] of the first k steps."""
         count = codes.shape[1] + 1
-        tokens = [_embed(self.depformer_text_emb, text)] + [_embed(self.depformer_emb[i], codes[:, i]) for i in range(count - 1)]
+        tokens = [_embed(self.depformer_text_emb, text)] + [
+            _embed(self.depformer_emb[i], codes[:, i]) for i in range(count - 1)
+        ]
         x = torch.stack([self.depformer_in[i](z) + tokens[i] for i in range(count)], 1)
         mask = window_mask(count, count, count, x.device)
         for layer in self.depformer.layers:
             x = layer(x, mask)
         return x
 
-    def forward(self, table: torch.Tensor, goal: torch.Tensor, depth_rows: torch.Tensor, text_weight: torch.Tensor) -> dict:
+    def forward(
+        self, table: torch.Tensor, goal: torch.Tensor, depth_rows: torch.Tensor, text_weight: torch.Tensor
+    ) -> dict:
         """Losses of columns table [b, streams, t] against goal [b, 1 + dep_q, t].
 
-        `depth_rows` [m] are the flat (b * t) positions on which the depth transformer is trained; `text_weight` [b, t] weighs text tokens.
+        `depth_rows` [m] are the flat (b * t) positions on which the depth transformer is trained; `text_weight` [b, t]
+        weighs text tokens.
         """
         z = self.temporal(table)
         logits = self.text_linear(z).float()
@@ -199,7 +231,10 @@ class Lm(nn.Module):
         losses = {"text": (text * weight).sum() / weight.sum()}
         rows = goal.transpose(1, 2).flatten(0, 1)[depth_rows]
         hidden = self.depth(z.flatten(0, 1)[depth_rows], rows[:, 0], rows[:, 1:-1])
-        audio = [F.cross_entropy(self.linears[k](hidden[:, k]).float(), rows[:, k + 1], ignore_index=NOTHING) for k in range(self.config.dep_q)]
+        audio = [
+            F.cross_entropy(self.linears[k](hidden[:, k]).float(), rows[:, k + 1], ignore_index=NOTHING)
+            for k in range(self.config.dep_q)
+        ]
         losses["semantic"], losses["acoustic"] = audio[0], sum(audio[1:]) / len(audio[1:])
         return losses
 

@@ -1,4 +1,4 @@
-"""Training batches of the language model: conversations strung together, cut into windows that begin like a fresh session."""
+"""Training batches of the language model: conversations in a row, cut into windows that begin like sessions."""
 
 import json
 
@@ -38,7 +38,9 @@ class Conversations:
             for item in json.loads(about.read_text()):
                 n = item["frames"]
                 text = align(item["words"], n, lambda w: self.spm.encode(w))
-                self.items.append(np.concatenate([text[None], agent[:, at : at + n], user[:, at : at + n]]).astype(np.int32))
+                self.items.append(
+                    np.concatenate([text[None], agent[:, at : at + n], user[:, at : at + n]]).astype(np.int32)
+                )
                 at += n
         return len(self.items)
 
@@ -64,7 +66,12 @@ class Conversations:
         chance = np.where(speaking, 1.0, 0.12)
         count = int(depth_share * speaking.size)
         rows = self.rng.choice(speaking.size, size=count, replace=False, p=chance / chance.sum())
-        return torch.from_numpy(table).long(), torch.from_numpy(goal).long(), torch.from_numpy(np.sort(rows)), torch.from_numpy(weight)
+        return (
+            torch.from_numpy(table).long(),
+            torch.from_numpy(goal).long(),
+            torch.from_numpy(np.sort(rows)),
+            torch.from_numpy(weight),
+        )
 
 
 def _near(word: np.ndarray, after: int = 8) -> np.ndarray:
@@ -75,4 +82,4 @@ def _near(word: np.ndarray, after: int = 8) -> np.ndarray:
     return out
 
 
-__all__ = ["Conversations", "initial_column", "END_OF_PADDING", "FRAME"]
+__all__ = ["END_OF_PADDING", "FRAME", "Conversations", "initial_column"]

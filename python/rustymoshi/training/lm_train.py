@@ -1,4 +1,4 @@
-"""Train the language model: `python -m rustymoshi.training.lm_train --minutes 45`. Run the same command again to resume.
+"""Train the language model: `python -m rustymoshi.training.lm_train --minutes 45`. The same command again resumes.
 
 New shards of codes are taken in while it runs. The learning rate follows the minutes trained so far.
 """
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from . import pace
 from .curves import Curve
 from .lm import Lm, LmConfig
 from .lm_data import Conversations
@@ -36,7 +37,11 @@ class Trainer:
         self.curve = Curve(folder("curves") / f"{args.name}.csv")
         matrices = [p for p in self.lm.parameters() if p.dim() == 2]
         others = [p for p in self.lm.parameters() if p.dim() != 2]
-        self.optimizer = torch.optim.AdamW([dict(params=matrices, weight_decay=0.05), dict(params=others, weight_decay=0.0)], lr=args.lr, betas=(0.9, 0.97))
+        self.optimizer = torch.optim.AdamW(
+            [dict(params=matrices, weight_decay=0.05), dict(params=others, weight_decay=0.0)],
+            lr=args.lr,
+            betas=(0.9, 0.97),
+        )
         self.average = copy.deepcopy(self.lm)
         self._resume()
 
@@ -51,8 +56,14 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint in one move."""
-        state = dict(lm=self.lm.state_dict(), average=self.average.state_dict(), optimizer=self.optimizer.state_dict(),
-                     config=asdict(self.config), elapsed=self.elapsed, step=self.step)
+        state = dict(
+            lm=self.lm.state_dict(),
+            average=self.average.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            config=asdict(self.config),
+            elapsed=self.elapsed,
+            step=self.step,
+        )
         replace_atomically(self.path, lambda part: torch.save(state, part))
 
     def learning_rate(self) -> float:
@@ -74,7 +85,7 @@ class Trainer:
         self.optimizer.step()
         decay = min(AVERAGE_DECAY, self.step / (self.step + 20))
         with torch.no_grad():
-            for slow, fast in zip(self.average.parameters(), self.lm.parameters()):
+            for slow, fast in zip(self.average.parameters(), self.lm.parameters(), strict=False):
                 slow.lerp_(fast, 1 - decay)
         return {k: v.item() for k, v in losses.items()}
 
@@ -83,13 +94,19 @@ class Trainer:
         data = Conversations(self.args.codec, self.config, self.args.seed + self.step)
         saved = time.monotonic()
         with tqdm(total=int(self.args.minutes * 60), initial=int(self.elapsed), unit="s", mininterval=20) as bar:
-            while self.elapsed < self.args.minutes * 60:
+            while self.elapsed < min(self.args.minutes, self.args.until or self.args.minutes) * 60:
+                pace.adapt(self.step, self.args.threads)
                 begun = time.monotonic()
                 report = self.train_step(data)
                 self.step += 1
                 self.elapsed += time.monotonic() - begun
                 self.curve.add(self.step, self.elapsed, report)
-                bar.set_postfix(step=self.step, n=len(data.items), **{k: f"{v:.3f}" for k, v in self.curve.smooth().items()}, refresh=False)
+                bar.set_postfix(
+                    step=self.step,
+                    n=len(data.items),
+                    **{k: f"{v:.3f}" for k, v in self.curve.smooth().items()},
+                    refresh=False,
+                )
                 bar.update(int(self.elapsed) - bar.n)
                 if time.monotonic() - saved > 180:
                     self.save()
@@ -103,6 +120,7 @@ def main() -> None:
     parser.add_argument("--name", default="lm")
     parser.add_argument("--codec", default="codec_frozen")
     parser.add_argument("--minutes", type=float, default=45)
+    parser.add_argument("--until", type=float, default=0, help="end this run here, part of the way through the minutes")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--frames", type=int, default=256)
     parser.add_argument("--depth-share", type=float, default=0.25)

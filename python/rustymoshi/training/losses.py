@@ -1,6 +1,6 @@
-"""What the codec is trained to minimise: log-mel and magnitude distances on several window lengths, and the teacher's cosine."""
+"""What the codec is trained to minimise: log-mel and magnitude distances on several windows, a cosine."""
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ WINDOWS = {2048: 80, 1024: 80, 512: 64, 256: 32, 128: 16}
 FLOOR = 1e-4
 
 
-@lru_cache(maxsize=None)
+@cache
 def mel_filters(fft: int, bands: int, rate: int = 24_000) -> torch.Tensor:
     """Triangular filters [fft / 2 + 1, bands] on the mel scale (2595 log10(1 + f / 700))."""
     top = 2595 * torch.log10(torch.tensor(1 + rate / 2 / 700))

@@ -51,7 +51,9 @@ class Codebook(nn.Module):
             counts = torch.bincount(codes, minlength=bins).float()
             sums = torch.zeros_like(vectors).index_add_(0, codes, x)
             empty = counts == 0
-            vectors = torch.where(empty[:, None], x[torch.randint(len(x), (bins,))], sums / counts.clamp(min=1)[:, None])
+            vectors = torch.where(
+                empty[:, None], x[torch.randint(len(x), (bins,))], sums / counts.clamp(min=1)[:, None]
+            )
         usage = counts.clamp(min=0.5)
         self.cluster_usage.copy_(usage * (128.0 / usage.mean()) / 128.0)
         self.embedding_sum.copy_(vectors * self.cluster_usage[:, None])

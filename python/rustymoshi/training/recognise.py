@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import resample_poly
 
-SPELLED = {str(n): w for n, w in enumerate("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-                                           "fifteen sixteen seventeen eighteen nineteen twenty".split())}
+from .topics.tables import NUMBERS
+
+SPELLED = {str(n): word for n, word in enumerate(NUMBERS)}
 
 
 class Recogniser:
@@ -32,7 +33,9 @@ class Recogniser:
     def words(self, wav: np.ndarray) -> str:
         """What is heard in 24 kHz audio, as plain lower-case words."""
         wav = resample_poly(wav, 2, 3).astype(np.float32)
-        segments, _ = self.model.transcribe(wav, language="en", beam_size=1, temperature=0.0, condition_on_previous_text=False)
+        segments, _ = self.model.transcribe(
+            wav, language="en", beam_size=1, temperature=0.0, condition_on_previous_text=False
+        )
         return plain(" ".join(s.text for s in segments))
 
 

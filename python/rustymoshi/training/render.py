@@ -24,7 +24,7 @@ AGENT_LEVEL_DB = -22.0
 
 @dataclass
 class Conversation:
-    """Both channels (int16, equally long, whole frames), the agent's words (text, start, end in s) and what was said."""
+    """Both channels (int16, equally long, whole frames), the agent's words (text, start, end) and what was said."""
 
     user: np.ndarray
     agent: np.ndarray
@@ -70,8 +70,17 @@ class Stage:
             self.user.append((at + answer.seconds * self.rng.uniform(0.3, 0.6), murmur))
         self.agent.append((at, wav))
         self.words += [(w.text, at + w.start, at + w.end) for w in answer.words if at + w.start < stop]
-        self.log.append(dict(question=turn.exchange.question, answer=turn.exchange.answer, topic=turn.exchange.topic,
-                             asked_from=begin, asked_to=end, answer_from=at, cut=turn.cut is not None))
+        self.log.append(
+            dict(
+                question=turn.exchange.question,
+                answer=turn.exchange.answer,
+                topic=turn.exchange.topic,
+                asked_from=begin,
+                asked_to=end,
+                answer_from=at,
+                cut=turn.cut is not None,
+            )
+        )
 
     def finish(self, tail: float) -> Conversation:
         """Mix down, put the user behind a microphone, pad to whole frames."""

@@ -1,4 +1,4 @@
-"""A live conversation in PyTorch: user frames in, agent frames and words out, one step per 80 ms. The judge's first engine.
+"""A live conversation in PyTorch: user frames in, agent frames and words out, a step per 80 ms.
 
 Example: `session = Session(lm, codec, seed=1); reply = session.run(pcm)`.
 """
@@ -29,21 +29,18 @@ class Sampling:
 
 @dataclass
 class Reply:
-    """Agent sound [samples] at 24 kHz, codes [8, frames], text tokens [frames]; frame f sounds together with the user's frame f."""
+    """Agent sound [samples] at 24 kHz and the text of each frame, on the user's clock."""
 
     pcm: np.ndarray
-    codes: np.ndarray
-    text: np.ndarray
+    pieces: list[str]
 
     def words(self, start: int = 0, end: int | None = None) -> str:
         """What the inner monologue says between two frames."""
-        ids = [int(i) for i in self.text[start:end] if i > 3]
-        return tokenizer().decode(ids)
+        return "".join(self.pieces[start:end]).strip()
 
     def first_word(self, start: int = 0) -> int | None:
         """The first frame from `start` on with a word, or None."""
-        at = np.flatnonzero(self.text[start:] > 3)
-        return int(at[0]) + start if len(at) else None
+        return next((i for i in range(start, len(self.pieces)) if self.pieces[i].strip()), None)
 
 
 class Session:
@@ -95,7 +92,8 @@ class Session:
         frames = undelayed(table, self.lm.config.delays)
         codes = np.maximum(frames[1 : 1 + AGENT_BOOKS], 0)
         sound = self.codec.decode(torch.from_numpy(codes)[None].long())[0, 0].numpy()
-        return Reply(sound, codes, frames[0])
+        spm = tokenizer()
+        return Reply(sound, [spm.id_to_piece(int(i)).replace("\u2581", " ") if i > 3 else "" for i in frames[0]])
 
 
 def len_of(caches) -> int:

@@ -102,7 +102,7 @@ class Hibari:
             {"ids": np.asarray([ids], np.int64), "speed": np.asarray([setting.speed], np.float32)},
         )
         lh, theta, ln, lr, phi, f0 = (o[0] for o in outputs[:6])
-        durations = dict(zip(_positions(phonemes, self.tts.vocab), outputs[6].reshape(-1)[1:-1]))
+        durations = dict(zip(_positions(phonemes, self.tts.vocab), outputs[6].reshape(-1)[1:-1], strict=False))
         if setting.formant != 1.0:
             lh, ln, lr = (_warp(x, setting.formant) for x in (lh, ln, lr))
         f0 = f0 * setting.pitch
@@ -146,7 +146,8 @@ def _words_of(sentence: str, phonemes: str, frames, offset: float) -> list[Word]
             begin = first + (last - first) * run / total
             run += len(text)
             spans.append((begin, first + (last - first) * run / total))
-    return [Word(t, offset + a * HIBARI_HOP_S, offset + b * HIBARI_HOP_S) for t, (a, b) in zip(texts, spans)]
+    times = [(offset + a * HIBARI_HOP_S, offset + b * HIBARI_HOP_S) for a, b in spans]
+    return [Word(text, a, b) for text, (a, b) in zip(texts, times, strict=True)]
 
 
 def resample(wav: np.ndarray, rate: int) -> np.ndarray:
@@ -171,7 +172,9 @@ def _run(command: list[str], text: str | None = None) -> np.ndarray:
 def espeak(text: str, setting: VoiceSetting) -> Utterance:
     """espeak-ng; `name` is a voice with a variant such as `en-us+f3`."""
     words_per_minute, pitch = int(165 * setting.speed), int(np.clip(50 * setting.pitch, 0, 99))
-    return Utterance(_run(["espeak-ng", "-v", setting.name, "-s", str(words_per_minute), "-p", str(pitch), "-w", "OUT", text]))
+    return Utterance(
+        _run(["espeak-ng", "-v", setting.name, "-s", str(words_per_minute), "-p", str(pitch), "-w", "OUT", text])
+    )
 
 
 def flite(text: str, setting: VoiceSetting) -> Utterance:
@@ -201,7 +204,7 @@ class Studio:
             return self.hibari.say(text, setting, seed)
         wav = COMMANDS[setting.engine](text, setting).wav
         if setting.formant != 1.0:
-            wav = resample_poly(wav, 100, int(round(100 * setting.formant))).astype(np.float32)
+            wav = resample_poly(wav, 100, round(100 * setting.formant)).astype(np.float32)
         return Utterance(trim(wav))
 
 

@@ -28,7 +28,7 @@ def undelayed(table: np.ndarray, delays=DELAYS) -> np.ndarray:
 
 
 def targets(table: np.ndarray, initial: np.ndarray, written: int) -> np.ndarray:
-    """What each step must write: the next column's text and agent codes [written, t - 1]; `NOTHING` where it is initial."""
+    """What each step must write: the next column's text and agent codes [written, t - 1]; `NOTHING` if initial."""
     out = table[:written, 1:].copy()
     out[out == initial[:written, None]] = NOTHING
     return out

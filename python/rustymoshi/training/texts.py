@@ -6,16 +6,23 @@ import warnings
 
 import numpy as np
 
-MODULES = ("argparse asyncio calendar collections csv datetime decimal difflib email enum fractions functools heapq html http.client "
-           "inspect ipaddress json locale logging mailbox multiprocessing optparse os pathlib pickle platform queue random re "
-           "sched secrets selectors shelve shutil signal smtplib socket sqlite3 ssl statistics string subprocess tarfile tempfile "
-           "textwrap threading timeit tkinter traceback turtle types typing unittest urllib.request uuid warnings weakref zipfile").split()
-COMMON = ("I you we they she he it the a my your this that one two three four five six seven eight nine ten what who where when why how "
-          "is are was were do does did can could will would should please tell say give make know think like want need see hear go come "
-          "day night time year week month morning water bread cheese apple tea coffee house garden river mountain city country capital "
-          "Paris Rome London Berlin Madrid France Italy Spain Germany cat dog bird fish horse cow sheep lion tiger red blue green yellow "
-          "black white happy sad big small hot cold fast slow good bad old new long short story joke song weather rain snow sun moon star "
-          "hello goodbye thanks sorry yes no maybe again stop repeat after me spell count number plus minus opposite colour color sound").split()
+MODULES = (  # noqa: SIM905 one string keeps the list readable
+    "argparse asyncio calendar collections csv datetime decimal difflib email enum fractions functools heapq "
+    "html http.client inspect ipaddress json locale logging mailbox multiprocessing optparse os pathlib pickle "
+    "platform queue random re sched secrets selectors shelve shutil signal smtplib socket sqlite3 ssl "
+    "statistics string subprocess tarfile tempfile textwrap threading timeit tkinter traceback turtle types "
+    "typing unittest urllib.request uuid warnings weakref zipfile "
+).split()
+COMMON = (  # noqa: SIM905 one string keeps the list readable
+    "I you we they she he it the a my your this that one two three four five six seven eight nine ten what who "
+    "where when why how is are was were do does did can could will would should please tell say give make know "
+    "think like want need see hear go come day night time year week month morning water bread cheese apple tea "
+    "coffee house garden river mountain city country capital Paris Rome London Berlin Madrid France Italy "
+    "Spain Germany cat dog bird fish horse cow sheep lion tiger red blue green yellow black white happy sad "
+    "big small hot cold fast slow good bad old new long short story joke song weather rain snow sun moon star "
+    "hello goodbye thanks sorry yes no maybe again stop repeat after me spell count number plus minus opposite "
+    "colour color sound "
+).split()
 
 
 def prose(limit: int = 4_000) -> list[str]:

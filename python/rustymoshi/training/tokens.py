@@ -16,8 +16,19 @@ def train_tokenizer(sentences: list[str], model: Path, vocabulary: int = VOCABUL
 
     prefix = str(model.with_suffix(""))
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sentences), model_prefix=prefix, vocab_size=vocabulary, model_type="bpe", byte_fallback=True,
-        unk_id=0, bos_id=1, eos_id=2, pad_id=3, hard_vocab_limit=False, character_coverage=1.0, minloglevel=2, num_threads=1,
+        sentence_iterator=iter(sentences),
+        model_prefix=prefix,
+        vocab_size=vocabulary,
+        model_type="bpe",
+        byte_fallback=True,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=3,
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        minloglevel=2,
+        num_threads=1,
         normalization_rule_name="identity",
     )
 

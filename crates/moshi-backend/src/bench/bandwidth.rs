@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Instant;
 
 /// Far larger than any cache, so that the read comes from memory.
-const BYTES: usize = 1 << 30;
+const BYTES: usize = BandwidthProbe::BYTES;
 /// Independent sums: enough loads in flight to fill the memory pipeline.
 const LANES: usize = 32;
 
@@ -16,6 +16,9 @@ pub struct BandwidthProbe {
 }
 
 impl BandwidthProbe {
+    /// Size of the block.
+    pub const BYTES: usize = 1 << 30;
+
     /// A probe that reads 1 GiB with `threads` threads.
     pub fn new(threads: NonZeroUsize) -> Self {
         // Written, not only reserved: untouched pages would all be one page of zeros.

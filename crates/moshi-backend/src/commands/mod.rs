@@ -1,6 +1,8 @@
 //! The commands of the binary.
 
+pub mod bench;
 pub mod check_config;
+pub mod make_random;
 pub mod standalone;
 
 use std::io::Write;

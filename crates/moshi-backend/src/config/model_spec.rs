@@ -1,5 +1,6 @@
 //! Which model a configuration asks for.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use super::reader::Reader;
@@ -61,6 +62,8 @@ pub struct ModelSpec {
     pub device: Option<String>,
     /// `f32`, `bf16`, ...; none is what the file holds.
     pub dtype: Option<String>,
+    /// Threads per step; none is one for each core, or one where steps are small.
+    pub threads: Option<NonZeroUsize>,
 }
 
 impl ModelSpec {
@@ -73,7 +76,8 @@ impl ModelSpec {
             mimi_model_file: one_of_two(r, "mimi_model_file", "encodec_model_file")?,
             mimi_num_codebooks: codebooks(r)?,
             device: choice(r, "device", &["auto", "cpu", "cuda", "metal"])?,
-            dtype: choice(r, "dtype", &["f32", "f16", "bf16", "q8"])?,
+            dtype: choice(r, "dtype", &["f32", "f16", "bf16"])?,
+            threads: r.whole("threads", 1, 1_024)?.and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?)),
         };
         let (model, repo) = (r.text("model")?, r.text("hf_repo")?.filter(|s| !s.is_empty()));
         spec.source = match (model, repo, &spec.lm_model_file) {

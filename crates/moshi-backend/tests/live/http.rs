@@ -71,6 +71,21 @@ async fn answers_carry_security_headers_and_strange_paths_are_not_found() {
 }
 
 #[tokio::test]
+async fn the_page_is_in_the_binary_with_a_strict_policy_and_is_not_sent_twice() {
+    let server = start(config()).await;
+    let (status, head, body) = get(&server, "/", &[]).await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/html; charset=utf-8") && body.contains("<script type=\"module\""), "{head}");
+    assert!(head.contains("content-security-policy: default-src 'none'") && !head.contains("unsafe"), "{head}");
+    let (_, head, _) = get(&server, "/main.js", &[]).await;
+    assert!(head.contains("content-type: text/javascript"), "{head}");
+    let tag = head.lines().find_map(|l| l.strip_prefix("etag: ")).unwrap();
+    let (status, _, body) = get(&server, "/main.js", &[("if-none-match", tag)]).await;
+    assert_eq!((status, body.as_str()), (304, ""));
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn another_page_is_served_from_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("index.html"), "<p>another page</p>").unwrap();

@@ -203,67 +203,71 @@ impl LmConfig {
 
     /// Reads the LM keys; a file with none of them describes Moshi 7B.
     pub(super) fn parse(r: &Reader<'_>, warnings: &mut Vec<String>) -> Result<Self> {
-        let base = Self::moshi_7b();
         if !r.has_any(&LM_KEYS) {
             warnings.push(format!("{}: no language model sizes; taking those of Moshi 7B", r.path().display()));
-            return Ok(base);
+            return Ok(Self::moshi_7b());
         }
-        let (n_q, dep_q) = (r.need_count("n_q", 0, MAX_STREAMS)?, r.need_count("dep_q", 0, MAX_STREAMS)?);
-        if dep_q > n_q {
-            return Err(r.error("dep_q", dep_q, format!("at most n_q, which is {n_q}")));
-        }
-        let mut assume = |key: &str, value: &str| {
+        let mut assume = |key: &str, value: f64| {
             warnings.push(format!("{}: {key:?} is not set; taking {value}, as in Moshi 7B", r.path().display()));
+            value
         };
-        let dim = r.need_count("dim", 1, MAX_WIDTH)?;
-        let hidden_scale = r.number("hidden_scale", 0.0, 1000.0)?.unwrap_or_else(|| {
-            assume("hidden_scale", "4.125");
-            4.125
-        });
-        let context = r.count("context", 1, 1 << 24)?.unwrap_or_else(|| {
-            assume("context", "3000");
-            base.context
-        });
-        let text_card = r.need_count("text_card", 1, MAX_WIDTH)?;
-        let padding = r.count("existing_text_padding_id", 0, text_card)?;
-        // Without a padding token of its own, the text head has one more output for it.
-        let text_card_out =
-            r.count("text_card_out", 1, MAX_WIDTH)?.unwrap_or(text_card + usize::from(padding.is_none()));
-        let mut config = Self {
-            dim,
-            num_heads: r.need_count("num_heads", 1, MAX_WIDTH)?,
-            num_layers: r.need_count("num_layers", 1, MAX_LAYERS)?,
-            dim_feedforward: (hidden_scale * dim as f64) as usize,
-            n_q,
-            dep_q,
-            card: r.need_count("card", 1, MAX_WIDTH)?,
-            text_card,
-            text_card_out,
-            context,
-            max_period: r.number("max_period", 1.0, 1e12)?.unwrap_or(base.max_period),
-            norm: r.choice("norm", &NormKind::NAMES)?.unwrap_or(base.norm),
-            gating: r.choice("gating", &Gating::NAMES)?.unwrap_or(base.gating),
-            positional_embedding: r
-                .choice("positional_embedding", &PositionalEmbedding::NAMES)?
-                .unwrap_or(base.positional_embedding),
-            kv_repeat: r.count("kv_repeat", 1, MAX_WIDTH)?.unwrap_or(1),
-            layer_scale: r.number("layer_scale", -1e6, 1e6)?,
-            delays: r.counts("delays", 0, 1 << 16)?.ok_or_else(|| r.error("delays", "missing", "a list"))?,
-            existing_text_padding_id: padding.unwrap_or(text_card) as u32,
-            existing_text_end_padding_id: r.count("existing_text_end_padding_id", 0, text_card)?.unwrap_or(0) as u32,
-            depformer: None,
-            extra_heads_num_heads: r.count("extra_heads_num_heads", 0, MAX_STREAMS)?.unwrap_or(0),
-            extra_heads_dim: r.count("extra_heads_dim", 1, MAX_WIDTH)?.unwrap_or(6),
-            cross_attention: r.flag("cross_attention", false)?,
-            conditioners: r.value("conditioners").cloned(),
-            fuser: r.value("fuser").cloned(),
-            demux_second_text_stream: r.flag("demux_second_text_stream", false)?,
-            norm_emb: r.flag("norm_emb", false)?,
-            bias_proj: r.flag("bias_proj", false)?,
-        };
+        let hidden_scale = r.number("hidden_scale", 0.0, 1000.0)?.unwrap_or_else(|| assume("hidden_scale", 4.125));
+        let context = r.count("context", 1, 1 << 24)?.unwrap_or_else(|| assume("context", 3000.0) as usize);
+        let mut config = Self { context, ..Self::default_options() };
+        config.parse_sizes(r, hidden_scale)?;
+        config.parse_options(r)?;
         config.check(r, hidden_scale)?;
         config.depformer = DepformerConfig::parse(r, &config, hidden_scale)?;
         Ok(config)
+    }
+
+    /// Moshi 7B without what a configuration has to ask for.
+    fn default_options() -> Self {
+        Self { depformer: None, delays: Vec::new(), ..Self::moshi_7b() }
+    }
+
+    /// What every configuration has to say.
+    fn parse_sizes(&mut self, r: &Reader<'_>, hidden_scale: f64) -> Result<()> {
+        self.n_q = r.need_count("n_q", 0, MAX_STREAMS)?;
+        self.dep_q = r.need_count("dep_q", 0, MAX_STREAMS)?;
+        if self.dep_q > self.n_q {
+            return Err(r.error("dep_q", self.dep_q, format!("at most n_q, which is {}", self.n_q)));
+        }
+        self.dim = r.need_count("dim", 1, MAX_WIDTH)?;
+        self.dim_feedforward = (hidden_scale * self.dim as f64) as usize;
+        self.num_heads = r.need_count("num_heads", 1, MAX_WIDTH)?;
+        self.num_layers = r.need_count("num_layers", 1, MAX_LAYERS)?;
+        self.card = r.need_count("card", 1, MAX_WIDTH)?;
+        self.text_card = r.need_count("text_card", 1, MAX_WIDTH)?;
+        self.delays = r.counts("delays", 0, 1 << 16)?.ok_or_else(|| r.error("delays", "missing", "a list"))?;
+        Ok(())
+    }
+
+    /// What a configuration may leave out.
+    fn parse_options(&mut self, r: &Reader<'_>) -> Result<()> {
+        let padding = r.count("existing_text_padding_id", 0, self.text_card)?;
+        // Without a padding token of its own, the text head has one more output for it.
+        let outputs = self.text_card + usize::from(padding.is_none());
+        self.text_card_out = r.count("text_card_out", 1, MAX_WIDTH)?.unwrap_or(outputs);
+        self.existing_text_padding_id = padding.unwrap_or(self.text_card) as u32;
+        self.existing_text_end_padding_id =
+            r.count("existing_text_end_padding_id", 0, self.text_card)?.unwrap_or(0) as u32;
+        self.max_period = r.number("max_period", 1.0, 1e12)?.unwrap_or(self.max_period);
+        self.norm = r.choice("norm", &NormKind::NAMES)?.unwrap_or(self.norm);
+        self.gating = r.choice("gating", &Gating::NAMES)?.unwrap_or(self.gating);
+        let positions = r.choice("positional_embedding", &PositionalEmbedding::NAMES)?;
+        self.positional_embedding = positions.unwrap_or(self.positional_embedding);
+        self.kv_repeat = r.count("kv_repeat", 1, MAX_WIDTH)?.unwrap_or(1);
+        self.layer_scale = r.number("layer_scale", -1e6, 1e6)?;
+        self.extra_heads_num_heads = r.count("extra_heads_num_heads", 0, MAX_STREAMS)?.unwrap_or(0);
+        self.extra_heads_dim = r.count("extra_heads_dim", 1, MAX_WIDTH)?.unwrap_or(6);
+        self.cross_attention = r.flag("cross_attention", false)?;
+        self.conditioners = r.value("conditioners").cloned();
+        self.fuser = r.value("fuser").cloned();
+        self.demux_second_text_stream = r.flag("demux_second_text_stream", false)?;
+        self.norm_emb = r.flag("norm_emb", false)?;
+        self.bias_proj = r.flag("bias_proj", false)?;
+        Ok(())
     }
 
     fn check(&self, r: &Reader<'_>, hidden_scale: f64) -> Result<()> {
@@ -292,13 +296,13 @@ pub(super) fn check_heads(
     kv_repeat: usize,
     positions: PositionalEmbedding,
 ) -> Result<()> {
-    if dim % heads != 0 {
+    if !dim.is_multiple_of(heads) {
         return Err(r.error(&format!("{prefix}num_heads"), heads, format!("a divisor of {prefix}dim, which is {dim}")));
     }
-    if heads % kv_repeat != 0 {
+    if !heads.is_multiple_of(kv_repeat) {
         return Err(r.error("kv_repeat", kv_repeat, format!("a divisor of {prefix}num_heads, which is {heads}")));
     }
-    if positions != PositionalEmbedding::None && (dim / heads) % 2 != 0 {
+    if positions != PositionalEmbedding::None && !(dim / heads).is_multiple_of(2) {
         let expected = format!("heads of even width for {:?}, not {dim} / {heads} = {}", positions.name(), dim / heads);
         return Err(r.error(&format!("{prefix}num_heads"), heads, expected));
     }

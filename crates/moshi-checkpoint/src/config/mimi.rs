@@ -223,7 +223,7 @@ fn parse_seanet(r: &Reader<'_>, base: &SeanetConfig) -> Result<SeanetConfig> {
     if config.n_filters << config.ratios.len() > MAX_WIDTH {
         return Err(r.error("n_filters", config.n_filters, "a width that stays usable when doubled at every stage"));
     }
-    if config.n_filters % config.compress != 0 {
+    if !config.n_filters.is_multiple_of(config.compress) {
         let expected = format!("a divisor of n_filters, which is {}", config.n_filters);
         return Err(r.error("compress", config.compress, expected));
     }

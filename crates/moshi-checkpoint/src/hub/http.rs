@@ -154,6 +154,7 @@ impl Client {
         let status = response.status().as_u16();
         let code = header(response, "x-error-code").unwrap_or_default();
         match status {
+            404 if code == "EntryNotFound" && commit.is_none() => Err(HubError::NoFile { what: what.to_owned() }),
             404 if code == "RepoNotFound" || code == "RevisionNotFound" => Err(self.no_repository(what)),
             404 => commit.map(|commit| Answer::NoFile { commit }).ok_or_else(|| self.no_repository(what)),
             401 | 403 => Err(self.denied(response, &code, what)),

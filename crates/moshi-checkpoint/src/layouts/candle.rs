@@ -31,11 +31,13 @@ pub(super) fn place(name: &str, config: &LmConfig) -> Option<Place> {
     Some(Place::whole(entry))
 }
 
-/// Norms are shared between steps in the model, but every step holds a copy.
+/// Norms are shared between steps in the model, but every step holds a copy: canonical names and the entries that must
+/// agree with them.
 pub(super) fn shared(config: &LmConfig) -> Vec<(String, String)> {
     let Some(depth) = &config.depformer else { return Vec::new() };
-    let norms = (0..depth.num_layers).flat_map(|l| [1, 2].map(|n| format!("transformer.layers.{l}.norm{n}.alpha")));
-    let copies =
-        |norm: String| (1..config.dep_q).map(move |k| (format!("depformer.0.{norm}"), format!("depformer.{k}.{norm}")));
+    let norms = (0..depth.num_layers).flat_map(|l| [1, 2].map(|n| format!("layers.{l}.norm{n}.alpha")));
+    let copies = |norm: String| {
+        (1..config.dep_q).map(move |k| (format!("depformer.{norm}"), format!("depformer.{k}.transformer.{norm}")))
+    };
     norms.flat_map(copies).collect()
 }

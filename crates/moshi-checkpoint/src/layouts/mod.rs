@@ -34,6 +34,9 @@ impl Layout {
     }
 }
 
+/// Tells where a tensor lies, given which entries there are.
+pub(crate) type Placing<'a> = &'a dyn Fn(&TensorSpec, &dyn Fn(&str) -> bool) -> Option<Place>;
+
 /// Where a canonical tensor lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -85,7 +88,7 @@ pub(crate) fn place(
     }
 }
 
-/// Pairs of entries that must hold the same values for the layout to be the same model.
+/// Canonical names, and entries that must hold the same values for the layout to be the same model.
 pub(crate) fn shared(layout: Layout, config: &LmConfig) -> Vec<(String, String)> {
     match layout {
         Layout::PyTorch => Vec::new(),

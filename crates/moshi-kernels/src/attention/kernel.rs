@@ -1,5 +1,6 @@
 //! One query over the keys and values of its head, on any instruction set.
 #![allow(unsafe_op_in_unsafe_fn)] // every function has the one precondition of `attend`
+#![allow(clippy::needless_range_loop)] // one index runs over several arrays of constant length
 
 use crate::rowwise::kernel::exp_weights;
 use crate::simd::{LANES, Simd, put};

@@ -1,5 +1,6 @@
 //! The inner loops of products: a tile of outputs kept in registers while k runs.
 #![allow(unsafe_op_in_unsafe_fn)] // every function has the one precondition of `Part`: see `part`
+#![allow(clippy::needless_range_loop)] // one index runs over several arrays of constant length
 
 use super::Part;
 use crate::simd::{Element, LANES, Simd};
@@ -23,7 +24,7 @@ pub(crate) unsafe fn part<S: Simd, E: Element>(part: &Part<'_>) {
     let mut panel = part.panels.0;
     while panel < part.panels.1 && vectors > 0 {
         let left = part.panels.1 - panel;
-        let fits = |p: usize| p <= left && S::SUMS / p >= vectors.min(6);
+        let fits = |p: usize| p <= left && most_vectors::<S>(p) >= vectors.min(6);
         if fits(4) {
             group::<S, E, 4>(part, panel);
             panel += 4;
@@ -35,6 +36,12 @@ pub(crate) unsafe fn part<S: Simd, E: Element>(part: &Part<'_>) {
             panel += 1;
         }
     }
+}
+
+/// How many vectors a tile of `p` panels may have.
+const fn most_vectors<S: Simd>(p: usize) -> usize {
+    let most = if p == 1 { S::SUMS } else { S::SUMS_OF_PANELS / p };
+    if most < MOST_VECTORS { most } else { MOST_VECTORS }
 }
 
 /// What the sums of a tile start from.
@@ -62,7 +69,7 @@ struct Panels<E> {
 /// All vectors of the part with `P` panels from `panel` on.
 #[inline(always)]
 unsafe fn group<S: Simd, E: Element, const P: usize>(part: &Part<'_>, panel: usize) {
-    let most = (S::SUMS / P).min(MOST_VECTORS);
+    let most = most_vectors::<S>(P);
     let vectors = part.vectors.1 - part.vectors.0;
     let taps = part.layout.taps;
     let cached = CACHED / (P * LANES * size_of::<E>());
@@ -87,7 +94,7 @@ unsafe fn group<S: Simd, E: Element, const P: usize>(part: &Part<'_>, panel: usi
 /// All vectors of the part, in blocks of nearly equal size.
 #[inline(always)]
 unsafe fn blocks<S: Simd, E: Element, const P: usize>(part: &Part<'_>, panels: &Panels<E>, panel: usize, x: usize) {
-    let most = (S::SUMS / P).min(MOST_VECTORS);
+    let most = most_vectors::<S>(P);
     let mut first = part.vectors.0;
     let mut blocks = (part.vectors.1 - first).div_ceil(most);
     while blocks > 0 {
@@ -95,7 +102,7 @@ unsafe fn blocks<S: Simd, E: Element, const P: usize>(part: &Part<'_>, panels: &
         macro_rules! tile_of {
             ($($m:literal)*) => {
                 match size {
-                    $($m if $m * P <= S::SUMS => {
+                    $($m if $m <= most_vectors::<S>(P) => {
                         let (xs, ys) = vectors::<$m>(part, first, x, panel * LANES);
                         tile::<S, E, $m, P>(panels, xs, ys);
                     })*
@@ -146,7 +153,13 @@ unsafe fn tile<S: Simd, E: Element, const M: usize, const P: usize>(
     if M * P <= 8 {
         while k + TURN <= panels.k {
             for i in 0..TURN {
-                add_input::<S, E, M, P>(panels, xs, k + i, M <= 4 && (i * LANES * size_of::<E>()) % 64 == 0, &mut sums);
+                add_input::<S, E, M, P>(
+                    panels,
+                    xs,
+                    k + i,
+                    M <= 4 && (i * LANES * size_of::<E>()).is_multiple_of(64),
+                    &mut sums,
+                );
             }
             k += TURN;
         }

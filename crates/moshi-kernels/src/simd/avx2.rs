@@ -56,6 +56,7 @@ unsafe fn select8(a: __m256, b: __m256, x: __m256, y: __m256) -> __m256 {
 impl Simd for Avx2 {
     type V = V;
     const SUMS: usize = 6;
+    const SUMS_OF_PANELS: usize = 4;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> V {

@@ -19,6 +19,7 @@ unsafe fn upper(v: __m512) -> __m256 {
 impl Simd for Avx512 {
     type V = __m512;
     const SUMS: usize = 24;
+    const SUMS_OF_PANELS: usize = 24;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self::V {

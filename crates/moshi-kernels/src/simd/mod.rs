@@ -27,8 +27,10 @@ pub(crate) const LANES: usize = 16;
 pub(crate) trait Simd: Copy + 'static {
     /// Sixteen lanes.
     type V: Copy;
-    /// How many sums a product may keep in registers.
+    /// How many sums a product may keep in registers, one panel of weights beside them.
     const SUMS: usize;
+    /// As `SUMS`, with several panels beside them.
+    const SUMS_OF_PANELS: usize;
 
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(p: *const f32) -> Self::V;

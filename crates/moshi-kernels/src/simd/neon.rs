@@ -49,6 +49,7 @@ unsafe fn pow2_4(n: float32x4_t) -> float32x4_t {
 impl Simd for Neon {
     type V = V;
     const SUMS: usize = 6;
+    const SUMS_OF_PANELS: usize = 6;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> V {

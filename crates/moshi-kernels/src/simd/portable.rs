@@ -1,4 +1,5 @@
 //! Sixteen lanes in plain Rust: the scalar twin.
+#![allow(clippy::needless_range_loop)] // one index runs over several arrays of constant length
 
 use half::{bf16, f16};
 
@@ -32,6 +33,7 @@ fn fold(mut v: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
 impl Simd for Portable {
     type V = [f32; LANES];
     const SUMS: usize = 6;
+    const SUMS_OF_PANELS: usize = 6;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self::V {

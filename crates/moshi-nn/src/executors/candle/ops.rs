@@ -144,7 +144,8 @@ impl Candle {
             for step in 0..t {
                 let start = (row * t + step) * column.of + column.index;
                 let mut sum = match keep {
-                    true => y.row("embedding", row, t, d)?.narrow(0, step, 1)?,
+                    // A copy: where nothing is added, the line would go back onto its own storage, which candle refuses.
+                    true => y.row("embedding", row, t, d)?.narrow(0, step, 1)?.copy()?,
                     false => Tensor::zeros((1, d), candle_core::DType::F32, &self.device)?,
                 };
                 for (id, table) in ids[start..start + tables.len()].iter().zip(tables) {

@@ -1,0 +1,75 @@
+"""The whole way from nothing to an exported model, unattended: `python -m rustymoshi.training.build`.
+
+Each stage is one of the other scripts with its own checkpoint, so that this can be stopped and
+started again at any time.
+After the codec is frozen, language model and decoder are trained in turns and exported after each turn.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+
+from .paths import folder, root
+
+
+def run(module: str, *arguments: str) -> None:
+    """One stage; a failure stops the build."""
+    print(f"== {module} {' '.join(arguments)}", flush=True)
+    subprocess.run([sys.executable, "-m", f"rustymoshi.training.{module}", *arguments], check=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--name", default="", help="ending of all checkpoint names, to build a second model beside the first"
+    )
+    parser.add_argument("--codec-minutes", type=int, default=960)
+    parser.add_argument("--decoder-minutes", type=int, default=480)
+    parser.add_argument("--lm-minutes", type=int, default=1_440)
+    parser.add_argument("--turns", type=int, default=8)
+    parser.add_argument("--shards", type=int, default=200)
+    args = parser.parse_args()
+    codec, frozen, decoder, lm = (f"{part}{args.name}" for part in ("codec", "codec_frozen", "codec_decoder", "lm"))
+    run("corpus")
+    run("codec_train", "--name", codec, "--minutes", str(args.codec_minutes))
+    target = folder("checkpoints") / f"{frozen}.pt"
+    if not target.exists():
+        shutil.copy(folder("checkpoints") / f"{codec}.pt", target)
+    run("render", "--shards", str(args.shards))
+    run("encode", "--codec", frozen)
+    for turn in range(1, args.turns + 1):
+        # The full minutes keep one learning rate schedule over all turns; each turn ends at its share of them.
+        share = turn / args.turns
+        run(
+            "lm_train",
+            "--name",
+            lm,
+            "--codec",
+            frozen,
+            "--minutes",
+            str(args.lm_minutes),
+            "--until",
+            str(args.lm_minutes * share),
+        )
+        run(
+            "codec_train",
+            "--name",
+            decoder,
+            "--start-from",
+            frozen,
+            "--freeze-encoder",
+            "--adversary",
+            "--agent",
+            "5",
+            "--minutes",
+            str(args.decoder_minutes),
+            "--until",
+            str(args.decoder_minutes * share),
+        )
+        run("export", "--lm", lm, "--codec", decoder, "--int8", "--out", str(root() / f"export{args.name}"))
+    run("evaluate", "--folder", str(root() / f"export{args.name}"), "--count", "100")
+
+
+if __name__ == "__main__":
+    main()
