@@ -20,8 +20,9 @@ use crate::model::ModelHost;
 
 /// Pieces of audio that one call may have on their way to the engine.
 pub const AUDIO_CREDITS: usize = 16;
-/// Events that may wait for one call: five seconds of audio.
-pub const EVENT_QUEUE: usize = 64;
+/// Events that may wait for one call: forty seconds of audio, so that the answer to the largest burst that a caller may
+/// send fits (the rate limits allow thirty), however fast the model is.
+pub const EVENT_QUEUE: usize = 512;
 /// Calls that may be asking for admission at the same moment.
 const ADMISSIONS: usize = 16;
 

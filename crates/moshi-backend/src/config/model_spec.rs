@@ -1,5 +1,6 @@
 //! Which model a configuration asks for.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use super::reader::Reader;

@@ -147,14 +147,19 @@ async fn half_a_page_and_then_silence_ends_in_the_idle_limit() {
 async fn a_flood_is_ended_and_counted() {
     let server = start(config()).await;
     let heard = beside_a_healthy_caller(&server, async {
-        let mut caller = Caller::connect(&server, "format=pcm").await;
+        let Caller { mut sink, source } = Caller::connect(&server, "format=pcm").await;
         let minute = signal(9, 750);
-        for frame in &minute {
-            if caller.sink.send(Message::Binary([&[1], frame.as_slice()].concat().into())).await.is_err() {
-                break;
+        let flood = tokio::spawn(async move {
+            for frame in &minute {
+                if sink.send(Message::Binary([&[1], frame.as_slice()].concat().into())).await.is_err() {
+                    break;
+                }
             }
-        }
-        caller.hear(Duration::from_secs(8)).await
+            sink
+        });
+        let heard = crate::caller::hear(source, Duration::from_secs(8)).await;
+        drop(flood.await);
+        heard
     })
     .await;
     assert_eq!(close_code(&heard), 4003);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, Stream, StreamExt};
 use moshi_backend::Server;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -63,6 +63,18 @@ impl Heard {
     }
 }
 
+/// Hears until the connection ends or `time` is over.
+pub(crate) async fn hear(mut source: impl Stream<Item = Result<Message, Error>> + Unpin, time: Duration) -> Heard {
+    let mut heard = Heard::default();
+    let end = tokio::time::Instant::now() + time;
+    while let Ok(message) = tokio::time::timeout_at(end, source.next()).await {
+        if !heard.take(message) {
+            break;
+        }
+    }
+    heard
+}
+
 /// A connected caller.
 pub(crate) struct Caller {
     pub(crate) sink: SplitSink<Socket, Message>,
@@ -120,14 +132,7 @@ impl Caller {
 
     /// Hears until the connection ends or `time` is over.
     pub(crate) async fn hear(&mut self, time: Duration) -> Heard {
-        let mut heard = Heard::default();
-        let end = tokio::time::Instant::now() + time;
-        while let Ok(message) = tokio::time::timeout_at(end, self.source.next()).await {
-            if !heard.take(message) {
-                break;
-            }
-        }
-        heard
+        hear(&mut self.source, time).await
     }
 
     /// Sends each payload as an audio message in real time and hears meanwhile and until `enough` audio messages

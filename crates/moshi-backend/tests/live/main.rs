@@ -8,3 +8,4 @@ mod configuration;
 mod faults;
 mod http;
 mod models;
+mod real_model;

@@ -64,4 +64,16 @@ impl FrameModel for Peculiar {
         }
         Ok(())
     }
+
+    fn step_codes(&mut self, row: usize, codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError> {
+        self.inner.step_codes(row, codes)
+    }
+
+    fn copy_row_from(&mut self, _src: &dyn FrameModel, _src_row: usize, _row: usize) -> Result<(), EngineError> {
+        Err(EngineError::Model("no test copies rows".to_owned()))
+    }
+
+    fn copy_row(&mut self, src_row: usize, row: usize) -> Result<(), EngineError> {
+        self.inner.copy_row(src_row, row)
+    }
 }
