@@ -28,13 +28,20 @@ fn matrix_f32(n: usize, k: usize) -> Matrix {
     Matrix::new(&HostWeight::from_f32(n, k, values).expect("a whole matrix"), None).expect("no bias to fit")
 }
 
+fn matrix_int8(n: usize, k: usize) -> Matrix {
+    let values = (0..n * k).map(|i| (i % 251) as i8).collect();
+    let data = WeightData::Int8 { values: Cow::Owned(values), scales: Cow::Owned(vec![0.01; n]) };
+    Matrix::new(&HostWeight::new(n, k, data).expect("a whole matrix"), None).expect("no bias to fit")
+}
+
 fn isas() -> impl Iterator<Item = Cores> {
     Isa::available().filter(|&isa| isa != Isa::Portable).filter_map(|isa| Cores::with_isa(isa, NonZeroUsize::MIN).ok())
 }
 
 /// A plain sum over memory.
 fn read(c: &mut Criterion) {
-    let block = Block::<u64>::zeros(96 << 17);
+    let mut block = Block::<u64>::zeros(96 << 17);
+    block.fill(3); // untouched pages are all one page of zeros, which stays in the cache
     let mut group = c.benchmark_group("read");
     group.throughput(Throughput::Bytes(96 << 20));
     group.bench_function("96MiB", |b| {
@@ -53,7 +60,9 @@ fn read(c: &mut Criterion) {
 
 fn gemv(c: &mut Criterion) {
     let mut group = c.benchmark_group("gemv");
-    for (name, w) in [("f32", matrix_f32(6144, 4096)), ("bf16", matrix_bf16(12288, 4096))] {
+    for (name, w) in
+        [("f32", matrix_f32(6144, 4096)), ("bf16", matrix_bf16(12288, 4096)), ("int8", matrix_int8(24576, 4096))]
+    {
         group.throughput(Throughput::Bytes(w.bytes() as u64));
         let (x, mut y) = (vec![0.5; w.k()], vec![0.0; w.n()]);
         for cores in isas() {
@@ -67,7 +76,9 @@ fn gemv(c: &mut Criterion) {
 
 fn gemm(c: &mut Criterion) {
     let mut group = c.benchmark_group("gemm");
-    for (name, w) in [("f32", matrix_f32(2048, 512)), ("bf16", matrix_bf16(2048, 512))] {
+    for (name, w) in
+        [("f32", matrix_f32(2048, 512)), ("bf16", matrix_bf16(2048, 512)), ("int8", matrix_int8(2048, 512))]
+    {
         for t in [2, 8, 32] {
             group.throughput(Throughput::Elements((t * w.n() * w.k()) as u64));
             let (x, mut y) = (vec![0.5; t * w.k()], vec![0.0; t * w.n()]);

@@ -31,13 +31,18 @@ fn copy<T: bytemuck::Pod>(values: &[T]) -> Block<T> {
 
 impl Embedding {
     /// Copies a table.
-    pub fn new(weight: &HostWeight<'_>) -> Self {
+    ///
+    /// # Errors
+    /// Those of [`HostWeight::to_f32`].
+    pub fn new(weight: &HostWeight<'_>) -> Result<Self, KernelError> {
         let vectors = match weight.data() {
             WeightData::F32(w) => Vectors::F32(copy(w)),
             WeightData::Bf16(w) => Vectors::Bf16(copy(w)),
             WeightData::F16(w) => Vectors::F16(copy(w)),
+            // No published layout quantizes embeddings by rows.
+            WeightData::Int8 { .. } => Vectors::F32(copy(&weight.to_f32()?)),
         };
-        Self { v: weight.rows(), d: weight.cols(), vectors }
+        Ok(Self { v: weight.rows(), d: weight.cols(), vectors })
     }
 
     /// Number of entries.

@@ -25,6 +25,7 @@ pub(crate) struct Table {
     pub product_f32: unsafe fn(&Part<'_>),
     pub product_bf16: unsafe fn(&Part<'_>),
     pub product_f16: unsafe fn(&Part<'_>),
+    pub product_i8: unsafe fn(&Part<'_>),
     pub attend: unsafe fn(&Head<'_>, &mut [f32], &mut [f32]),
     pub rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     pub layer_norm: unsafe fn(&[f32], Pair<'_>, f32, &mut [f32]),
@@ -59,6 +60,7 @@ macro_rules! compile {
             kernel!([$($feature)?] product_f32 = tile::part::<$simd, f32>, (part: &Part<'_>) ());
             kernel!([$($feature)?] product_bf16 = tile::part::<$simd, bf16>, (part: &Part<'_>) ());
             kernel!([$($feature)?] product_f16 = tile::part::<$simd, f16>, (part: &Part<'_>) ());
+            kernel!([$($feature)?] product_i8 = tile::part::<$simd, i8>, (part: &Part<'_>) ());
             kernel!([$($feature)?] attend = attention::attend::<$simd>,
                 (head: &Head<'_>, scores: &mut [f32], y: &mut [f32]) ());
             kernel!([$($feature)?] rms_norm = rowwise::rms_norm::<$simd>,
@@ -82,6 +84,7 @@ macro_rules! compile {
                 product_f32,
                 product_bf16,
                 product_f16,
+                product_i8,
                 attend,
                 rms_norm,
                 layer_norm,

@@ -26,6 +26,14 @@ pub enum WeightData<'a> {
     Bf16(Cow<'a, [bf16]>),
     /// IEEE half precision.
     F16(Cow<'a, [f16]>),
+    /// Eight-bit integers with a scale for each row: the weight is value * scale (the PyTorch q8 layout, where the
+    /// scale is `scb / 127`).
+    Int8 {
+        /// The integers, row-major.
+        values: Cow<'a, [i8]>,
+        /// One for each row.
+        scales: Cow<'a, [f32]>,
+    },
 }
 
 /// A matrix `[rows, cols]`, row-major, as a file holds it.
@@ -40,12 +48,16 @@ impl<'a> HostWeight<'a> {
     /// Wraps `data` as a matrix of `rows` x `cols`.
     ///
     /// # Errors
-    /// [`KernelError::Length`] when the number of values is not `rows * cols`.
+    /// [`KernelError::Length`] when the number of values is not `rows * cols`, or that of scales not `rows`.
     pub fn new(rows: usize, cols: usize, data: WeightData<'a>) -> Result<Self, KernelError> {
         let found = match &data {
             WeightData::F32(v) => v.len(),
             WeightData::Bf16(v) => v.len(),
             WeightData::F16(v) => v.len(),
+            WeightData::Int8 { values, scales } => {
+                KernelError::length("scales of a weight matrix", rows, scales.len())?;
+                values.len()
+            }
         };
         let expected = rows * cols;
         if found != expected {
@@ -77,7 +89,8 @@ impl<'a> HostWeight<'a> {
         &self.data
     }
 
-    /// All values as single precision, row-major. Exact for every format that is not quantized.
+    /// All values as single precision, row-major. Exact for every format that is not quantized; of a quantized one
+    /// each value is rounded once.
     ///
     /// # Errors
     /// None for the present formats; quantized formats report damaged blocks here.
@@ -86,6 +99,10 @@ impl<'a> HostWeight<'a> {
             WeightData::F32(v) => v.to_vec(),
             WeightData::Bf16(v) => v.iter().map(|x| x.to_f32()).collect(),
             WeightData::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
+            WeightData::Int8 { values, scales } => {
+                let scales = scales.iter().flat_map(|&scale| std::iter::repeat_n(scale, self.cols));
+                values.iter().zip(scales).map(|(&value, scale)| f32::from(value) * scale).collect()
+            }
         })
     }
 
@@ -103,6 +120,9 @@ impl<'a> HostWeight<'a> {
             WeightData::F32(v) => WeightData::F32(slice_cow(v, range)),
             WeightData::Bf16(v) => WeightData::Bf16(slice_cow(v, range)),
             WeightData::F16(v) => WeightData::F16(slice_cow(v, range)),
+            WeightData::Int8 { values, scales } => {
+                WeightData::Int8 { values: slice_cow(values, range), scales: slice_cow(scales, first..end) }
+            }
         };
         Ok(HostWeight { rows: count, cols: self.cols, data })
     }

@@ -61,7 +61,7 @@ impl Step {
         Self {
             cores: Cores::new(NonZeroUsize::new(threads).unwrap()),
             matrix: Matrix::new(&weight, None).unwrap(),
-            table: Embedding::new(&weight),
+            table: Embedding::new(&weight).unwrap(),
             codebook: Codebook::new(&wave, C).unwrap(),
             ring: Ring::new(shape, 2, 2).unwrap(),
             rotations: Rotations::new(16, 10_000.0, Pairs::Interleaved),

@@ -51,7 +51,7 @@ fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
 }
 
-/// One weight matrix in the three formats, with the values that each holds.
+/// One weight matrix in all formats but integers, with the values that each holds.
 fn formats(n: usize, k: usize, w: &[f32]) -> Vec<(HostWeight<'static>, Vec<f32>)> {
     let b: Vec<bf16> = w.iter().map(|&x| bf16::from_f32(x)).collect();
     let h: Vec<f16> = w.iter().map(|&x| f16::from_f32(x)).collect();
@@ -123,6 +123,62 @@ fn long_sums_are_cut_for_the_cache_without_changing_a_bit() {
             }
         }
     }
+}
+
+/// The definition with integers: their sum from zero, then the scale and the bias in one rounding.
+fn plain_int8(layout: &Layout<'_>, (values, scales): (&[i8], &[f32]), bias: Option<&[f32]>, x: &[f32], y: &mut [f32]) {
+    let wide: Vec<f32> = values.iter().map(|&v| f32::from(v)).collect();
+    plain(layout, scales.len(), &wide, None, x, y);
+    for (&row, column) in layout.rows.iter().flat_map(|row| (0..layout.columns).map(move |c| (row, c))) {
+        for (o, scale) in scales.iter().enumerate() {
+            let y = &mut y[row * layout.y.row + column * layout.y.column + o];
+            *y = y.mul_add(*scale, bias.map_or(0.0, |b| b[o]));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn integers_with_scales_give_the_bits_of_the_plain_sum(
+        seed: u64,
+        n in 1usize..150,
+        (taps, len) in (1usize..3, 1usize..2500),
+        columns in 1usize..12,
+        with_bias: bool,
+    ) {
+        let k = taps * len;
+        let taps = Taps { count: taps, len, distance: len + 3 };
+        let layout = Layout {
+            rows: &[0, 2],
+            columns,
+            x: Stride { row: columns * k + 10, column: len },
+            y: Stride { row: columns * n, column: n },
+            taps,
+        };
+        let q: Vec<i8> = values(seed, n * k).iter().map(|x| (x * 127.0).round() as i8).collect();
+        let (scales, x) = (values(seed ^ 1, n), values(seed ^ 2, 3 * layout.x.row + k));
+        let bias = with_bias.then(|| values(seed ^ 3, n));
+        let data = WeightData::Int8 { values: Cow::Borrowed(&q), scales: Cow::Borrowed(&scales) };
+        let matrix = Matrix::new(&HostWeight::new(n, k, data).unwrap(), bias.as_deref()).unwrap();
+        let mut expected = vec![0.5; 3 * columns * n];
+        plain_int8(&layout, (&q, &scales), bias.as_deref(), &x, &mut expected);
+        for cores in all_cores().into_iter().filter(|c| c.isa() != Isa::Portable || n * k < 20_000) {
+            let mut y = vec![0.5; 3 * columns * n];
+            product(&cores, &matrix, &layout, &x, &mut y).unwrap();
+            prop_assert!(bits(&y) == bits(&expected), "{cores:?} {layout:?} n {n}");
+        }
+    }
+}
+
+#[test]
+fn integers_need_a_scale_for_each_row() {
+    let data = |scales| WeightData::Int8 { values: Cow::Owned(vec![1, 2, 3, 4, 5, 6]), scales: Cow::Owned(scales) };
+    assert!(HostWeight::new(2, 3, data(vec![1.0])).is_err());
+    let weight = HostWeight::new(2, 3, data(vec![0.5, 2.0])).unwrap();
+    assert_eq!(weight.to_f32().unwrap(), [0.5, 1.0, 1.5, 8.0, 10.0, 12.0]);
+    assert_eq!(weight.slice_rows(1, 1).unwrap().to_f32().unwrap(), [8.0, 10.0, 12.0]);
 }
 
 #[test]

@@ -15,8 +15,8 @@ const MOST_VECTORS: usize = 8;
 /// Computes one part of a product.
 ///
 /// # Safety
-/// The instruction set of `S` is available; `weights` are `ceil(n / 16) * k * 16` values of `E`, `bias` is null or as
-/// many as there are outputs, padded; panels and vectors lie inside of the matrix and of the layout, whose vectors lie
+/// The instruction set of `S` is available; `weights` are `ceil(n / 16) * k * 16` values of `E`, `bias` and `scales`
+/// are null or as many as there are outputs, padded; panels and vectors lie inside of the matrix and of the layout, whose vectors lie
 /// inside of `x` and `y`; nobody else uses the outputs.
 #[inline(always)]
 pub(crate) unsafe fn part<S: Simd, E: Element>(part: &Part<'_>) {
@@ -64,6 +64,16 @@ struct Panels<E> {
     /// Outputs that exist: the last panel may have fewer than sixteen.
     valid: usize,
     start: Start,
+    end: End,
+}
+
+/// What becomes of the sums of a tile.
+#[derive(Clone, Copy)]
+enum End {
+    /// The output, or what later k are added to.
+    Sum,
+    /// The output is this times the sum, plus a bias.
+    Scaled { scales: *const f32, bias: *const f32 },
 }
 
 /// All vectors of the part with `P` panels from `panel` on.
@@ -75,7 +85,11 @@ unsafe fn group<S: Simd, E: Element, const P: usize>(part: &Part<'_>, panel: usi
     let cached = CACHED / (P * LANES * size_of::<E>());
     let length = if vectors > most { cached } else { taps.len };
     let weights = part.weights.cast::<E>().add(panel * LANES * part.k);
-    let mut start = if part.bias.is_null() { Start::Zero } else { Start::Bias(part.bias.add(panel * LANES)) };
+    // An offset of null is never followed.
+    let bias = part.bias.wrapping_add(panel * LANES);
+    let scaled = !part.scales.is_null();
+    let mut start = if part.bias.is_null() || scaled { Start::Zero } else { Start::Bias(bias) };
+    let bias = if part.bias.is_null() { part.bias } else { bias };
     let valid = (part.n - panel * LANES).min(P * LANES);
     for tap in 0..taps.count {
         let mut done = 0;
@@ -83,7 +97,12 @@ unsafe fn group<S: Simd, E: Element, const P: usize>(part: &Part<'_>, panel: usi
         while done < taps.len || (tap == 0 && done == 0 && taps.len == 0) {
             let k = length.min(taps.len - done);
             let weights = weights.add((tap * taps.len + done) * LANES);
-            let panels = Panels { weights, distance: part.k * LANES, k, valid, start };
+            let last = (tap + 1 == taps.count || taps.len == 0) && done + k == taps.len;
+            let end = match scaled && last {
+                true => End::Scaled { scales: part.scales.add(panel * LANES), bias },
+                false => End::Sum,
+            };
+            let panels = Panels { weights, distance: part.k * LANES, k, valid, start, end };
             blocks::<S, E, P>(part, &panels, panel, tap * taps.distance + done);
             start = Start::Output;
             done += k.max(1);
@@ -167,6 +186,15 @@ unsafe fn tile<S: Simd, E: Element, const M: usize, const P: usize>(
     while k < panels.k {
         add_input::<S, E, M, P>(panels, xs, k, M <= 4, &mut sums);
         k += 1;
+    }
+    if let End::Scaled { scales, bias } = panels.end {
+        for p in 0..P {
+            let scale = S::load(scales.add(p * LANES));
+            let bias = if bias.is_null() { S::splat(0.0) } else { S::load(bias.add(p * LANES)) };
+            for m in 0..M {
+                sums[m][p] = S::fma(sums[m][p], scale, bias);
+            }
+        }
     }
     for m in 0..M {
         for p in 0..P {

@@ -75,6 +75,14 @@ impl Simd for Avx2 {
         V(_mm256_cvtph_ps(_mm_loadu_si128(p.cast())), _mm256_cvtph_ps(_mm_loadu_si128(p.add(8).cast())))
     }
     #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> V {
+        let bytes = _mm_loadu_si128(p.cast());
+        V(
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(bytes))),
+        )
+    }
+    #[inline(always)]
     unsafe fn store(p: *mut f32, v: V) {
         _mm256_storeu_ps(p, v.0);
         _mm256_storeu_ps(p.add(8), v.1);

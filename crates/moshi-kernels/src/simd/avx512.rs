@@ -39,6 +39,10 @@ impl Simd for Avx512 {
         _mm512_cvtph_ps(_mm256_loadu_si256(p.cast()))
     }
     #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Self::V {
+        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())))
+    }
+    #[inline(always)]
     unsafe fn store(p: *mut f32, v: Self::V) {
         _mm512_storeu_ps(p, v)
     }

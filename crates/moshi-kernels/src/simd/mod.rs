@@ -36,6 +36,7 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn load(p: *const f32) -> Self::V;
     unsafe fn load_bf16(p: *const bf16) -> Self::V;
     unsafe fn load_f16(p: *const f16) -> Self::V;
+    unsafe fn load_i8(p: *const i8) -> Self::V;
     unsafe fn store(p: *mut f32, v: Self::V);
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
@@ -80,6 +81,16 @@ impl Element for f32 {
     unsafe fn load<S: Simd>(p: *const Self) -> S::V {
         // SAFETY: as the trait says.
         unsafe { S::load(p) }
+    }
+}
+
+impl Element for i8 {
+    const ZERO: Self = 0;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const Self) -> S::V {
+        // SAFETY: as the trait says.
+        unsafe { S::load_i8(p) }
     }
 }
 

@@ -70,6 +70,16 @@ impl Simd for Neon {
         Self::load(lanes.as_ptr())
     }
     #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> V {
+        let (low, high) = (vmovl_s8(vld1_s8(p)), vmovl_s8(vld1_s8(p.add(8))));
+        V([
+            vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))),
+            vcvtq_f32_s32(vmovl_s16(vget_high_s16(low))),
+            vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
+            vcvtq_f32_s32(vmovl_s16(vget_high_s16(high))),
+        ])
+    }
+    #[inline(always)]
     unsafe fn store(p: *mut f32, v: V) {
         vst1q_f32(p, v.0[0]);
         vst1q_f32(p.add(4), v.0[1]);

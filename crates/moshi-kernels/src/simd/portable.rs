@@ -55,6 +55,11 @@ impl Simd for Portable {
         unsafe { p.cast::<[f16; LANES]>().read_unaligned() }.map(f16::to_f32)
     }
     #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Self::V {
+        // SAFETY: valid for sixteen values, as the trait asks.
+        unsafe { p.cast::<[i8; LANES]>().read_unaligned() }.map(f32::from)
+    }
+    #[inline(always)]
     unsafe fn store(p: *mut f32, v: Self::V) {
         // SAFETY: valid for sixteen values, as the trait asks.
         unsafe { p.cast::<[f32; LANES]>().write_unaligned(v) }

@@ -104,7 +104,7 @@ impl Backend for Cpu {
     }
 
     fn table(&self, weight: &HostWeight<'_>) -> Result<Embedding> {
-        Ok(Embedding::new(weight))
+        Ok(Embedding::new(weight)?)
     }
 
     fn codebook(&self, vectors: &[f32], bins: usize) -> Result<Codebook> {
