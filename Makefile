@@ -1,0 +1,55 @@
+# One line each over cargo, maturin and pytest. `make run` and `make test` do all the set-up themselves.
+VENV := .venv
+PY := $(VENV)/bin/python
+CARGO := cargo
+PYTHON ?= python3
+
+.PHONY: run test test-rust test-python test-page bench lint fmt wheel setup
+
+## Build the server and serve the built-in model's page on http://localhost:8998
+run:
+	$(CARGO) run --release -p moshi-backend -- standalone
+
+## Every test: Rust, the page's modules, Python, real sockets, the page in a browser
+test: test-rust test-page test-python
+
+test-rust:
+	$(CARGO) test --release --workspace
+
+test-page:
+	@tests/browser/unit.sh
+
+test-python: setup target/release/moshi-backend
+	@$(PY) tests/setup_browser.py
+	$(PY) -m pytest
+
+# `make test-rust` builds it too; building it here again would compile the dependencies with other features.
+target/release/moshi-backend:
+	$(CARGO) build --release -p moshi-backend
+
+## The virtual environment with the pinned tools and the package built into it
+setup: $(VENV)/.tools
+	$(VENV)/bin/maturin develop --release --quiet
+
+$(VENV)/.tools: requirements-dev.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "rustymoshi needs Python 3.10 or newer; found %s. Set PYTHON=/path/to/python3." % sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+## Criterion benches
+bench:
+	$(CARGO) bench --workspace
+
+lint: setup
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	$(VENV)/bin/ruff check python tests
+	$(VENV)/bin/mypy
+
+fmt:
+	$(CARGO) fmt
+	$(VENV)/bin/ruff check --fix python tests
+
+wheel: $(VENV)/.tools
+	$(VENV)/bin/maturin build --release --out dist

@@ -1,0 +1,47 @@
+//! Audio for Moshi: Ogg Opus streams, audio files, resampling and the PCM framer. Everything inside is mono at
+//! [`SAMPLE_RATE`].
+//!
+//! ```
+//! use moshi_audio::{FRAME_SAMPLES, OggOpusDecoder, OggOpusEncoder, OggOpusEncoderConfig};
+//!
+//! // Towards a client: one message of whole pages for every frame of 80 ms ...
+//! let mut encoder = OggOpusEncoder::new(&OggOpusEncoderConfig::default())?;
+//! let mut message = Vec::new();
+//! encoder.push(&[0.0; FRAME_SAMPLES], &mut message)?;
+//!
+//! // ... and from a client: bytes in, samples out, however the pages were cut.
+//! let mut decoder = OggOpusDecoder::live();
+//! let mut pcm = Vec::new();
+//! for piece in message.chunks(100) {
+//!     decoder.push(piece, &mut pcm)?;
+//! }
+//! assert_eq!(pcm.len(), FRAME_SAMPLES);
+//! # Ok::<(), moshi_audio::AudioError>(())
+//! ```
+
+mod error;
+mod file;
+mod framer;
+mod ogg_reader;
+mod ogg_writer;
+mod opus;
+mod page;
+mod resample;
+mod stream;
+mod track;
+mod wav;
+
+pub use error::AudioError;
+pub use file::{AudioFile, Recording, load};
+pub use framer::Framer;
+pub use ogg_reader::{OggOpusDecoder, OggOpusDecoderConfig, StreamStats};
+pub use ogg_writer::{OggOpusEncoder, OggOpusEncoderConfig};
+pub use opus::{OpusDecoder, OpusEncoder, OpusEncoderConfig, PACKET_SAMPLES};
+pub use resample::{Resampler, resample};
+pub use wav::{WavFormat, WavWriter, write_wav};
+
+/// Samples per second of everything in this crate.
+pub const SAMPLE_RATE: u32 = 24_000;
+
+/// Samples of one frame of the model: 80 ms.
+pub const FRAME_SAMPLES: usize = 1_920;

@@ -1,0 +1,31 @@
+//! What every request handler can reach.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use moshi_engine::SessionParams;
+
+use crate::config::ServerConfig;
+use crate::engine_thread::EngineHandle;
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+
+/// The state of one server.
+pub(crate) struct App {
+    /// How it was configured.
+    pub(crate) config: ServerConfig,
+    /// Admits calls.
+    pub(crate) engine: EngineHandle,
+    /// Counters.
+    pub(crate) metrics: Arc<Metrics>,
+    /// Whether it is ending.
+    pub(crate) shutdown: Shutdown,
+    /// The model's name.
+    pub(crate) model_name: String,
+    /// What a caller must know about the model.
+    pub(crate) notice: Option<String>,
+    /// Parameters of callers who choose nothing.
+    pub(crate) defaults: SessionParams,
+    /// When it started.
+    pub(crate) started: Instant,
+}

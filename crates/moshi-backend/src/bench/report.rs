@@ -1,0 +1,101 @@
+//! What `moshi-backend bench` prints, for people and as JSON.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// Seconds of audio in one frame.
+const FRAME_SECONDS: f64 = 0.08;
+
+/// The spread of a set of times, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Percentiles {
+    /// Median.
+    pub p50: f64,
+    /// 95th percentile.
+    pub p95: f64,
+    /// 99th percentile.
+    pub p99: f64,
+}
+
+impl Percentiles {
+    /// Of times in milliseconds, by the nearest rank; zeros when there are none.
+    pub fn of(mut times: Vec<f64>) -> Self {
+        times.sort_by(f64::total_cmp);
+        let rank = |p: f64| {
+            let rank = (p * times.len() as f64).ceil() as usize;
+            times.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+        };
+        Self { p50: rank(0.50), p95: rank(0.95), p99: rank(0.99) }
+    }
+}
+
+/// One run of a model.
+#[derive(Debug, Clone, Serialize)]
+pub struct BenchReport {
+    /// What was run.
+    pub model: String,
+    /// The executor.
+    pub executor: String,
+    /// Sessions stepped together.
+    pub rows: usize,
+    /// Threads per step.
+    pub threads: usize,
+    /// Frames measured.
+    pub frames: usize,
+    /// A plain read of memory by as many threads, measured between the steps, in 1e9 bytes per second (median).
+    pub machine_gbps: f64,
+    /// Bytes of weights that a step reads.
+    pub weight_bytes: u64,
+    /// Time of a step: encode, language model, decode, all rows.
+    pub step_ms: Percentiles,
+    /// `weight_bytes / step p50 / machine_gbps`: 1 is a step at the speed of memory.
+    pub bandwidth_share: f64,
+    /// Seconds of audio per second of computing, over all rows.
+    pub real_time_factor: f64,
+    /// Seconds from the start to a model that is ready.
+    pub load_s: f64,
+    /// Memory of the process after the run.
+    pub rss_bytes: Option<u64>,
+}
+
+impl BenchReport {
+    /// Fills in what follows from the rest.
+    pub fn derive(mut self) -> Self {
+        let seconds = self.step_ms.p50 / 1e3;
+        self.bandwidth_share = self.weight_bytes as f64 / seconds / (self.machine_gbps * 1e9);
+        self.real_time_factor = self.rows as f64 * FRAME_SECONDS / seconds;
+        self
+    }
+}
+
+impl fmt::Display for BenchReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Percentiles { p50, p95, p99 } = self.step_ms;
+        writeln!(f, "model            {} on {}", self.model, self.executor)?;
+        writeln!(f, "rows x threads   {} x {}", self.rows, self.threads)?;
+        writeln!(f, "step             p50 {p50:.2} ms, p95 {p95:.2} ms, p99 {p99:.2} ms over {} frames", self.frames)?;
+        writeln!(f, "real time        {:.2} times", self.real_time_factor)?;
+        writeln!(f, "weights          {:.1} MB per step", self.weight_bytes as f64 / 1e6)?;
+        writeln!(f, "machine          {:.1} GB/s plain read by {} threads", self.machine_gbps, self.threads)?;
+        writeln!(f, "bandwidth share  {:.1} %", 100.0 * self.bandwidth_share)?;
+        write!(f, "loaded in        {:.2} s", self.load_s)?;
+        if let Some(rss) = self.rss_bytes {
+            write!(f, "\nresident         {:.1} MB", rss as f64 / 1e6)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_nearest_ranks() {
+        let times = (1..=200).rev().map(f64::from).collect();
+        assert_eq!(Percentiles::of(times), Percentiles { p50: 100.0, p95: 190.0, p99: 198.0 });
+        assert_eq!(Percentiles::of(vec![3.0]).p99, 3.0);
+        assert_eq!(Percentiles::of(Vec::new()).p50, 0.0);
+    }
+}

@@ -1,0 +1,151 @@
+//! One call from the upgrade to the close frame.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use moshi_protocol::{CloseReason, Message};
+use tokio::sync::mpsc;
+
+use super::listener::Listener;
+use super::request::CallRequest;
+use super::speaker::Speaker;
+use crate::app::App;
+use crate::engine_thread::Session;
+use crate::shutdown::CallGuard;
+
+/// How long a caller has to take the last message and to answer the close frame.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Complaints about unusable messages that may wait to be sent.
+const COMPLAINTS: usize = 4;
+
+/// The writing half of a call's socket.
+pub(super) type Sink = SplitSink<WebSocket, Frame>;
+/// The reading half.
+pub(super) type Source = SplitStream<WebSocket>;
+
+/// An admitted call whose WebSocket is about to open.
+pub(super) struct Call {
+    /// The server.
+    pub(super) app: Arc<App>,
+    /// Who calls.
+    pub(super) peer: SocketAddr,
+    /// What was asked for.
+    pub(super) request: CallRequest,
+    /// The row.
+    pub(super) session: Session,
+    /// Tells when the server ends.
+    pub(super) guard: CallGuard,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The caller hung up or vanished.
+    Left,
+    /// We end it, with words if there is more to say than the reason.
+    Close(CloseReason, Option<String>),
+}
+
+impl Ending {
+    /// We end the call for a reason that explains itself.
+    pub(super) fn because(reason: CloseReason) -> Self {
+        Self::Close(reason, None)
+    }
+
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Close(reason, _) => reason.name(),
+        }
+    }
+}
+
+/// Signs of life of a caller, written by the listener and read by the speaker; milliseconds since the call began.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    /// When the call began.
+    pub(super) start: Instant,
+    message: AtomicU64,
+    pong: AtomicU64,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self { start: Instant::now(), message: AtomicU64::new(0), pong: AtomicU64::new(0) }
+    }
+
+    /// A message of the protocol came.
+    pub(super) fn beat(&self) {
+        self.message.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// A ping was answered.
+    pub(super) fn pong(&self) {
+        self.pong.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// How long no message has come.
+    pub(super) fn since_message(&self) -> Duration {
+        Duration::from_millis(self.now().saturating_sub(self.message.load(Ordering::Relaxed)))
+    }
+
+    /// How long no ping has been answered.
+    pub(super) fn since_pong(&self) -> Duration {
+        Duration::from_millis(self.now().saturating_sub(self.pong.load(Ordering::Relaxed)))
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Call {
+    /// Runs the call to its end.
+    pub(super) async fn run(self, socket: WebSocket) {
+        let Self { app, peer, request, session, mut guard } = self;
+        tracing::info!(%peer, format = ?request.format, "call begins");
+        let (mut sink, mut source) = socket.split();
+        let pulse = Pulse::new();
+        let (complain, complaints) = mpsc::channel(COMPLAINTS);
+        let Session { input, events } = session;
+        let longest = app.config.calls.max_duration;
+        let ending = {
+            let listener = Listener::new(&app, &input, request.format, &pulse, complain);
+            let speaker = Speaker { app: &app, request: &request, pulse: &pulse, events, complaints };
+            tokio::select! {
+                ending = listener.run(&mut source) => ending,
+                ending = speaker.run(&mut sink) => ending,
+                () = guard.closing() => Ending::because(CloseReason::ShuttingDown),
+                () = tokio::time::sleep(longest), if !longest.is_zero() => Ending::because(CloseReason::TimeLimit),
+            }
+        };
+        // The row is free for the next caller before this one has been seen off.
+        drop(input);
+        app.metrics.closed(ending.label());
+        let seconds = pulse.start.elapsed().as_secs();
+        tracing::info!(%peer, reason = ending.label(), seconds, "call ended");
+        if let Ending::Close(reason, words) = ending {
+            let _ = tokio::time::timeout(FAREWELL, farewell(&mut sink, reason, words.as_deref())).await;
+            // Closing a socket with unread input resets the connection, and the caller might never see the reason.
+            let _ = tokio::time::timeout(FAREWELL, drain(&mut source)).await;
+        }
+        drop(guard);
+    }
+}
+
+async fn farewell(sink: &mut Sink, reason: CloseReason, words: Option<&str>) -> Result<(), axum::Error> {
+    if let Some(words) = words {
+        sink.send(Frame::Binary(Message::Error(words).to_bytes().into())).await?;
+    }
+    let frame = CloseFrame { code: reason.code(), reason: reason.text().into() };
+    sink.send(Frame::Close(Some(frame))).await
+}
+
+async fn drain(source: &mut Source) {
+    while let Some(Ok(_)) = source.next().await {}
+}

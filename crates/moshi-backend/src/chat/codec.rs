@@ -1,0 +1,134 @@
+//! Audio messages to samples and back. Codec work never runs on an async worker: [`off_worker`] takes it elsewhere.
+
+use moshi_audio::{AudioError, OggOpusDecoder, OggOpusEncoder, OggOpusEncoderConfig};
+
+use super::request::WireFormat;
+
+/// Bytes of one sample of raw audio.
+const SAMPLE_BYTES: usize = 2;
+/// What a sample of 1.0 would be in 16 bits.
+const FULL_SCALE: f32 = 32_768.0;
+
+/// Turns a caller's audio messages into samples.
+pub(crate) enum VoiceDecoder {
+    /// An Ogg Opus stream, cut anywhere.
+    OggOpus(Box<OggOpusDecoder>),
+    /// Raw samples.
+    Pcm,
+}
+
+/// What is wrong with audio.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VoiceError {
+    /// The stream is of another kind; nothing of it can be used.
+    #[error("{0}")]
+    Hopeless(AudioError),
+    /// This piece cannot be used.
+    #[error("{0}")]
+    Piece(String),
+}
+
+impl VoiceDecoder {
+    /// A decoder at the beginning of a call.
+    pub(crate) fn new(format: WireFormat) -> Self {
+        match format {
+            WireFormat::OggOpus => Self::OggOpus(Box::new(OggOpusDecoder::live())),
+            WireFormat::Pcm => Self::Pcm,
+        }
+    }
+
+    /// Appends the samples of a message to `pcm`.
+    pub(crate) fn decode(&mut self, payload: &[u8], pcm: &mut Vec<f32>) -> Result<(), VoiceError> {
+        match self {
+            Self::OggOpus(decoder) => decoder.push(payload, pcm).map_err(|error| match error {
+                AudioError::NotOggOpus { .. } | AudioError::OtherCodec { .. } | AudioError::OpusHead { .. } => {
+                    VoiceError::Hopeless(error)
+                }
+                other => VoiceError::Piece(other.to_string()),
+            }),
+            Self::Pcm if payload.len() % SAMPLE_BYTES != 0 => Err(VoiceError::Piece(format!(
+                "audio message of {} bytes; expected whole samples of {SAMPLE_BYTES} bytes (s16le)",
+                payload.len()
+            ))),
+            Self::Pcm => {
+                let samples = payload.chunks_exact(SAMPLE_BYTES);
+                pcm.extend(samples.map(|s| f32::from(i16::from_le_bytes([s[0], s[1]])) / FULL_SCALE));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Turns the agent's frames into audio messages.
+pub(crate) enum VoiceEncoder {
+    /// An Ogg Opus stream.
+    OggOpus(Box<OggOpusEncoder>),
+    /// Raw samples.
+    Pcm,
+}
+
+impl VoiceEncoder {
+    /// An encoder at the beginning of a call; `serial` names its stream.
+    pub(crate) fn new(format: WireFormat, serial: u32) -> Result<Self, AudioError> {
+        Ok(match format {
+            WireFormat::OggOpus => {
+                let config = OggOpusEncoderConfig { serial, ..OggOpusEncoderConfig::default() };
+                Self::OggOpus(Box::new(OggOpusEncoder::new(&config)?))
+            }
+            WireFormat::Pcm => Self::Pcm,
+        })
+    }
+
+    /// What must come before the first audio, if anything.
+    pub(crate) fn headers(&mut self) -> Option<Vec<u8>> {
+        let Self::OggOpus(encoder) = self else { return None };
+        let mut out = Vec::new();
+        encoder.headers(&mut out);
+        Some(out)
+    }
+
+    /// The payload of the message for one frame of 1,920 samples.
+    pub(crate) fn encode(&mut self, frame: &[f32]) -> Result<Vec<u8>, AudioError> {
+        let mut out = Vec::with_capacity(512);
+        match self {
+            Self::OggOpus(encoder) => encoder.push(frame, &mut out)?,
+            Self::Pcm => out.extend(frame.iter().flat_map(|sample| to_s16(*sample).to_le_bytes())),
+        }
+        Ok(out)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "clamped to the range of i16 before the cast")]
+fn to_s16(sample: f32) -> i16 {
+    (sample * FULL_SCALE).round().clamp(-FULL_SCALE, FULL_SCALE - 1.0) as i16
+}
+
+/// Does `work` on `value` on a thread that may be busy for a while, and gives both back. None if the work panicked.
+pub(crate) async fn off_worker<T, R>(mut value: T, work: impl FnOnce(&mut T) -> R + Send + 'static) -> Option<(T, R)>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+{
+    let done = tokio::task::spawn_blocking(move || {
+        let result = work(&mut value);
+        (value, result)
+    });
+    done.await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_samples_survive_both_ways_and_are_clipped() {
+        let mut encoder = VoiceEncoder::new(WireFormat::Pcm, 0).unwrap();
+        let bytes = encoder.encode(&[0.0, 0.5, -1.0, 2.0, f32::NAN]).unwrap();
+        let mut pcm = Vec::new();
+        VoiceDecoder::Pcm.decode(&bytes, &mut pcm).unwrap();
+        assert_eq!(pcm, [0.0, 0.5, -1.0, 32_767.0 / 32_768.0, 0.0]);
+        assert!(encoder.headers().is_none());
+        let error = VoiceDecoder::Pcm.decode(&[1, 2, 3], &mut pcm).unwrap_err();
+        assert!(error.to_string().contains("3 bytes"), "{error}");
+    }
+}

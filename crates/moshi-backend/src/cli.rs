@@ -1,0 +1,60 @@
+//! The command line: one variant per command, one file per command in [`crate::commands`].
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{bench, check_config, make_random, standalone};
+
+/// Talk with Moshi: a server for full-duplex speech models, and tools around it.
+#[derive(Debug, Parser)]
+#[command(name = "moshi-backend", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Standalone(standalone::StandaloneArgs),
+    Bench(bench::BenchArgs),
+    CheckConfig(check_config::CheckConfigArgs),
+    MakeRandom(make_random::MakeRandomArgs),
+}
+
+impl Cli {
+    /// Runs the command that was asked for; what stopped it goes to standard error.
+    pub fn run_to_exit(self) -> ExitCode {
+        match self.run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // An error means that standard error is closed: then nobody listens.
+                let _ = writeln!(std::io::stderr(), "error: {}", in_words(&error));
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    /// Runs the command that was asked for.
+    ///
+    /// # Errors
+    /// Whatever stopped it, for a person to read.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Standalone(args) => standalone::run(&args),
+            Command::Bench(args) => bench::run(&args),
+            Command::CheckConfig(args) => check_config::run(&args),
+            Command::MakeRandom(args) => make_random::run(&args),
+        }
+    }
+}
+
+/// An error and its causes; a cause that the text before it has told already is left out.
+fn in_words(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        _ if told.contains(&cause) => told,
+        _ => format!("{told}: {cause}"),
+    })
+}

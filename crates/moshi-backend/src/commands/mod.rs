@@ -1,0 +1,18 @@
+//! The commands of the binary.
+
+pub mod bench;
+pub mod check_config;
+pub mod make_random;
+pub mod standalone;
+
+use std::io::Write;
+
+/// Writes one line for the person at the terminal; log lines go to standard error.
+///
+/// # Errors
+/// When standard output is closed.
+pub(crate) fn say(line: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}

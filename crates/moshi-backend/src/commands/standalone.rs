@@ -1,0 +1,172 @@
+//! `moshi-backend standalone`: serves a model, a page and `/api/chat` until it is told to stop.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use super::say;
+use crate::config::{LogFormat, ModelSource, ServerConfig, TlsChoice};
+use crate::model::ModelHost;
+use crate::{Server, shutdown};
+
+/// Serve a model: a web page to talk on, and /api/chat for other clients.
+///
+/// Without options it serves the built-in model on http://localhost:8998. A configuration file sets the defaults of
+/// all other options; options and their environment variables win over it.
+#[derive(Debug, Default, Args)]
+pub struct StandaloneArgs {
+    /// Server configuration (JSON); files of the published Rust server are understood.
+    #[arg(long, env = "MOSHI_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Model to serve: a folder, a file, a repository id such as kyutai/moshika-pytorch-bf16, "built-in", or
+    /// "loopback" (no model: callers hear themselves).
+    #[arg(long, env = "MOSHI_MODEL", value_name = "PATH_OR_REPO")]
+    pub model: Option<String>,
+    /// Name or address to listen on [default: localhost]. 0.0.0.0 is every address of this machine.
+    #[arg(long, env = "MOSHI_HOST")]
+    pub host: Option<String>,
+    /// Port to listen on [default: 8998]; 0 takes a free one.
+    #[arg(long, env = "MOSHI_PORT")]
+    pub port: Option<u16>,
+    /// Most calls at once [default: 8].
+    #[arg(long, env = "MOSHI_MAX_SESSIONS", value_name = "N")]
+    pub max_sessions: Option<std::num::NonZeroU16>,
+    /// Speak TLS on every address; by default it is plain http on localhost and TLS elsewhere.
+    #[arg(long, env = "MOSHI_TLS", conflicts_with = "no_tls")]
+    pub tls: bool,
+    /// Speak plain http on every address. Browsers give no microphone to such a page except on localhost.
+    #[arg(long, env = "MOSHI_NO_TLS")]
+    pub no_tls: bool,
+    /// Certificate chain (PEM); without it, one is made on first use and kept.
+    #[arg(long, env = "MOSHI_CERT", value_name = "FILE", requires = "key", conflicts_with = "no_tls")]
+    pub cert: Option<PathBuf>,
+    /// Private key of the certificate (PEM).
+    #[arg(long, env = "MOSHI_KEY", value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// Folder of the certificate that is made on first use [default: ~/.config/rustymoshi/tls].
+    #[arg(long, env = "MOSHI_CERT_DIR", value_name = "DIR")]
+    pub cert_dir: Option<PathBuf>,
+    /// Serve this folder instead of the page in the binary.
+    #[arg(long = "static", env = "MOSHI_STATIC", value_name = "DIR")]
+    pub static_dir: Option<PathBuf>,
+    /// Web origin that may call besides the server's own page, such as https://example.org; * is every one.
+    #[arg(long = "allow-origin", env = "MOSHI_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub allow_origin: Vec<String>,
+    /// Seconds that open calls may go on after a shutdown was asked for [default: 0].
+    #[arg(long, env = "MOSHI_DRAIN", value_name = "SECONDS")]
+    pub drain: Option<u32>,
+    /// How log lines are written to standard error. MOSHI_LOG sets what is logged, for example MOSHI_LOG=debug.
+    #[arg(long, env = "MOSHI_LOG_FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+}
+
+impl StandaloneArgs {
+    /// The configuration file, if any, with these options on top.
+    ///
+    /// # Errors
+    /// When the file or an option cannot be used.
+    pub fn to_config(&self) -> anyhow::Result<ServerConfig> {
+        let mut config = match &self.config {
+            Some(file) => ServerConfig::load(file)?,
+            None => ServerConfig::default(),
+        };
+        if let Some(model) = &self.model {
+            // The file's own names belong to the model that the file names.
+            config.model = crate::config::ModelSpec {
+                source: ModelSource::parse(model).map_err(anyhow::Error::msg).context("--model")?,
+                device: config.model.device.take(),
+                dtype: config.model.dtype.take(),
+                ..Default::default()
+            };
+        }
+        self.apply_address(&mut config)?;
+        if let Some(n) = self.max_sessions {
+            config.max_sessions = usize::from(n.get());
+        }
+        if let Some(folder) = &self.static_dir {
+            config.static_dir = Some(folder.clone());
+        }
+        config.allowed_origins.extend(self.allow_origin.iter().cloned());
+        if let Some(seconds) = self.drain {
+            config.drain = Duration::from_secs(u64::from(seconds));
+        }
+        config.log_format = self.log_format.unwrap_or(config.log_format);
+        Ok(config)
+    }
+
+    fn apply_address(&self, config: &mut ServerConfig) -> anyhow::Result<()> {
+        if let Some(host) = &self.host {
+            config.host.clone_from(host);
+        }
+        config.port = self.port.unwrap_or(config.port);
+        match (self.tls, self.no_tls) {
+            (true, _) => config.tls = TlsChoice::On,
+            (_, true) => (config.tls, config.certificate) = (TlsChoice::Off, None),
+            _ => {}
+        }
+        if let Some(folder) = &self.cert_dir {
+            config.cert_dir = Some(folder.clone());
+        }
+        if self.cert.is_some() {
+            config.tls = TlsChoice::On;
+            config.set_certificate(Path::new("command line"), (self.cert.clone(), self.key.clone()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the configuration, the model, the certificate or the address cannot be used.
+pub fn run(args: &StandaloneArgs) -> anyhow::Result<()> {
+    let config = args.to_config()?;
+    start_logging(config.log_format);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let model = ModelHost::load(&config.model)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    runtime.block_on(serve(config, model))
+}
+
+async fn serve(config: ServerConfig, model: ModelHost) -> anyhow::Result<()> {
+    let server = Server::start(config, model).await?;
+    announce(&server)?;
+    shutdown::asked_to_stop().await.context("cannot wait for signals")?;
+    say("stopping; once more stops at once")?;
+    tokio::select! {
+        () = server.shutdown() => Ok(()),
+        _ = shutdown::asked_to_stop() => anyhow::bail!("stopped before every call was closed"),
+    }
+}
+
+fn announce(server: &Server) -> std::io::Result<()> {
+    let (model, notice) = server.model();
+    say(&format!("model: {model}"))?;
+    if let Some(notice) = notice {
+        say(&format!("note: {notice}"))?;
+    }
+    if let Some(files) = server.certificate() {
+        say(&format!("certificate: {}", files.cert.display()))?;
+    }
+    if let Some(url) = server.network_url() {
+        say(&format!("from other machines: {url}"))?;
+    }
+    say(&format!("open {}", server.url()))?;
+    tracing::info!(address = %server.address(), model, capacity = server.config().max_sessions, "ready");
+    Ok(())
+}
+
+fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("MOSHI_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // An error means that the program around us logs already.
+    let _ = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+}

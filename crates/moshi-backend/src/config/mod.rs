@@ -1,0 +1,295 @@
+//! The server's configuration: a JSON file with the keys of the published Rust server and ours, then the command line.
+//!
+//! A published server's file is accepted as it is; what has no meaning here is named in [`ServerConfig::warnings`].
+//!
+//! ```
+//! use moshi_backend::config::ServerConfig;
+//! let config = ServerConfig::from_json("example.json".as_ref(), r#"{"port": 8998, "max_sessions": 2}"#)?;
+//! assert_eq!((config.port, config.max_sessions), (8998, 2));
+//! # Ok::<(), moshi_backend::config::ConfigError>(())
+//! ```
+
+mod error;
+mod model_spec;
+mod reader;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use moshi_engine::EngineConfig;
+
+pub use error::ConfigError;
+pub use model_spec::{ModelSource, ModelSpec};
+use reader::Reader;
+
+/// Whether to speak TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsChoice {
+    /// Plain http on this machine's loopback addresses, TLS on all others: microphones need https or localhost.
+    #[default]
+    Auto,
+    /// Always TLS.
+    On,
+    /// Never TLS: something in front of the server does it.
+    Off,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Limits of every call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CallLimits {
+    /// A call whose caller sends no message for this long is closed; zero is never.
+    pub idle_timeout: Duration,
+    /// Longest call; zero is no limit.
+    pub max_duration: Duration,
+    /// How often the server pings.
+    pub ping_interval: Duration,
+    /// A caller that answers no ping for this long does not read, and is closed.
+    pub pong_timeout: Duration,
+    /// Largest message that is accepted, in bytes.
+    pub max_message_bytes: usize,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Duration::from_secs(30),
+            max_duration: Duration::ZERO,
+            ping_interval: Duration::from_secs(5),
+            pong_timeout: Duration::from_secs(20),
+            max_message_bytes: 64 * 1024,
+        }
+    }
+}
+
+/// Everything that `moshi-backend standalone` can be told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerConfig {
+    /// The name that metadata and metrics show.
+    pub instance_name: String,
+    /// Which model to serve.
+    pub model: ModelSpec,
+    /// Name or address to listen on.
+    pub host: String,
+    /// Port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// Whether to speak TLS.
+    pub tls: TlsChoice,
+    /// Folder of `cert.pem` and `key.pem`, made on first use; none is the user's configuration folder.
+    pub cert_dir: Option<PathBuf>,
+    /// A certificate chain of one's own and its key, both PEM.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Serves this folder instead of the page in the binary.
+    pub static_dir: Option<PathBuf>,
+    /// Most calls at once, each a row of the batch.
+    pub max_sessions: usize,
+    /// The lag policy.
+    pub engine: EngineConfig,
+    /// Limits of every call.
+    pub calls: CallLimits,
+    /// Web origins that may call besides the server's own pages; `*` is every origin.
+    pub allowed_origins: Vec<String>,
+    /// How long calls may go on after a shutdown was asked for.
+    pub drain: Duration,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// Keys of the file that were understood but have no effect here, and why.
+    pub warnings: Vec<String>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            instance_name: "rustymoshi".to_owned(),
+            model: ModelSpec::default(),
+            host: "localhost".to_owned(),
+            port: 8998,
+            tls: TlsChoice::Auto,
+            cert_dir: None,
+            certificate: None,
+            static_dir: None,
+            max_sessions: 8,
+            engine: EngineConfig::default(),
+            calls: CallLimits::default(),
+            allowed_origins: Vec::new(),
+            drain: Duration::ZERO,
+            log_format: LogFormat::Text,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl ServerConfig {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names file, key, what was found and what was expected.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        Self::read(Reader::open(file)?)
+    }
+
+    /// As [`ServerConfig::load`], from text in memory; `file` is the name that errors show.
+    ///
+    /// # Errors
+    /// As [`ServerConfig::load`].
+    pub fn from_json(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        Self::read(Reader::parse(file, text)?)
+    }
+
+    fn read(mut r: Reader) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        config.instance_name = r.text("instance_name")?.unwrap_or(config.instance_name);
+        config.model = ModelSpec::read(&mut r)?;
+        config.read_address(&mut r)?;
+        config.read_certificate(&mut r)?;
+        config.static_dir = r.path("static_dir")?;
+        config.read_sessions(&mut r)?;
+        config.read_limits(&mut r)?;
+        config.allowed_origins = r.texts("allowed_origins")?.unwrap_or_default();
+        config.log_format = match r.text("log_format")?.as_deref() {
+            None | Some("text") => LogFormat::Text,
+            Some("json") => LogFormat::Json,
+            Some(other) => return Err(r.wrong("log_format", &other.into(), "\"text\" or \"json\"")),
+        };
+        config.read_without_effect(&mut r);
+        r.finish()?;
+        Ok(config)
+    }
+
+    fn read_address(&mut self, r: &mut Reader) -> Result<(), ConfigError> {
+        let (addr, host) = (r.text("addr")?, r.text("host")?);
+        if let (Some(addr), Some(host)) = (&addr, &host)
+            && addr != host
+        {
+            let why = format!("{addr} and {host} are two names for the address to listen on; keep one");
+            return Err(contradiction(r.file(), "addr", "host", why));
+        }
+        if let Some(host) = host.or(addr) {
+            self.host = host;
+        }
+        if let Some(port) = r.whole("port", 0, u64::from(u16::MAX))? {
+            self.port = u16::try_from(port).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn read_certificate(&mut self, r: &mut Reader) -> Result<(), ConfigError> {
+        self.tls = match r.flag("tls")? {
+            None => TlsChoice::Auto,
+            Some(true) => TlsChoice::On,
+            Some(false) => TlsChoice::Off,
+        };
+        self.cert_dir = r.path("cert_dir")?;
+        let pair = (r.path("cert_file")?, r.path("key_file")?);
+        self.set_certificate(r.file(), pair)
+    }
+
+    /// Takes a certificate and its key, which make sense only together and only with TLS.
+    pub(crate) fn set_certificate(
+        &mut self,
+        file: &Path,
+        pair: (Option<PathBuf>, Option<PathBuf>),
+    ) -> Result<(), ConfigError> {
+        match pair {
+            (None, None) => Ok(()),
+            (Some(_), Some(_)) if self.tls == TlsChoice::Off => {
+                let why = "a certificate was given and TLS was switched off; drop one of the two".to_owned();
+                Err(contradiction(file, "cert_file", "tls", why))
+            }
+            (Some(cert), Some(key)) => {
+                self.certificate = Some((cert, key));
+                self.tls = TlsChoice::On;
+                Ok(())
+            }
+            _ => {
+                let why = "a certificate and its key belong together; give both or neither".to_owned();
+                Err(contradiction(file, "cert_file", "key_file", why))
+            }
+        }
+    }
+
+    fn read_sessions(&mut self, r: &mut Reader) -> Result<(), ConfigError> {
+        // `batch_size` is the published server's word for it.
+        let ours = r.whole("max_sessions", 1, 4096)?;
+        let theirs = r.whole("batch_size", 1, 4096)?;
+        if let (Some(a), Some(b)) = (ours, theirs)
+            && a != b
+        {
+            let why = format!("{a} and {b} are both the number of calls at once; keep one");
+            return Err(contradiction(r.file(), "max_sessions", "batch_size", why));
+        }
+        if let Some(n) = ours.or(theirs) {
+            self.max_sessions = usize::try_from(n).unwrap_or(1);
+        }
+        let limit = r.whole("backlog_limit_frames", 1, 1000)?.map(to_usize);
+        let target = r.whole("backlog_target_frames", 1, 1000)?.map(to_usize);
+        self.engine.backlog_limit = limit.unwrap_or(self.engine.backlog_limit);
+        self.engine.backlog_target = target.unwrap_or(self.engine.backlog_target.min(self.engine.backlog_limit));
+        if self.engine.backlog_target > self.engine.backlog_limit {
+            let why = format!(
+                "{} frames are to be kept of at most {}; the target must not be above the limit",
+                self.engine.backlog_target, self.engine.backlog_limit
+            );
+            return Err(contradiction(r.file(), "backlog_target_frames", "backlog_limit_frames", why));
+        }
+        Ok(())
+    }
+
+    fn read_limits(&mut self, r: &mut Reader) -> Result<(), ConfigError> {
+        const DAY: f64 = 86_400.0;
+        let duration = |found: Option<f64>, otherwise: Duration| found.map_or(otherwise, Duration::from_secs_f64);
+        let calls = &mut self.calls;
+        calls.idle_timeout = duration(r.seconds("idle_timeout_s", DAY)?, calls.idle_timeout);
+        calls.max_duration = duration(r.seconds("max_session_s", 30.0 * DAY)?, calls.max_duration);
+        calls.ping_interval = duration(r.seconds("ping_interval_s", 3600.0)?, calls.ping_interval);
+        calls.pong_timeout = duration(r.seconds("pong_timeout_s", DAY)?, calls.pong_timeout);
+        if calls.ping_interval.is_zero() {
+            return Err(r.wrong("ping_interval_s", &0.into(), "more than 0 seconds"));
+        }
+        if calls.pong_timeout <= calls.ping_interval {
+            let why = "a caller needs at least one ping to answer; the timeout must be longer than the interval";
+            return Err(contradiction(r.file(), "pong_timeout_s", "ping_interval_s", why.to_owned()));
+        }
+        if let Some(bytes) = r.whole("max_message_bytes", 8_192, 16 << 20)? {
+            calls.max_message_bytes = to_usize(bytes);
+        }
+        self.drain = duration(r.seconds("drain_s", DAY)?, self.drain);
+        Ok(())
+    }
+
+    /// Keys of the published server that are harmless here.
+    fn read_without_effect(&mut self, r: &mut Reader) {
+        const KEYS: [(&str, &str); 7] = [
+            ("log_dir", "log lines go to standard error, and no call is recorded"),
+            ("log_level", "set the environment variable MOSHI_LOG instead, for example MOSHI_LOG=debug"),
+            ("lm_config", "the model's sizes are read from its config.json or its tensors"),
+            ("use_cpu_for_mimi", "the codec runs where the model runs"),
+            ("asr_delay_in_tokens", "delays are read from the model's config.json"),
+            ("power_threshold", "it belongs to another program"),
+            ("init_active_speaker", "it belongs to another program"),
+        ];
+        for (key, why) in KEYS {
+            if r.any(key).is_some() {
+                self.warnings.push(format!("{}: \"{key}\" has no effect: {why}", r.file().display()));
+            }
+        }
+    }
+}
+
+fn to_usize(v: u64) -> usize {
+    usize::try_from(v).unwrap_or(usize::MAX)
+}
+
+/// An error about two keys (or flags) that cannot both hold.
+pub(crate) fn contradiction(file: &Path, first: &str, second: &str, why: String) -> ConfigError {
+    ConfigError::Contradiction { file: file.to_owned(), first: first.to_owned(), second: second.to_owned(), why }
+}

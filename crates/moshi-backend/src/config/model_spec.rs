@@ -1,0 +1,148 @@
+//! Which model a configuration asks for.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use super::reader::Reader;
+use super::{ConfigError, contradiction};
+
+/// Where a model comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ModelSource {
+    /// The small model inside the binary.
+    #[default]
+    BuiltIn,
+    /// No model: every caller hears itself. For trying microphones and wires.
+    Loopback,
+    /// A folder, or a model file.
+    Path(PathBuf),
+    /// A repository of the hub, `owner/name`.
+    Repo(String),
+}
+
+impl ModelSource {
+    /// Reads what `--model` accepts: `built-in`, `loopback`, an existing path, or `owner/name`.
+    ///
+    /// # Errors
+    /// What is neither, in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let part = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        match text {
+            "built-in" => Ok(Self::BuiltIn),
+            "loopback" => Ok(Self::Loopback),
+            path if std::path::Path::new(path).exists() => Ok(Self::Path(path.into())),
+            repo if repo.split_once('/').is_some_and(|(owner, name)| {
+                part(owner) && part(name) && !owner.starts_with('.') && !name.ends_with(".safetensors")
+            }) =>
+            {
+                Ok(Self::Repo(repo.to_owned()))
+            }
+            other => Err(format!(
+                "{other} is neither a file or folder here nor a repository id such as kyutai/moshika-pytorch-bf16, \
+                 nor \"built-in\" or \"loopback\""
+            )),
+        }
+    }
+}
+
+/// A model and, where they differ from its `config.json`, its files.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModelSpec {
+    /// Where the model comes from.
+    pub source: ModelSource,
+    /// The language model's file: a path, or `hf://owner/name/file`.
+    pub lm_model_file: Option<String>,
+    /// The text tokenizer's file, likewise.
+    pub text_tokenizer_file: Option<String>,
+    /// The codec's file, likewise.
+    pub mimi_model_file: Option<String>,
+    /// How many codebooks of the codec are used; none is what the model needs.
+    pub mimi_num_codebooks: Option<usize>,
+    /// `auto`, `cpu`, `cuda`, `metal`; none is `auto`.
+    pub device: Option<String>,
+    /// `f32`, `bf16`, ...; none is what the file holds.
+    pub dtype: Option<String>,
+    /// Threads per step; none is one for each core, or one where steps are small.
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl ModelSpec {
+    /// Takes the keys that name a model: the published server's `hf_repo` and files, or our `model`.
+    pub(super) fn read(r: &mut Reader) -> Result<Self, ConfigError> {
+        let mut spec = Self::default();
+        spec.lm_model_file = r.text("lm_model_file")?;
+        spec.text_tokenizer_file = r.text("text_tokenizer_file")?;
+        spec.mimi_model_file = one_of_two(r, "mimi_model_file", "encodec_model_file")?;
+        spec.mimi_num_codebooks = codebooks(r)?;
+        spec.device = choice(r, "device", &["auto", "cpu", "cuda", "metal"])?;
+        spec.dtype = choice(r, "dtype", &["f32", "f16", "bf16"])?;
+        spec.threads = r.whole("threads", 1, 1_024)?.and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?));
+        let (model, repo) = (r.text("model")?, r.text("hf_repo")?.filter(|s| !s.is_empty()));
+        spec.source = match (model, repo, &spec.lm_model_file) {
+            (Some(model), Some(repo), _) if model != repo => {
+                let why = format!("{model} and {repo} are two models; keep one");
+                return Err(contradiction(r.file(), "model", "hf_repo", why));
+            }
+            (Some(model), _, _) => ModelSource::parse(&model).map_err(|_| {
+                r.wrong(
+                    "model",
+                    &model.into(),
+                    "an existing path, a repository id owner/name, \"built-in\" or \"loopback\"",
+                )
+            })?,
+            (None, Some(repo), _) => ModelSource::Repo(repo),
+            (None, None, Some(file)) => ModelSource::Path(file.into()),
+            (None, None, None) => ModelSource::BuiltIn,
+        };
+        spec.locate_files();
+        Ok(spec)
+    }
+
+    /// Says where each named file is: a path if there is one, else in the model's folder or repository. As the published
+    /// server does, a path that does not exist is looked for in the repository by its last part.
+    fn locate_files(&mut self) {
+        let Self { source, lm_model_file, text_tokenizer_file, mimi_model_file, .. } = self;
+        for file in [lm_model_file, text_tokenizer_file, mimi_model_file].into_iter().flatten() {
+            let path = Path::new(file.as_str());
+            if file.contains("://") || path.exists() {
+                continue;
+            }
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            match source {
+                ModelSource::Repo(repo) => *file = format!("hf://{repo}/{name}"),
+                ModelSource::Path(folder) if folder.join(path).exists() => {
+                    *file = folder.join(path).to_string_lossy().into_owned();
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn one_of_two(r: &mut Reader, ours: &'static str, older: &'static str) -> Result<Option<String>, ConfigError> {
+    match (r.text(ours)?, r.text(older)?) {
+        (Some(a), Some(b)) if a != b => {
+            Err(contradiction(r.file(), ours, older, format!("{a} and {b} are both the codec's file; keep one")))
+        }
+        (a, b) => Ok(a.or(b)),
+    }
+}
+
+fn codebooks(r: &mut Reader) -> Result<Option<usize>, ConfigError> {
+    match (r.whole("mimi_num_codebooks", 1, 64)?, r.whole("encodec_num_codebooks", 1, 64)?) {
+        (Some(a), Some(b)) if a != b => {
+            let why = format!("{a} and {b} are both the codec's number of codebooks; keep one");
+            Err(contradiction(r.file(), "mimi_num_codebooks", "encodec_num_codebooks", why))
+        }
+        (a, b) => Ok(a.or(b).and_then(|n| usize::try_from(n).ok())),
+    }
+}
+
+fn choice(r: &mut Reader, key: &'static str, allowed: &[&str]) -> Result<Option<String>, ConfigError> {
+    match r.text(key)? {
+        Some(found) if !allowed.contains(&found.as_str()) => {
+            Err(r.wrong(key, &found.into(), &format!("one of {}", allowed.join(", "))))
+        }
+        found => Ok(found),
+    }
+}

@@ -1,0 +1,239 @@
+//! What the engine thread does all day: takes commands, ticks, hands out events, and survives a model that fails.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use moshi_engine::{
+    Engine, EngineConfig, EngineError, FrameModel, Input, Output, SessionEvent, SessionId, SessionParams,
+};
+use tokio::sync::mpsc;
+
+use crate::engine_thread::{Command, EngineStatus, gauge};
+use crate::metrics::Metrics;
+use crate::model::ModelHost;
+
+/// How long an idle thread sleeps at most, so that gauges stay fresh.
+const IDLE_WAIT: Duration = Duration::from_secs(1);
+/// Commands taken between two steps at most, so that a flood of them cannot hold up a step that is due.
+const COMMANDS_PER_TICK: usize = 256;
+
+struct Route {
+    session: SessionId,
+    params: SessionParams,
+    events: mpsc::Sender<SessionEvent>,
+}
+
+/// The engine, its callers, and the clock.
+pub(crate) struct EngineLoop {
+    model: ModelHost,
+    /// None while a model that failed could not be made again.
+    engine: Option<Engine>,
+    config: EngineConfig,
+    rows: usize,
+    /// Callers by the key that their connection uses. Engine ids are not used for it: they begin again when the engine
+    /// is made anew.
+    routes: HashMap<u64, Route>,
+    keys: HashMap<SessionId, u64>,
+    outputs: Vec<Output>,
+    start: Instant,
+    status: Arc<EngineStatus>,
+    metrics: Arc<Metrics>,
+}
+
+impl EngineLoop {
+    /// A loop over `first`, which `model` made.
+    pub(crate) fn new(
+        model: ModelHost,
+        first: Box<dyn FrameModel>,
+        config: EngineConfig,
+        status: Arc<EngineStatus>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let rows = first.rows();
+        Self {
+            model,
+            engine: Some(Engine::new(first, config)),
+            config,
+            rows,
+            routes: HashMap::new(),
+            keys: HashMap::new(),
+            outputs: Vec::new(),
+            start: Instant::now(),
+            status,
+            metrics,
+        }
+    }
+
+    /// Runs until it is told to stop, or until nobody is left who could tell it anything.
+    pub(crate) fn run(mut self, inbox: &Receiver<Command>) {
+        while self.take_commands(inbox) {
+            if self.engine.as_ref().is_some_and(Engine::ready) {
+                self.tick();
+            }
+            self.publish();
+        }
+        self.status.set_healthy(false);
+    }
+
+    /// Takes what has come, waiting for it if there is nothing to step. False at the end.
+    fn take_commands(&mut self, inbox: &Receiver<Command>) -> bool {
+        if !self.engine.as_ref().is_some_and(Engine::ready) {
+            match inbox.recv_timeout(IDLE_WAIT) {
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+                Ok(command) => self.apply(command),
+                Err(RecvTimeoutError::Timeout) => return true,
+            }
+        }
+        for _ in 0..COMMANDS_PER_TICK {
+            match inbox.try_recv() {
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
+                Ok(command) => self.apply(command),
+                Err(TryRecvError::Empty) => break,
+            }
+        }
+        true
+    }
+
+    fn apply(&mut self, command: Command) {
+        match command {
+            Command::Admit { key, params, events, reply } => {
+                let opened = self.open(key, params, events);
+                if reply.send(opened).is_err() {
+                    self.close(key);
+                }
+            }
+            Command::Audio { key, at, pcm, credit } => {
+                self.push(key, at, &pcm);
+                drop(credit);
+            }
+            Command::Restart { key, credit } => {
+                self.restart(key);
+                drop(credit);
+            }
+            Command::Close { key } => self.close(key),
+            Command::Stop => {}
+        }
+    }
+
+    fn open(&mut self, key: u64, params: SessionParams, events: mpsc::Sender<SessionEvent>) -> Result<(), EngineError> {
+        let Some(engine) = self.engine.as_mut() else {
+            return Err(EngineError::Model("it failed and could not be started again".to_owned()));
+        };
+        let session = engine.admit(&params)?;
+        self.keys.insert(session, key);
+        self.routes.insert(key, Route { session, params, events });
+        Ok(())
+    }
+
+    fn restart(&mut self, key: u64) {
+        let Some(route) = self.release(key) else { return };
+        if let Err(error) = self.open(key, route.params, route.events.clone()) {
+            // The row was free a moment ago, so this is the model's failure. A full queue tells it by its end.
+            let _ = route.events.try_send(SessionEvent::Failed(error.to_string()));
+        }
+    }
+
+    fn push(&mut self, key: u64, at: Instant, pcm: &[f32]) {
+        let (Some(route), Some(engine)) = (self.routes.get(&key), self.engine.as_mut()) else { return };
+        let now = at.saturating_duration_since(self.start);
+        if let Err(error) = engine.push(now, route.session, Input::Audio(pcm)) {
+            tracing::debug!(key, %error, "audio was not taken");
+        }
+    }
+
+    fn close(&mut self, key: u64) {
+        self.release(key);
+    }
+
+    /// Frees a caller's row.
+    fn release(&mut self, key: u64) -> Option<Route> {
+        let route = self.routes.remove(&key)?;
+        self.keys.remove(&route.session);
+        if let Some(engine) = self.engine.as_mut() {
+            engine.close(route.session);
+        }
+        Some(route)
+    }
+
+    fn tick(&mut self) {
+        let Some(engine) = self.engine.as_mut() else { return };
+        let mut outputs = std::mem::take(&mut self.outputs);
+        let begin = Instant::now();
+        let start = self.start;
+        // A panic must not take the server down: the engine is thrown away afterwards, so no half-written state is seen.
+        let result = catch_unwind(AssertUnwindSafe(|| engine.tick_timed(&mut outputs, || start.elapsed())));
+        let took = begin.elapsed();
+        match result {
+            Ok(Ok(report)) => {
+                if report.rows > 0 {
+                    self.metrics.stepped(took, report.rows);
+                    self.status.set_step(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+                }
+            }
+            Ok(Err(error)) => self.lose_everyone(&error.to_string()),
+            Err(panic) => self.lose_everyone(&format!("the model panicked: {}", panic_text(&*panic))),
+        }
+        for output in outputs.drain(..) {
+            self.deliver(output);
+        }
+        self.outputs = outputs;
+    }
+
+    fn deliver(&mut self, output: Output) {
+        let Some(&key) = self.keys.get(&output.session) else { return };
+        let last = matches!(output.event, SessionEvent::Ended | SessionEvent::Failed(_));
+        match &output.event {
+            SessionEvent::Audio { lag, .. } => self.metrics.reply_lag.record(lag.as_secs_f64()),
+            SessionEvent::Dropped { frames } => {
+                self.metrics.dropped_frames.increment(*frames as u64);
+                tracing::debug!(key, frames, "the caller's backlog was too long; frames were dropped");
+            }
+            SessionEvent::Failed(_) => self.metrics.failures.increment(1),
+            SessionEvent::Text(_) | SessionEvent::Ended => {}
+        }
+        let Some(route) = self.routes.get(&key) else { return };
+        let delivered = route.events.try_send(output.event);
+        if matches!(delivered, Err(mpsc::error::TrySendError::Full(_))) {
+            self.metrics.overruns.increment(1);
+            tracing::info!(key, "the caller does not read; closing its call");
+        }
+        if last || delivered.is_err() {
+            self.close(key);
+        }
+    }
+
+    /// After a failure of the whole model: every caller is told, and the model is made again from the same weights.
+    fn lose_everyone(&mut self, why: &str) {
+        tracing::error!(why, calls = self.routes.len(), "the model failed; making it again");
+        self.metrics.failures.increment(1);
+        for (_, route) in self.routes.drain() {
+            // A caller whose queue is full learns it from the queue's end.
+            let _ = route.events.try_send(SessionEvent::Failed(why.to_owned()));
+        }
+        self.keys.clear();
+        self.engine = None;
+        match self.model.make(self.rows) {
+            Ok(model) => self.engine = Some(Engine::new(model, self.config)),
+            Err(error) => {
+                tracing::error!(%error, "the model could not be made again; no call is admitted any more");
+                self.status.set_healthy(false);
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let Some(engine) = &self.engine else { return };
+        let now = engine.metrics();
+        self.metrics.open.set(gauge(now.open));
+        self.metrics.backlog.set(gauge(now.backlog));
+        self.status.set_backlog(now.backlog as u64);
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

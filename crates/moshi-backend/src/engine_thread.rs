@@ -1,0 +1,316 @@
+//! The one thread that owns the engine, and the handles through which connections talk to it.
+//!
+//! Everything here is bounded. A call holds a slot, so that the command channel can be sized for all of them; it holds
+//! at most [`AUDIO_CREDITS`] pieces of audio in flight, so that a flood waits in its own socket and nowhere else; and
+//! what the model makes for it waits in a queue of [`EVENT_QUEUE`] events of its own. The engine thread never waits for
+//! a caller: a queue that is full closes that call.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use moshi_engine::{EngineConfig, EngineError, SessionEvent, SessionParams};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
+
+use crate::engine_loop::EngineLoop;
+use crate::metrics::Metrics;
+use crate::model::ModelHost;
+
+/// Pieces of audio that one call may have on their way to the engine.
+pub const AUDIO_CREDITS: usize = 16;
+/// Events that may wait for one call: forty seconds of audio, so that the answer to the largest burst that a caller may
+/// send fits (the rate limits allow thirty), however fast the model is.
+pub const EVENT_QUEUE: usize = 512;
+/// Calls that may be asking for admission at the same moment.
+const ADMISSIONS: usize = 16;
+
+/// Why a call was not admitted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdmitError {
+    /// Every place is taken.
+    #[error("all {capacity} places are taken")]
+    Full {
+        /// Number of places.
+        capacity: usize,
+    },
+    /// Too many calls ask at this moment.
+    #[error("too many calls are asking for a place at this moment")]
+    Busy,
+    /// The engine is not running.
+    #[error("the model is not running")]
+    Stopped,
+    /// The engine said no.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// What the engine thread is told.
+pub(crate) enum Command {
+    /// Open a call.
+    Admit {
+        /// Its name from now on.
+        key: u64,
+        /// Its sampling parameters.
+        params: SessionParams,
+        /// Where its events go.
+        events: mpsc::Sender<SessionEvent>,
+        /// Told once the row is open.
+        reply: oneshot::Sender<Result<(), EngineError>>,
+    },
+    /// A piece of the caller's voice.
+    Audio {
+        /// Whose.
+        key: u64,
+        /// When it arrived.
+        at: Instant,
+        /// Mono samples at 24 kHz.
+        pcm: Vec<f32>,
+        /// Goes back to the call when the piece has been taken.
+        credit: OwnedSemaphorePermit,
+    },
+    /// Begin again with a fresh row and the same parameters.
+    Restart {
+        /// Whose.
+        key: u64,
+        /// Goes back to the call when the row is fresh.
+        credit: OwnedSemaphorePermit,
+    },
+    /// Close a call and forget what waits.
+    Close {
+        /// Whose.
+        key: u64,
+    },
+    /// End the thread.
+    Stop,
+}
+
+/// What the engine thread shows to everybody.
+#[derive(Debug, Default)]
+pub struct EngineStatus {
+    /// Whether the thread runs and its model works.
+    healthy: AtomicBool,
+    /// Microseconds of the last step.
+    last_step_us: AtomicU64,
+    /// Frames waiting, over all calls.
+    backlog: AtomicU64,
+}
+
+impl EngineStatus {
+    /// Whether the model works.
+    pub fn healthy(&self) -> bool {
+        self.healthy.load(Ordering::Acquire)
+    }
+
+    /// Duration of the last step in milliseconds.
+    pub fn last_step_ms(&self) -> f64 {
+        Self::millis(self.last_step_us.load(Ordering::Relaxed))
+    }
+
+    /// Frames waiting, over all calls.
+    pub fn backlog(&self) -> u64 {
+        self.backlog.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_healthy(&self, healthy: bool) {
+        self.healthy.store(healthy, Ordering::Release);
+    }
+
+    pub(crate) fn set_step(&self, micros: u64) {
+        self.last_step_us.store(micros, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_backlog(&self, frames: u64) {
+        self.backlog.store(frames, Ordering::Relaxed);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a step is far shorter than 2^53 microseconds")]
+    fn millis(micros: u64) -> f64 {
+        micros as f64 / 1e3
+    }
+}
+
+/// Admits calls to the engine thread; cheap to clone.
+#[derive(Clone)]
+pub struct EngineHandle {
+    commands: SyncSender<Command>,
+    slots: Arc<Semaphore>,
+    admissions: Arc<Semaphore>,
+    next_key: Arc<AtomicU64>,
+    status: Arc<EngineStatus>,
+    metrics: Arc<Metrics>,
+    capacity: usize,
+}
+
+/// The thread itself; joined by [`EngineThread::stop`].
+pub struct EngineThread {
+    commands: SyncSender<Command>,
+    thread: JoinHandle<()>,
+}
+
+impl EngineThread {
+    /// Starts the thread with `capacity` rows of the model.
+    ///
+    /// # Errors
+    /// When the model cannot be made, or the thread cannot be started.
+    pub fn start(
+        mut model: ModelHost,
+        capacity: usize,
+        config: EngineConfig,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, EngineHandle), EngineError> {
+        let first = model.make(capacity)?;
+        let capacity = capacity.min(first.rows());
+        let (commands, inbox) = sync_channel((capacity + ADMISSIONS) * (AUDIO_CREDITS + 4));
+        let status = Arc::new(EngineStatus::default());
+        status.set_healthy(true);
+        metrics.capacity.set(gauge(capacity));
+        let engine = EngineLoop::new(model, first, config, Arc::clone(&status), Arc::clone(&metrics));
+        let thread = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || engine.run(&inbox))
+            .map_err(|e| EngineError::Model(format!("cannot start the engine thread: {e}")))?;
+        let handle = EngineHandle {
+            commands: commands.clone(),
+            slots: Arc::new(Semaphore::new(capacity)),
+            admissions: Arc::new(Semaphore::new(ADMISSIONS)),
+            next_key: Arc::new(AtomicU64::new(0)),
+            status,
+            metrics,
+            capacity,
+        };
+        Ok((Self { commands, thread }, handle))
+    }
+
+    /// Ends the thread and waits for it; a step that runs is finished first. Blocks.
+    pub fn stop(self) {
+        // An error means that the thread has ended already.
+        let _ = self.commands.send(Command::Stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the engine thread panicked");
+        }
+    }
+}
+
+impl EngineHandle {
+    /// Opens a call, or says at once why not.
+    ///
+    /// # Errors
+    /// [`AdmitError`]; nothing waits for a place to become free.
+    pub async fn admit(&self, params: SessionParams) -> Result<Session, AdmitError> {
+        let admitted = self.try_admit(params).await;
+        if let Err(error) = &admitted {
+            self.metrics.refused(match error {
+                AdmitError::Full { .. } => "full",
+                AdmitError::Busy => "busy",
+                AdmitError::Stopped => "stopped",
+                AdmitError::Engine(_) => "parameter",
+            });
+        }
+        admitted
+    }
+
+    async fn try_admit(&self, params: SessionParams) -> Result<Session, AdmitError> {
+        if !self.status.healthy() {
+            return Err(AdmitError::Stopped);
+        }
+        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|e| match e {
+            TryAcquireError::NoPermits => AdmitError::Full { capacity: self.capacity },
+            TryAcquireError::Closed => AdmitError::Stopped,
+        })?;
+        let _asking = self.admissions.try_acquire().map_err(|_| AdmitError::Busy)?;
+        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        let (events, receiver) = mpsc::channel(EVENT_QUEUE);
+        let (reply, answer) = oneshot::channel();
+        self.commands.try_send(Command::Admit { key, params, events, reply }).map_err(|e| match e {
+            TrySendError::Full(_) => AdmitError::Busy,
+            TrySendError::Disconnected(_) => AdmitError::Stopped,
+        })?;
+        // From here on the row may be open, so the input exists before the answer is awaited: if the caller's request
+        // is dropped meanwhile, dropping the input closes the row.
+        let input = SessionInput {
+            key,
+            commands: self.commands.clone(),
+            credits: Arc::new(Semaphore::new(AUDIO_CREDITS)),
+            slot: Some(slot),
+        };
+        answer.await.map_err(|_| AdmitError::Stopped)??;
+        self.metrics.admitted.increment(1);
+        Ok(Session { input, events: receiver })
+    }
+
+    /// Number of places.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Number of places taken.
+    pub fn open(&self) -> usize {
+        self.capacity - self.slots.available_permits()
+    }
+
+    /// How the engine is doing.
+    pub fn status(&self) -> &EngineStatus {
+        &self.status
+    }
+}
+
+/// One admitted call.
+pub struct Session {
+    /// Towards the model.
+    pub input: SessionInput,
+    /// From the model. It ends without [`SessionEvent::Ended`] or [`SessionEvent::Failed`] when the queue overran:
+    /// the caller did not read.
+    pub events: mpsc::Receiver<SessionEvent>,
+}
+
+/// The side of a call that speaks to the model; closes the call when dropped.
+pub struct SessionInput {
+    key: u64,
+    commands: SyncSender<Command>,
+    credits: Arc<Semaphore>,
+    /// Kept until the close command is queued, so that the next call finds the row free.
+    slot: Option<OwnedSemaphorePermit>,
+}
+
+impl SessionInput {
+    /// Gives audio to the model, waiting while too much of it is on its way. False when the engine has ended.
+    pub async fn push(&self, pcm: Vec<f32>) -> bool {
+        let at = Instant::now();
+        let Ok(credit) = Arc::clone(&self.credits).acquire_owned().await else { return false };
+        self.tell(Command::Audio { key: self.key, at, pcm, credit })
+    }
+
+    /// Begins again with a fresh row and the same parameters.
+    pub async fn restart(&self) -> bool {
+        let Ok(credit) = Arc::clone(&self.credits).acquire_owned().await else { return false };
+        self.tell(Command::Restart { key: self.key, credit })
+    }
+
+    fn tell(&self, command: Command) -> bool {
+        match self.commands.try_send(command) {
+            Ok(()) => true,
+            Err(TrySendError::Disconnected(_)) => false,
+            Err(TrySendError::Full(_)) => {
+                // The channel has room for all credits of all calls and their end, so this does not happen.
+                tracing::error!(key = self.key, "the engine's channel is full; a command is lost");
+                false
+            }
+        }
+    }
+}
+
+impl Drop for SessionInput {
+    fn drop(&mut self) {
+        self.tell(Command::Close { key: self.key });
+        self.slot = None;
+    }
+}
+
+/// A count as a gauge's value.
+#[expect(clippy::cast_precision_loss, reason = "counts of calls and frames are far below 2^53")]
+pub(crate) fn gauge(count: usize) -> f64 {
+    count as f64
+}

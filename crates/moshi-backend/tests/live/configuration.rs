@@ -1,0 +1,134 @@
+//! Configuration files: those in config/, the published server's, and wrong ones.
+
+use std::path::Path;
+
+use moshi_backend::config::{ModelSource, ServerConfig, TlsChoice};
+
+fn read(text: &str) -> Result<ServerConfig, String> {
+    ServerConfig::from_json(Path::new("config/x.json"), text).map_err(|e| e.to_string())
+}
+
+#[test]
+fn every_file_in_config_loads_as_it_is() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "json") {
+            continue;
+        }
+        let config = ServerConfig::load(&path).unwrap();
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+        assert_eq!(config.instance_name, path.file_stem().unwrap().to_str().unwrap());
+        if let ModelSource::Repo(repo) = &config.model.source {
+            assert_eq!(repo, &format!("kyutai/{}", config.instance_name));
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 16);
+}
+
+#[test]
+fn the_published_servers_file_is_understood() {
+    let config = read(
+        r#"{"instance_name": "foo", "hf_repo": "kyutai/moshiko-candle-q8", "lm_model_file": "/m/model.q8.gguf",
+            "text_tokenizer_file": "/m/tokenizer_spm_32k_3.model", "log_dir": "/m/logs",
+            "encodec_model_file": "/m/mimi.safetensors", "encodec_num_codebooks": 8, "static_dir": "../client/dist",
+            "addr": "0.0.0.0", "port": 8998, "cert_dir": ".", "batch_size": 3, "lm_config": null,
+            "use_cpu_for_mimi": false}"#,
+    )
+    .unwrap();
+    assert_eq!(config.model.source, ModelSource::Repo("kyutai/moshiko-candle-q8".to_owned()));
+    assert_eq!(config.model.mimi_model_file.as_deref(), Some("hf://kyutai/moshiko-candle-q8/mimi.safetensors"));
+    assert_eq!(config.model.lm_model_file.as_deref(), Some("hf://kyutai/moshiko-candle-q8/model.q8.gguf"));
+    assert_eq!(config.model.mimi_num_codebooks, Some(8));
+    assert_eq!((config.host.as_str(), config.port, config.max_sessions), ("0.0.0.0", 8998, 3));
+    assert_eq!((config.tls, config.cert_dir.as_deref()), (TlsChoice::Auto, Some(Path::new("."))));
+    assert_eq!(config.warnings.len(), 2, "log_dir and use_cpu_for_mimi: {:?}", config.warnings);
+}
+
+#[test]
+fn files_are_looked_for_where_they_are_in_the_models_folder_and_in_its_repository() {
+    let folder = tempfile::tempdir().unwrap();
+    let there = folder.path().join("mimi.safetensors");
+    std::fs::write(&there, "").unwrap();
+    let (folder, there) = (folder.path().to_str().unwrap(), there.to_str().unwrap());
+    let mimi = |text: String| read(&text).unwrap().model.mimi_model_file.unwrap();
+    assert_eq!(mimi(format!(r#"{{"hf_repo": "a/b", "mimi_model_file": "{there}"}}"#)), there);
+    assert_eq!(
+        mimi(r#"{"hf_repo": "a/b", "mimi_model_file": "mimi.safetensors"}"#.into()),
+        "hf://a/b/mimi.safetensors"
+    );
+    assert_eq!(mimi(format!(r#"{{"model": "{folder}", "mimi_model_file": "mimi.safetensors"}}"#)), there);
+    assert_eq!(mimi(r#"{"mimi_model_file": "hf://c/d/e"}"#.into()), "hf://c/d/e");
+}
+
+#[test]
+fn paths_may_name_environment_variables() {
+    let home = std::env::var("HOME").unwrap();
+    let config = read(r#"{"lm_model_file": "$HOME/model.safetensors"}"#).unwrap();
+    assert_eq!(config.model.source, ModelSource::Path(format!("{home}/model.safetensors").into()));
+}
+
+#[test]
+fn wrong_files_are_named_with_key_found_and_expected() {
+    for (text, words) in [
+        (r#"{"prot": 1}"#, &["config/x.json", "unknown key \"prot\"", "did you mean \"port\"?"][..]),
+        (r#"{"mimi_codebooks": 1}"#, &["unknown key", "did you mean \"mimi_num_codebooks\"?"]),
+        (r#"{"zzzzqq": 1}"#, &["unknown key", "docs/server.md"]),
+        (r#"{"port": 70000}"#, &["\"port\" is 70000", "a whole number from 0 to 65535"]),
+        (r#"{"port": "8998"}"#, &["\"port\" is \"8998\"", "a whole number"]),
+        (r#"{"max_sessions": 0}"#, &["\"max_sessions\" is 0", "from 1"]),
+        (r#"{"host": 3}"#, &["\"host\" is 3", "a text in quotes"]),
+        (r#"{"tls": "yes"}"#, &["\"tls\" is \"yes\"", "true or false"]),
+        (r#"{"allowed_origins": "x"}"#, &["\"allowed_origins\"", "a list of texts"]),
+        (r#"{"idle_timeout_s": -1}"#, &["\"idle_timeout_s\" is -1", "seconds"]),
+        (r#"{"ping_interval_s": 0}"#, &["\"ping_interval_s\"", "more than 0"]),
+        (r#"{"device": "tpu"}"#, &["\"device\" is \"tpu\"", "auto, cpu, cuda, metal"]),
+        (r#"{"model": "no such thing"}"#, &["\"model\"", "repository id"]),
+        (r#"{"log_format": "xml"}"#, &["\"log_format\"", "\"json\""]),
+        (r#"[1]"#, &["config/x.json", "found a list", "an object"]),
+        (r#"{"port": 1,}"#, &["config/x.json", "not JSON", "line 1"]),
+        (r#"{"addr": "a", "host": "b"}"#, &["\"addr\" and \"host\" contradict"]),
+        (r#"{"mimi_num_codebooks": 8, "encodec_num_codebooks": 9}"#, &["contradict", "8 and 9"]),
+        (r#"{"model": "a/b", "hf_repo": "c/d"}"#, &["\"model\" and \"hf_repo\" contradict", "keep one"]),
+        (r#"{"max_sessions": 2, "batch_size": 3}"#, &["contradict"]),
+        (r#"{"cert_file": "a.pem"}"#, &["\"cert_file\" and \"key_file\" contradict", "both or neither"]),
+        (r#"{"tls": false, "cert_file": "a", "key_file": "b"}"#, &["\"cert_file\" and \"tls\" contradict"]),
+        (r#"{"backlog_limit_frames": 2, "backlog_target_frames": 3}"#, &["contradict", "3 frames"]),
+        (r#"{"pong_timeout_s": 1, "ping_interval_s": 2}"#, &["contradict", "longer"]),
+        (r#"{"port": 1, "port": 2}"#, &["\"port\"", "twice"]),
+    ] {
+        let error = read(text).expect_err(text);
+        for word in words {
+            assert!(error.contains(word), "{word:?} is missing in {error:?} for {text}");
+        }
+    }
+    let missing = ServerConfig::load(Path::new("no/such.json")).unwrap_err().to_string();
+    assert!(missing.starts_with("no/such.json: cannot read it"), "{missing}");
+}
+
+#[test]
+fn options_win_over_the_file() {
+    use moshi_backend::commands::standalone::StandaloneArgs;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.json");
+    std::fs::write(
+        &file,
+        r#"{"hf_repo": "kyutai/a", "lm_model_file": "x", "port": 1, "cert_file": "c", "key_file": "k"}"#,
+    )
+    .unwrap();
+    let args = StandaloneArgs {
+        config: Some(file),
+        model: Some("loopback".to_owned()),
+        port: Some(2),
+        no_tls: true,
+        ..StandaloneArgs::default()
+    };
+    let config = args.to_config().unwrap();
+    assert_eq!((config.model.source, config.model.lm_model_file), (ModelSource::Loopback, None));
+    assert_eq!((config.port, config.tls, config.certificate), (2, TlsChoice::Off, None));
+    let wrong = StandaloneArgs { model: Some("no/such/model".to_owned()), ..StandaloneArgs::default() };
+    let error = format!("{:#}", wrong.to_config().unwrap_err());
+    assert!(error.contains("--model") && error.contains("no/such/model"), "{error}");
+}

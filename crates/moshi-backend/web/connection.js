@@ -1,0 +1,137 @@
+// One WebSocket call, the waits between tries, and finding out why a server said no.
+
+import { decodeMessage, encodeAudio } from "./protocol.js";
+
+/** A server that says nothing for this long is lost: while we talk, its answer comes every 80 ms. */
+const SILENCE_MS = 10000;
+/** What `onClose` gets for a code when the server fell silent; no server sends it. */
+export const SILENCE = -1;
+/** Loading a model may take a while before the handshake. */
+const HANDSHAKE_MS = 60000;
+/** Audio beyond this in the socket's own buffer would arrive too late to matter. */
+const LONGEST_BACKLOG_BYTES = 64 * 1024;
+
+export class Connection {
+  /**
+   * Events: `onReady(handshake)`, `onMessage(message)`, and once, at the end, `onClose({ opened, ready, code, reason })`
+   * with `code` SILENCE if it was us who gave up.
+   */
+  constructor(url, events) {
+    this.events = events;
+    this.opened = false;
+    this.ready = false;
+    this.closed = false;
+    this.bytesSent = 0;
+    this.bytesReceived = 0;
+    this.unknown = 0;
+    /** Audio messages not sent because the network could not keep up. */
+    this.unsent = 0;
+    this.socket = new WebSocket(url);
+    this.socket.binaryType = "arraybuffer";
+    this.socket.onopen = () => {
+      this.opened = true;
+      this.#expect(HANDSHAKE_MS);
+    };
+    this.socket.onmessage = ({ data }) => this.#receive(data);
+    this.socket.onclose = ({ code, reason }) => this.#finish(code, reason);
+    this.#expect(SILENCE_MS);
+  }
+
+  /** Starts the wait for the next sign of life anew. */
+  #expect(milliseconds) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      this.#finish(SILENCE, "");
+      this.socket.close();
+    }, milliseconds);
+  }
+
+  #receive(data) {
+    if (this.closed) return;
+    const message = typeof data === "string" ? { kind: "invalid", reason: "a text frame" } : decodeMessage(data);
+    this.bytesReceived += data.byteLength ?? data.length;
+    if (message.kind === "handshake" && !this.ready) {
+      this.ready = true;
+      this.events.onReady(message);
+    }
+    if (message.kind === "invalid") this.unknown += 1;
+    this.#expect(this.ready ? SILENCE_MS : HANDSHAKE_MS);
+    this.events.onMessage(message);
+  }
+
+  /** Sends one audio message, unless the network is so far behind that it would only add to the lag. */
+  sendAudio(payload) {
+    if (this.socket.readyState !== WebSocket.OPEN) return false;
+    if (this.socket.bufferedAmount > LONGEST_BACKLOG_BYTES) {
+      this.unsent += 1;
+      return false;
+    }
+    const message = encodeAudio(payload);
+    this.bytesSent += message.length;
+    this.socket.send(message);
+    return true;
+  }
+
+  #finish(code, reason) {
+    if (this.closed) return;
+    this.closed = true;
+    clearTimeout(this.timer);
+    this.events.onClose({ opened: this.opened, ready: this.ready, code, reason });
+  }
+
+  /** Hangs up; no event follows. */
+  close() {
+    this.closed = true;
+    clearTimeout(this.timer);
+    if (this.socket.readyState <= WebSocket.OPEN) this.socket.close(1000);
+  }
+}
+
+/** How long to wait before the next try: 1, 2, 4, 8, then 15 seconds, a little scattered so that callers do not return as one. */
+export class Backoff {
+  constructor(random = Math.random) {
+    this.random = random;
+    this.tries = 0;
+  }
+
+  next() {
+    const seconds = Math.min(15, 2 ** this.tries);
+    this.tries += 1;
+    return seconds * (0.85 + 0.3 * this.random());
+  }
+
+  reset() {
+    this.tries = 0;
+  }
+}
+
+/**
+ * What the server says about itself: `{ status, body }` of /status, with status 0 where nobody answers.
+ * The body has state (ready, draining, failed), sessions, capacity, model, notice and version; a foreign server's may lack any.
+ */
+export async function serverStatus(pageUrl, fetcher = fetch) {
+  try {
+    const url = new URL("status", pageUrl);
+    const response = await fetcher(url, { cache: "no-store", signal: AbortSignal.timeout(5000) });
+    const body = await response.json().catch(() => null);
+    return { status: response.status, body: body !== null && typeof body === "object" ? body : {} };
+  } catch {
+    return { status: 0, body: {} };
+  }
+}
+
+/**
+ * Browsers do not tell a page why a WebSocket was refused, so ask the server in plain HTTP.
+ * Returns `{ help, detail }` in the words of help.js.
+ */
+export async function diagnose(pageUrl, fetcher = fetch) {
+  const { status, body } = await serverStatus(pageUrl, fetcher);
+  if (status === 0 || status === 502 || status === 504) return { help: "unreachable", detail: "" };
+  const { sessions, capacity } = body;
+  if (body.state === "draining") return { help: "draining", detail: "" };
+  if (body.state === "failed") return { help: "failed", detail: "" };
+  if (Number.isFinite(sessions) && Number.isFinite(capacity) && sessions >= capacity) {
+    return { help: "full", detail: `${sessions} of ${capacity} calls are going on.` };
+  }
+  return { help: "refused", detail: "" };
+}

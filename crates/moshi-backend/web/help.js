@@ -1,0 +1,120 @@
+// What the page says when something is missing or goes wrong: what happened, and what to do about it.
+// `retry` is the label of the button that tries again; without it, trying again is no use.
+
+export const HELP = Object.freeze({
+  insecure: {
+    title: "This page cannot use a microphone",
+    text: "Browsers give the microphone only to secure pages, and this one came over plain http.",
+    steps: [
+      "Open the page over https. A server started without --no-tls has it; its certificate is self-signed, so the browser asks once whether to go on.",
+      "Or open it on the machine that runs the server, as http://localhost.",
+    ],
+  },
+  "old-browser": {
+    title: "This browser is too old",
+    text: "Talking needs microphone access and audio worklets.",
+    steps: ["Use a current Chrome, Edge, Firefox or Safari."],
+  },
+  "no-permission": {
+    title: "The microphone is not allowed",
+    text: "Without it, there is nothing to listen to.",
+    steps: [
+      "Click the icon left of the address and allow the microphone for this page.",
+      "If it is allowed there, look into the system's privacy settings: the browser itself may be kept out.",
+    ],
+    retry: "Try again",
+  },
+  "no-microphone": {
+    title: "There is no microphone",
+    text: "The browser found no device to record from.",
+    steps: ["Plug in a microphone or headset, or switch on a wireless one.", "See whether the system lists it as an input."],
+    retry: "Try again",
+  },
+  "microphone-busy": {
+    title: "The microphone is taken",
+    text: "Another program holds it, or the system would not start it.",
+    steps: ["Close other calls and recorders.", "Or choose another microphone in the settings."],
+    retry: "Try again",
+  },
+  "microphone-failed": {
+    title: "The microphone could not be started",
+    text: "The browser did not say more than this:",
+    steps: ["Choose another microphone in the settings.", "Reload the page."],
+    retry: "Try again",
+  },
+  "microphone-lost": {
+    title: "The microphone went away",
+    text: "It was unplugged or switched off during the call, and no other one is there.",
+    steps: ["Plug it in again."],
+    retry: "Start again",
+  },
+  full: {
+    title: "Every line is busy",
+    text: "The server talks to as many people as it can in real time, and it is at its limit.",
+    steps: ["Try again in a minute."],
+    retry: "Try again",
+  },
+  draining: {
+    title: "The server is restarting",
+    text: "It takes calls again when it is back.",
+    steps: ["Try again in a minute."],
+    retry: "Try again",
+  },
+  failed: {
+    title: "The server's model has failed",
+    text: "The server answers, but it cannot talk any more.",
+    steps: ["Tell whoever runs it to look into its log and restart it."],
+    retry: "Try again",
+  },
+  unreachable: {
+    title: "The server does not answer",
+    text: "It may be stopped, restarting, or out of reach.",
+    steps: ["See whether the server runs.", "Check this device's network."],
+    retry: "Try again",
+  },
+  refused: {
+    title: "The server did not take the call",
+    text: "It is there and has room, but it refused.",
+    steps: [
+      "Reset the sampling parameters in the settings: one may be outside what this server allows.",
+      "If the page comes through a proxy or from elsewhere, the server must allow its origin (--allow-origin).",
+    ],
+    retry: "Try again",
+  },
+  silent: {
+    title: "The server took the call but never got ready",
+    text: "It may still be loading its model.",
+    steps: ["Try again in a minute."],
+    retry: "Try again",
+  },
+  lost: {
+    title: "The connection was lost",
+    text: "The call broke off in the middle.",
+    steps: [],
+    retry: "Reconnect now",
+  },
+  ended: {
+    title: "The server ended the call",
+    text: "Calls may be limited in time.",
+    steps: [],
+    retry: "Call again",
+  },
+  "call-error": {
+    title: "The call ended with an error",
+    text: "The server says:",
+    steps: [],
+    retry: "Call again",
+  },
+  codec: {
+    title: "The browser's audio encoder failed",
+    text: "The call was stopped.",
+    steps: ["Choose “Raw samples” under Sound in the settings."],
+    retry: "Try again",
+  },
+  unexpected: {
+    title: "Something went wrong in the page",
+    text: "The browser says:",
+    steps: ["Reload the page."],
+    retry: "Try again",
+  },
+});

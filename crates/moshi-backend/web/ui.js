@@ -1,0 +1,219 @@
+// What the page shows. Knows the document and nothing of audio or sockets.
+
+import { HELP } from "./help.js";
+import { loudness } from "./meter.js";
+import { Transcript, clock } from "./transcript.js";
+
+const byId = (id) => document.getElementById(id);
+
+const STATUS = {
+  idle: "",
+  opening: "Waiting for the microphone…",
+  connecting: "Calling the server…",
+  live: "Connected. Go ahead.",
+  waiting: "Not connected. Trying again",
+};
+
+export class Ui {
+  constructor() {
+    this.talk = byId("talk");
+    this.mute = byId("mute");
+    this.canvas = byId("voices");
+    this.swatches = { you: document.querySelector(".you .dot"), agent: document.querySelector(".agent .dot") };
+    this.levels = { you: byId("you-level"), agent: byId("agent-level") };
+    this.figures = byId("figures");
+    this.retryAt = null;
+  }
+
+  /** Shows the state of the call; `retryAt` (in performance.now seconds) while it waits to connect again. */
+  showState(state, { retryAt = null, help, detail } = {}) {
+    const busy = state !== "idle";
+    document.body.dataset.state = state;
+    this.talk.classList.toggle("hang-up", busy);
+    byId("talk-label").textContent = busy ? "Hang up" : "Start talking";
+    this.mute.disabled = !busy;
+    byId("welcome").hidden = busy;
+    byId("clock").hidden = state !== "live" && state !== "waiting";
+    if (busy) this.figures.hidden = false;
+    this.retryAt = retryAt;
+    if (state === "waiting") this.showHelp(help, detail, { automatic: true });
+    // While it connects anew, the help and whatever button the person is about to press stay where they are.
+    else if (state === "opening" || state === "live") this.hideHelp();
+    byId("status").textContent = STATUS[state];
+    byId("countdown").textContent = "";
+  }
+
+  /** Shows what is wrong and what to do; `automatic` when the page will try again by itself. */
+  showHelp(name, detail = "", { automatic = false } = {}) {
+    const { title, text, steps, retry } = HELP[name] ?? HELP.unexpected;
+    byId("help-title").textContent = title;
+    byId("help-text").textContent = text;
+    setOptional("help-detail", detail);
+    byId("help-steps").replaceChildren(...steps.map((step) => element("li", step)));
+    byId("help-steps").hidden = steps.length === 0 || automatic;
+    setOptional("help-retry", automatic ? "Reconnect now" : (retry ?? ""));
+    byId("help-stop").hidden = !automatic;
+    const help = byId("help");
+    help.dataset.name = name;
+    help.hidden = false;
+    help.scrollIntoView({ block: "nearest" });
+    if (!automatic) byId("help-title").focus({ preventScroll: true });
+  }
+
+  hideHelp() {
+    const help = byId("help");
+    if (help.contains(document.activeElement)) this.talk.focus();
+    help.hidden = true;
+  }
+
+  showNotice(text) {
+    setOptional("notice", text);
+  }
+
+  showModel(text) {
+    byId("model").textContent = text;
+  }
+
+  showMuted(muted) {
+    this.mute.setAttribute("aria-pressed", String(muted));
+    this.mute.title = muted ? "The microphone is muted" : "Mute the microphone";
+  }
+
+  /** Called a few times a second with the call's `stats()`. */
+  showStats(stats) {
+    byId("clock-time").textContent = clock(stats.seconds);
+    showLevel(this.levels.you, stats.levels.you);
+    showLevel(this.levels.agent, stats.levels.agent);
+    if (this.retryAt !== null) this.#showCountdown();
+    if (this.figures.hidden) return;
+    this.#showLag(stats.lag);
+    byId("gaps").textContent = String(stats.underruns);
+    const left = stats.dropped + stats.skipped + stats.unsent * 0.02;
+    byId("dropped").textContent = left < 10 ? `${Math.round(left * 1000)} ms` : `${left.toFixed(1)} s`;
+    byId("dropped-parts").lastChild.textContent =
+      ` is audio that came so late that playing it would only have added to the lag: ${milliseconds(stats.dropped)} by this page,` +
+      ` ${milliseconds(stats.skipped)} by the server, ${milliseconds(stats.unsent * 0.02)} of yours on a slow network.` +
+      ` Besides, ${milliseconds(stats.trimmed)} of silence were shortened.`;
+    byId("call-facts").textContent = facts(stats);
+  }
+
+  #showCountdown() {
+    const left = Math.max(0, this.retryAt - performance.now() / 1000);
+    byId("countdown").textContent = `in ${Math.ceil(left)} s`;
+  }
+
+  #showLag(lag) {
+    const figure = byId("lag");
+    if (lag === null) {
+      if (document.body.dataset.state !== "idle") figure.textContent = "–";
+      return;
+    }
+    figure.textContent = `${lag.total.toFixed(2)} s`;
+    figure.dataset.quality = lag.total < 0.4 ? "good" : lag.total < 0.8 ? "fair" : "poor";
+    byId("lag-parts").textContent =
+      `${milliseconds(lag.way)} for the frame itself, the network and the model, ` +
+      `${milliseconds(lag.waiting)} in the player's buffer, ${milliseconds(lag.output)} in the sound device.`;
+  }
+}
+
+function showLevel(meter, rms) {
+  const level = Math.round(100 * loudness(rms));
+  meter.setAttribute("aria-valuenow", String(level));
+  meter.style.setProperty("--level", `${level}%`);
+}
+
+function facts({ format, bytesSent, bytesReceived, seconds, reconnects }) {
+  if (!format) return "";
+  const rate = (bytes) => `${Math.round((bytes * 8) / 1000 / Math.max(1, seconds))} kbit/s`;
+  const name = format === "opus" ? "Opus" : "raw samples";
+  const again = reconnects > 0 ? ` Reconnected ${reconnects} ${reconnects === 1 ? "time" : "times"}.` : "";
+  return `On the wire: ${name}, ${rate(bytesSent)} up and ${rate(bytesReceived)} down.${again}`;
+}
+
+function milliseconds(value) {
+  return `${Math.round(value * 1000)} ms`;
+}
+
+function element(tag, text, className) {
+  const made = document.createElement(tag);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+function setOptional(id, text) {
+  const target = byId(id);
+  target.textContent = text;
+  target.hidden = text === "";
+}
+
+/** The agent's words on the page, with copy, save and clear. */
+export class TranscriptView {
+  constructor() {
+    this.log = byId("words");
+    this.empty = byId("words-empty");
+    this.buttons = ["copy", "save", "clear"].map(byId);
+    const [copy, save, clear] = this.buttons;
+    copy.onclick = () => this.#copy();
+    save.onclick = () => this.#save();
+    clear.onclick = () => this.clear();
+    this.transcript = new Transcript();
+  }
+
+  add(piece, at) {
+    const near = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 60;
+    if (this.transcript.add(piece, at)) this.#addParagraph(at);
+    if (this.transcript.empty) return;
+    const { paragraphs } = this.transcript;
+    this.words.textContent = paragraphs[paragraphs.length - 1].text;
+    this.#changed();
+    if (near) this.log.scrollTop = this.log.scrollHeight;
+  }
+
+  #addParagraph(at) {
+    const row = element("p", undefined, "said");
+    this.words = element("span", "");
+    row.append(element("span", clock(at), "when"), " ", this.words);
+    this.log.append(row);
+  }
+
+  breakHere() {
+    this.transcript.breakHere();
+  }
+
+  clear() {
+    this.transcript = new Transcript();
+    this.log.replaceChildren(this.empty);
+    this.#changed();
+    this.log.focus();
+  }
+
+  setAnnounced(announced) {
+    this.log.setAttribute("aria-live", announced ? "polite" : "off");
+  }
+
+  #changed() {
+    this.empty.hidden = !this.transcript.empty;
+    for (const button of this.buttons) button.disabled = this.transcript.empty;
+  }
+
+  async #copy() {
+    const [copy] = this.buttons;
+    try {
+      await navigator.clipboard.writeText(this.transcript.toText());
+      copy.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(this.log);
+      copy.textContent = "Selected";
+    }
+    setTimeout(() => (copy.textContent = "Copy"), 1500);
+  }
+
+  #save() {
+    const link = element("a");
+    link.href = URL.createObjectURL(new Blob([this.transcript.toText()], { type: "text/plain" }));
+    link.download = `moshi-${new Date().toISOString().slice(0, 16).replace(/[:T]/g, "-")}.txt`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+}

@@ -1,0 +1,177 @@
+//! One safetensors file, mapped into memory, its header checked.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
+
+use crate::{Error, Result};
+
+/// A tensor as the file describes it.
+#[derive(Debug, Clone)]
+pub(crate) struct RawTensor {
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    /// First byte in the file.
+    pub(crate) begin: usize,
+    /// One past the last byte in the file; checked to lie inside.
+    pub(crate) end: usize,
+}
+
+/// Where the bytes of a file are.
+enum Store {
+    Map(Mmap),
+    /// Part of the program.
+    Embedded(&'static [u8]),
+}
+
+impl Store {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Map(map) => map,
+            Self::Embedded(bytes) => bytes,
+        }
+    }
+}
+
+/// A safetensors file, mapped or embedded.
+pub(crate) struct TensorFile {
+    path: PathBuf,
+    store: Store,
+    tensors: BTreeMap<String, RawTensor>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl TensorFile {
+    /// Maps the file and checks its header: kind, length, offsets inside the file, no gaps or overlaps, sizes that fit
+    /// the shapes.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let io = |doing| move |source| Error::Io { path: path.to_path_buf(), doing, source };
+        let file = File::open(path).map_err(io("open"))?;
+        if !file.metadata().map_err(io("read"))?.is_file() {
+            return Err(format_error(path, "a folder or device".to_owned()));
+        }
+        Self::read(path, Store::Map(map(&file).map_err(io("map into memory"))?))
+    }
+
+    /// As [`TensorFile::open`] for a file that is part of the program; `path` is what errors call it.
+    pub(crate) fn embedded(path: &Path, bytes: &'static [u8]) -> Result<Self> {
+        Self::read(path, Store::Embedded(bytes))
+    }
+
+    fn read(path: &Path, store: Store) -> Result<Self> {
+        let bytes = store.bytes();
+        let (size, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| header_error(path, bytes, &e))?;
+        let data = 8 + size;
+        let raw = |info: &safetensors::tensor::TensorInfo| RawTensor {
+            dtype: info.dtype,
+            shape: info.shape.clone(),
+            begin: data + info.data_offsets.0,
+            end: data + info.data_offsets.1,
+        };
+        let tensors = metadata.tensors().into_iter().map(|(name, info)| (name, raw(info))).collect();
+        let metadata = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
+        Ok(Self { path: path.to_path_buf(), store, tensors, metadata })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn tensors(&self) -> &BTreeMap<String, RawTensor> {
+        &self.tensors
+    }
+
+    pub(crate) fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Bytes `begin..end` of the file; empty when they are not inside.
+    pub(crate) fn bytes(&self, begin: usize, end: usize) -> &[u8] {
+        self.store.bytes().get(begin..end).unwrap_or_default()
+    }
+}
+
+#[allow(unsafe_code)]
+fn map(file: &File) -> std::io::Result<Mmap> {
+    // SAFETY: the map is read-only and lives no longer than `TensorFile`. Another process that shortens the file while
+    // it is mapped would make reads fault; that is the price of not copying 15 GB, and every tool that writes
+    // checkpoints, ours included, writes a new file and renames it.
+    unsafe { Mmap::map(file) }
+}
+
+fn format_error(path: &Path, found: String) -> Error {
+    Error::Format { path: path.to_path_buf(), expected: "a safetensors file", found }
+}
+
+/// Why the header cannot be used, in terms of what the user can check.
+fn header_error(path: &Path, bytes: &[u8], error: &SafeTensorError) -> Error {
+    if let Some(kind) = describe(bytes) {
+        return match kind.starts_with("a GGUF") {
+            true => Error::Layout {
+                path: path.to_path_buf(),
+                layout: "a GGUF file (candle int8)".to_owned(),
+                advice: "use the repository's bf16 safetensors instead".to_owned(),
+            },
+            false => format_error(path, kind),
+        };
+    }
+    let size = bytes.len();
+    let length = bytes.first_chunk::<8>().map_or(0, |b| u64::from_le_bytes(*b));
+    let found = match error {
+        SafeTensorError::HeaderTooSmall => format!("a file of {size} bytes, too short for a header"),
+        SafeTensorError::HeaderTooLarge | SafeTensorError::InvalidHeaderLength => {
+            format!("a header length of {length} bytes in a file of {size}: truncated, or not a safetensors file")
+        }
+        SafeTensorError::InvalidHeader(e) => format!("a header that is not text ({e})"),
+        SafeTensorError::InvalidHeaderDeserialization(e) => format!("a header that does not describe tensors ({e})"),
+        SafeTensorError::MetadataIncompleteBuffer => {
+            format!("{size} bytes, which is not what the header describes: truncated, or something was added")
+        }
+        SafeTensorError::InvalidOffset(name) => {
+            format!("a header in which tensor {name:?} overlaps its neighbour or leaves a gap")
+        }
+        other => format!("a damaged header ({other})"),
+    };
+    format_error(path, found)
+}
+
+/// What a file that is no checkpoint looks like, from its first bytes; `None` when it is nothing well known.
+pub(crate) fn describe(bytes: &[u8]) -> Option<String> {
+    let starts = |magic: &[u8]| bytes.starts_with(magic);
+    let known = if bytes.is_empty() {
+        "an empty file"
+    } else if starts(b"version https://git-lfs") {
+        "a Git LFS pointer, not the file itself; run `git lfs pull` in that repository, or download the file"
+    } else if starts(b"GGUF") {
+        "a GGUF file"
+    } else if starts(b"PK\x03\x04") || starts(b"\x80\x02") {
+        "a PyTorch pickle; convert it to safetensors first"
+    } else if starts(b"RIFF") {
+        "a RIFF (wav) file"
+    } else if starts(b"OggS") {
+        "an Ogg file"
+    } else if starts(b"<!") || starts(b"<html") || starts(b"<HTML") {
+        "a web page: the download went wrong"
+    } else if is_text(bytes) {
+        let start = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).trim().to_owned();
+        return Some(format!("a text file that begins {start:?}"));
+    } else {
+        return None;
+    };
+    Some(known.to_owned())
+}
+
+/// Whether the beginning is printable text, as no header length below a petabyte is.
+fn is_text(bytes: &[u8]) -> bool {
+    let start = &bytes[..bytes.len().min(64)];
+    let text = match std::str::from_utf8(start) {
+        Ok(text) => text,
+        // Cut in the middle of a character.
+        Err(e) if e.error_len().is_none() => return is_text(&start[..e.valid_up_to()]),
+        Err(_) => return false,
+    };
+    !text.is_empty() && text.chars().all(|c| !c.is_control() || c.is_whitespace())
+}

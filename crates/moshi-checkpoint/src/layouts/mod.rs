@@ -1,0 +1,102 @@
+//! How a file's tensors map to canonical names: one small file for each layout.
+//!
+//! A layout answers one question: which entry of the file, and which of its rows, is this canonical tensor? A new
+//! layout is a file with a `place` function, a variant of [`Layout`] and a line in [`detect`].
+
+mod candle;
+mod other;
+mod pytorch;
+
+use std::ops::Range;
+
+use crate::config::LmConfig;
+use crate::file::TensorFile;
+use crate::names::TensorSpec;
+use crate::{Error, Result};
+
+/// The layouts whose tensors can be used as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Layout {
+    /// The PyTorch package's names, either spelling of the attention projections.
+    PyTorch,
+    /// The names of the published Rust server: the depth part step by step.
+    Candle,
+}
+
+impl Layout {
+    /// The layout in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PyTorch => "PyTorch",
+            Self::Candle => "Rust (candle)",
+        }
+    }
+}
+
+/// Tells where a tensor lies, given which entries there are.
+pub(crate) type Placing<'a> = &'a dyn Fn(&TensorSpec, &dyn Fn(&str) -> bool) -> Option<Place>;
+
+/// Where a canonical tensor lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Name in the file.
+    pub(crate) entry: String,
+    /// The rows that belong to it, and how many rows the entry must have; `None` is the whole entry.
+    pub(crate) rows: Option<(Range<usize>, usize)>,
+}
+
+impl Place {
+    pub(crate) fn whole(entry: impl Into<String>) -> Self {
+        Self { entry: entry.into(), rows: None }
+    }
+}
+
+/// Tells which layout the files are in.
+///
+/// # Errors
+/// [`Error::Layout`] for recognised layouts that cannot be read, [`Error::Format`] for files of another kind.
+pub(crate) fn detect(files: &[TensorFile], config: &LmConfig) -> Result<Layout> {
+    if let Some(file) = files.first()
+        && let Some((layout, advice)) = other::recognise(files, config)
+    {
+        return Err(Error::Layout { path: file.path().to_path_buf(), layout, advice });
+    }
+    let has = |name: &str| files.iter().any(|f| f.tensors().contains_key(name));
+    if has("depformer.0.linear_in.weight") {
+        return Ok(Layout::Candle);
+    }
+    if has("text_emb.weight") || has("emb.0.weight") {
+        return Ok(Layout::PyTorch);
+    }
+    let path = files.first().map(|f| f.path().to_path_buf()).unwrap_or_default();
+    Err(Error::Format { path, expected: "a language model of the Moshi family", found: other::describe(files) })
+}
+
+/// The place of `tensor` in files of `layout`; `has` says which entries there are.
+pub(crate) fn place(
+    layout: Layout,
+    tensor: &TensorSpec,
+    config: &LmConfig,
+    has: &dyn Fn(&str) -> bool,
+) -> Option<Place> {
+    match layout {
+        Layout::PyTorch => pytorch::place(tensor, has),
+        Layout::Candle => {
+            candle::place(&tensor.name, config).filter(|p| has(&p.entry)).or_else(|| pytorch::place(tensor, has))
+        }
+    }
+}
+
+/// Canonical names, and entries that must hold the same values for the layout to be the same model.
+pub(crate) fn shared(layout: Layout, config: &LmConfig) -> Vec<(String, String)> {
+    match layout {
+        Layout::PyTorch => Vec::new(),
+        Layout::Candle => candle::shared(config),
+    }
+}
+
+/// The place of a codec tensor, whose names differ only in the attention projections.
+pub(crate) fn place_mimi(tensor: &TensorSpec, has: &dyn Fn(&str) -> bool) -> Option<Place> {
+    pytorch::place(tensor, has)
+}

@@ -1,0 +1,41 @@
+//! From a repository, folder or file to named tensors.
+//!
+//! This crate is the only place that knows file layouts and foreign tensor names. Whatever the layout, the model code
+//! asks for *canonical* names, which are those of the newest PyTorch checkpoints:
+//! `transformer.layers.{i}.self_attn.{in,out}_projs.0.weight`, `depformer.layers.{l}.self_attn.{in,out}_projs.{j}.weight`,
+//! `depformer.layers.{l}.gating.{j}.linear_{in,out}.weight`, `emb.{q}.weight`, `text_emb.weight`, `depformer_in.{j}.weight`,
+//! `depformer_emb.{k}.weight`, `depformer_text_emb.weight`, `linears.{k}.weight`, `out_norm.alpha`, ... and the Mimi names of
+//! the published codec file. Attention projections with one weight set also answer to their older spelling
+//! (`self_attn.in_proj_weight`, `self_attn.out_proj.weight`).
+//!
+//! ```no_run
+//! use moshi_checkpoint::{OpenOptions, Repository, Source};
+//! let repo = Repository::open(&Source::parse("path/to/model")?, &OpenOptions::default(), &mut ())?;
+//! let dim = repo.config().lm.dim;
+//! let norm = repo.lm()?.vector("out_norm.alpha", &[dim])?;
+//! # Ok::<(), moshi_checkpoint::Error>(())
+//! ```
+
+pub mod config;
+mod error;
+mod file;
+pub mod hub;
+mod layouts;
+mod locate;
+mod mimi_names;
+mod names;
+pub mod random;
+mod repository;
+pub mod save;
+mod source;
+mod tensors;
+
+pub use config::{LmConfig, MimiConfig, ModelConfig};
+pub use error::{Error, Result};
+pub use hub::{HubError, HubOptions, Progress};
+pub use layouts::Layout;
+pub use mimi_names::mimi_tensors;
+pub use names::{TensorSpec, lm_tensors};
+pub use repository::{EmbeddedRepository, OpenOptions, Parts, Repository};
+pub use source::{HubSource, Source};
+pub use tensors::Tensors;

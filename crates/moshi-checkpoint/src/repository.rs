@@ -1,0 +1,307 @@
+//! Opening a repository: which files it has, and whether they fit together.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::config::{FileNames, MimiConfig, ModelConfig, read_json};
+use crate::file::TensorFile;
+use crate::hub::{HubOptions, Progress};
+use crate::layouts::{self, Layout};
+use crate::locate::Locator;
+use crate::mimi_names::mimi_tensors;
+use crate::names::{TensorSpec, lm_tensors};
+use crate::source::Source;
+use crate::tensors::Tensors;
+use crate::{Error, Result};
+
+/// Which parts of a repository are wanted; what is not wanted is neither downloaded nor opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// The language model.
+    pub lm: bool,
+    /// The codec.
+    pub mimi: bool,
+    /// The SentencePiece model.
+    pub tokenizer: bool,
+}
+
+impl Parts {
+    /// Everything.
+    pub const ALL: Self = Self { lm: true, mimi: true, tokenizer: true };
+    /// The codec alone.
+    pub const MIMI: Self = Self { lm: false, mimi: true, tokenizer: false };
+    /// The language model alone.
+    pub const LM: Self = Self { lm: true, mimi: false, tokenizer: false };
+}
+
+/// How to open a repository.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// Which parts are wanted.
+    pub parts: Parts,
+    /// Files to take instead of those that config.json names: paths, `file:///path` or `hf://owner/name/file`.
+    pub files: FileNames,
+    /// Configuration to take instead of the repository's.
+    pub config: Option<String>,
+    /// Cache and access for downloads.
+    pub hub: HubOptions,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { parts: Parts::ALL, files: FileNames::default(), config: None, hub: HubOptions::default() }
+    }
+}
+
+/// An opened repository: its configuration, and its files checked against it and mapped into memory.
+#[derive(Debug)]
+pub struct Repository {
+    config: ModelConfig,
+    config_path: Option<PathBuf>,
+    lm: Option<(Tensors, Layout)>,
+    mimi: Option<(Tensors, MimiConfig, Option<Value>)>,
+    tokenizer: Option<Tokenizer>,
+    warnings: Vec<String>,
+}
+
+/// Where the SentencePiece model is.
+#[derive(Debug)]
+enum Tokenizer {
+    File(PathBuf),
+    Embedded(&'static [u8]),
+}
+
+/// A repository that is part of the program, file by file.
+#[derive(Debug, Clone, Copy)]
+pub struct EmbeddedRepository {
+    /// What messages call it.
+    pub name: &'static str,
+    /// `config.json`.
+    pub config: &'static str,
+    /// The language model, safetensors.
+    pub lm: &'static [u8],
+    /// The codec, safetensors.
+    pub mimi: &'static [u8],
+    /// `mimi_config.json`.
+    pub mimi_config: &'static str,
+    /// The SentencePiece model.
+    pub tokenizer: &'static [u8],
+}
+
+impl Repository {
+    /// Opens what `source` names. `progress` hears of downloads; pass `&mut ()` where nobody listens.
+    ///
+    /// # Errors
+    /// Any [`Error`]: what is wrong, in which file, and what was expected.
+    pub fn open(source: &Source, options: &OpenOptions, progress: &mut dyn Progress) -> Result<Self> {
+        let mut locator = Locator::new(source, options, progress)?;
+        let config_path = locator.config()?;
+        let (config, warnings) = match &config_path {
+            Some(path) => ModelConfig::read(path)?,
+            None => (ModelConfig::moshi_7b(), Vec::new()),
+        };
+        let mut parts = options.parts;
+        let single = locator.single_file()?.map(|path| TensorFile::open(&path)).transpose()?;
+        let is_codec = single.as_ref().is_some_and(|f| f.tensors().contains_key("encoder.model.0.conv.conv.weight"));
+        if is_codec {
+            // A codec alone: there is no language model to look for beside it.
+            parts = Parts::MIMI;
+        }
+        let mut this = Self { config, config_path, lm: None, mimi: None, tokenizer: None, warnings };
+        let (lm_file, mimi_file) = if is_codec { (None, single) } else { (single, None) };
+        if parts.lm {
+            this.open_lm(lm_file, &mut locator)?;
+        }
+        if parts.mimi {
+            this.open_mimi(mimi_file, &mut locator)?;
+        }
+        if parts.tokenizer {
+            let path = locator.file("tokenizer", this.config.names.tokenizer.as_deref())?;
+            this.tokenizer = Some(Tokenizer::File(path));
+        }
+        Ok(this)
+    }
+
+    /// Opens a repository that is part of the program.
+    ///
+    /// # Errors
+    /// As [`Repository::open`]; paths in messages begin with the repository's name.
+    pub fn embedded(files: &EmbeddedRepository) -> Result<Self> {
+        let path = |file: &str| Path::new(files.name).join(file);
+        let json = |file: &str, text: &str| {
+            serde_json::from_str::<Value>(text).map_err(|e| Error::Format {
+                path: path(file),
+                expected: "JSON",
+                found: e.to_string(),
+            })
+        };
+        let (config, mut warnings) = ModelConfig::from_json(&path("config.json"), json("config.json", files.config)?)?;
+        let lm = TensorFile::embedded(&path("model.safetensors"), files.lm)?;
+        let (tensors, layout, more) = resolve_lm(vec![lm], &config)?;
+        warnings.extend(more);
+        let raw = json("mimi_config.json", files.mimi_config)?;
+        let (mimi_config, more) = MimiConfig::from_json(&path("mimi_config.json"), &raw)?;
+        warnings.extend(more);
+        let mimi = TensorFile::embedded(&path("mimi.safetensors"), files.mimi)?;
+        let (mimi, more) = Tensors::resolve(vec![mimi], &mimi_tensors(&mimi_config), &layouts::place_mimi, &|_| false)?;
+        warnings.extend(more);
+        Ok(Self {
+            config,
+            config_path: None,
+            lm: Some((tensors, layout)),
+            mimi: Some((mimi, mimi_config, Some(raw))),
+            tokenizer: Some(Tokenizer::Embedded(files.tokenizer)),
+            warnings,
+        })
+    }
+
+    fn open_lm(&mut self, single: Option<TensorFile>, locator: &mut Locator<'_>) -> Result<()> {
+        if self.config.lora.is_some() {
+            return Err(Error::Layout {
+                path: self.config_path.clone().unwrap_or_default(),
+                layout: "a model with a LoRA adapter".to_owned(),
+                advice: "merge the adapter into the model, or remove \"lora\" and \"lora_name\" to run without it"
+                    .to_owned(),
+            });
+        }
+        let files = match single {
+            Some(file) => vec![file],
+            None => open_sharded(locator, self.config.names.moshi.as_deref())?,
+        };
+        let (tensors, layout, warnings) = resolve_lm(files, &self.config)?;
+        self.warnings.extend(warnings);
+        self.lm = Some((tensors, layout));
+        Ok(())
+    }
+
+    fn open_mimi(&mut self, single: Option<TensorFile>, locator: &mut Locator<'_>) -> Result<()> {
+        let file = match single {
+            Some(file) => file,
+            None => TensorFile::open(&locator.file("codec", self.config.names.mimi.as_deref())?)?,
+        };
+        let (mut config, raw) = (MimiConfig::published(), None);
+        let raw = match locator.mimi_config(self.config.names.mimi_config.as_deref())? {
+            Some(path) => {
+                let json = read_json(&path)?;
+                let (read, warnings) = MimiConfig::from_json(&path, &json)?;
+                config = read;
+                self.warnings.extend(warnings);
+                Some(json)
+            }
+            None => {
+                config.quantizer.n_q = codebooks(&file).max(1);
+                raw
+            }
+        };
+        let (tensors, warnings) =
+            Tensors::resolve(vec![file], &mimi_tensors(&config), &layouts::place_mimi, &|_| false)?;
+        self.warnings.extend(warnings);
+        self.mimi = Some((tensors, config, raw));
+        Ok(())
+    }
+
+    /// The configuration; that of Moshi 7B where the repository has none.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Where the configuration was read from.
+    pub fn config_path(&self) -> Option<&Path> {
+        self.config_path.as_deref()
+    }
+
+    /// Remarks that do not keep the model from working, one sentence each: unknown settings, unused tensors.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The language model's tensors, under canonical names.
+    ///
+    /// # Errors
+    /// [`Error::NotOpened`] when [`Parts::lm`] was not asked for, or the source was a codec file.
+    pub fn lm(&self) -> Result<Tensors> {
+        self.lm.as_ref().map(|(tensors, _)| tensors.clone()).ok_or(Error::NotOpened("language model"))
+    }
+
+    /// The layout of the language model's file.
+    ///
+    /// # Errors
+    /// As [`Repository::lm`].
+    pub fn lm_layout(&self) -> Result<Layout> {
+        self.lm.as_ref().map(|(_, layout)| *layout).ok_or(Error::NotOpened("language model"))
+    }
+
+    /// The codec's tensors.
+    ///
+    /// # Errors
+    /// [`Error::NotOpened`] when [`Parts::mimi`] was not asked for.
+    pub fn mimi(&self) -> Result<Tensors> {
+        self.mimi.as_ref().map(|(tensors, ..)| tensors.clone()).ok_or(Error::NotOpened("codec"))
+    }
+
+    /// The codec's configuration: the published one where the repository has none, with as many codebooks as the file.
+    ///
+    /// # Errors
+    /// As [`Repository::mimi`].
+    pub fn mimi_config(&self) -> Result<&MimiConfig> {
+        self.mimi.as_ref().map(|(_, config, _)| config).ok_or(Error::NotOpened("codec"))
+    }
+
+    /// `mimi_config.json` as it is written, if there is one.
+    pub fn mimi_config_json(&self) -> Option<&Value> {
+        self.mimi.as_ref().and_then(|(.., raw)| raw.as_ref())
+    }
+
+    /// The SentencePiece model itself.
+    ///
+    /// # Errors
+    /// [`Error::NotOpened`] when [`Parts::tokenizer`] was not asked for, or [`Error::Io`].
+    pub fn tokenizer_bytes(&self) -> Result<Vec<u8>> {
+        match self.tokenizer.as_ref().ok_or(Error::NotOpened("tokenizer"))? {
+            Tokenizer::Embedded(bytes) => Ok(bytes.to_vec()),
+            Tokenizer::File(path) => {
+                std::fs::read(path).map_err(|source| Error::Io { path: path.clone(), doing: "read", source })
+            }
+        }
+    }
+}
+
+/// The canonical tensors of a language model, checked.
+fn resolve_lm(files: Vec<TensorFile>, config: &ModelConfig) -> Result<(Tensors, Layout, Vec<String>)> {
+    let lm = &config.lm;
+    let layout = layouts::detect(&files, lm)?;
+    let place = |spec: &TensorSpec, has: &dyn Fn(&str) -> bool| layouts::place(layout, spec, lm, has);
+    // Steps that share a weight set hold copies of it, which are no surprise.
+    let copies = |name: &str| layout == Layout::Candle && name.starts_with("depformer.");
+    let (tensors, warnings) = Tensors::resolve(files, &lm_tensors(lm), &place, &copies)?;
+    for (first, second) in layouts::shared(layout, lm) {
+        if tensors.bytes(&first).is_some() && tensors.bytes(&second).is_some_and(|b| Some(b) != tensors.bytes(&first)) {
+            let path = tensors.paths().next().map(Path::to_path_buf).unwrap_or_default();
+            return Err(Error::Unshared { path, first, second });
+        }
+    }
+    Ok((tensors, layout, warnings))
+}
+
+/// Codebooks in a codec file.
+fn codebooks(file: &TensorFile) -> usize {
+    file.tensors().keys().filter(|n| n.ends_with("._codebook.embedding_sum")).count()
+}
+
+/// Opens the language model's file, or all files of its index.
+fn open_sharded(locator: &mut Locator<'_>, name: Option<&str>) -> Result<Vec<TensorFile>> {
+    let path = locator.lm(name)?;
+    if path.extension().is_none_or(|e| e != "json") {
+        return Ok(vec![TensorFile::open(&path)?]);
+    }
+    let index = read_json(&path)?;
+    let shards: Option<BTreeSet<&str>> =
+        index.get("weight_map").and_then(Value::as_object).and_then(|map| map.values().map(Value::as_str).collect());
+    let Some(shards) = shards.filter(|s| !s.is_empty()) else {
+        let found = "JSON without a \"weight_map\" of file names".to_owned();
+        return Err(Error::Format { path, expected: "an index of safetensors files", found });
+    };
+    shards.into_iter().map(|shard| TensorFile::open(&locator.beside(&path, shard)?)).collect()
+}

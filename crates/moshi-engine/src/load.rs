@@ -1,0 +1,290 @@
+//! From an opened repository to a model or codec, on the executor of choice.
+
+use std::cell::Cell;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use mimi::{Mimi, MimiConfig};
+use moshi_checkpoint::Repository;
+use moshi_lm::Lm;
+use moshi_lm::text::Detokenizer;
+use moshi_nn::executors::{Candle, Cpu};
+use moshi_nn::{Backend, HostWeight, WeightData, WeightSource};
+
+use crate::codec::MimiCodec;
+use crate::moshi::Moshi;
+use crate::sessions::SHARED_ABOVE_BYTES;
+use crate::{Codec, EngineError, ModelInfo, SessionParams, SpeechModel};
+
+/// Which executor runs the model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Device {
+    /// The fastest that this machine and build have.
+    #[default]
+    Auto,
+    /// Our own kernels on the processor.
+    Cpu,
+    /// The reference executor on the processor: slow, and the definition of all others.
+    Reference,
+    /// An NVIDIA card.
+    Cuda,
+    /// An Apple card.
+    Metal,
+}
+
+impl FromStr for Device {
+    type Err = EngineError;
+
+    fn from_str(s: &str) -> Result<Self, EngineError> {
+        Ok(match s {
+            "auto" => Self::Auto,
+            "cpu" => Self::Cpu,
+            "reference" => Self::Reference,
+            "cuda" => Self::Cuda,
+            "metal" => Self::Metal,
+            other => {
+                return Err(EngineError::Parameter {
+                    name: "device",
+                    found: format!("{other:?}"),
+                    expected: "auto, cpu, cuda, metal or reference".to_owned(),
+                });
+            }
+        })
+    }
+}
+
+/// The number format of the weights in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtype {
+    /// Single precision: exact for every file that is not quantized, and twice the memory of bf16.
+    F32,
+    /// bfloat16, rounded to nearest from what the file holds.
+    Bf16,
+    /// IEEE half precision, rounded to nearest from what the file holds.
+    F16,
+}
+
+impl FromStr for Dtype {
+    type Err = EngineError;
+
+    fn from_str(s: &str) -> Result<Self, EngineError> {
+        Ok(match s {
+            "f32" | "float32" => Self::F32,
+            "bf16" | "bfloat16" => Self::Bf16,
+            "f16" | "float16" => Self::F16,
+            other => {
+                return Err(EngineError::Parameter {
+                    name: "dtype",
+                    found: format!("{other:?}"),
+                    expected: "f32, bf16, f16, or none to keep what the file holds".to_owned(),
+                });
+            }
+        })
+    }
+}
+
+/// How a model is loaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// The executor.
+    pub device: Device,
+    /// Format of the language model's weights in memory; `None` keeps what the file holds.
+    pub dtype: Option<Dtype>,
+    /// Codebooks of a codec that is loaded alone; a model decides for itself.
+    pub num_codebooks: Option<usize>,
+    /// Threads per step; `None` takes one for each core, or one where steps are too small to share.
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// A model, and its codec alone.
+pub struct Loaded {
+    /// The whole model.
+    pub model: Arc<dyn SpeechModel>,
+    /// Its codec.
+    pub codec: Arc<dyn Codec>,
+}
+
+/// Lays out the model of an opened repository. `source` is what messages call it.
+///
+/// # Errors
+/// When a tensor is missing or has the wrong shape, parts do not belong together, or the device is not there.
+pub fn load_model(repository: &Repository, source: &str, options: &LoadOptions) -> Result<Loaded, EngineError> {
+    load_model_with_notice(repository, source, options, None)
+}
+
+pub(crate) fn load_model_with_notice(
+    repository: &Repository,
+    source: &str,
+    options: &LoadOptions,
+    notice: Option<String>,
+) -> Result<Loaded, EngineError> {
+    let threads = threads(repository, options);
+    let options = &LoadOptions { threads: Some(threads), ..options.clone() };
+    match options.device {
+        Device::Auto | Device::Cpu => model_on(Cpu::new(threads), repository, source, options, notice),
+        Device::Reference => model_on(Candle::cpu(), repository, source, options, notice),
+        missing => Err(unavailable(missing)),
+    }
+}
+
+/// Lays out the codec of an opened repository.
+///
+/// # Errors
+/// As [`load_model`]; also when the file holds fewer codebooks than were asked for.
+pub fn load_codec(repository: &Repository, options: &LoadOptions) -> Result<Arc<dyn Codec>, EngineError> {
+    match options.device {
+        Device::Auto | Device::Cpu => codec_on(Cpu::new(threads(repository, options)), repository, options),
+        Device::Reference => codec_on(Candle::cpu(), repository, options),
+        missing => Err(unavailable(missing)),
+    }
+}
+
+fn unavailable(device: Device) -> EngineError {
+    let name = if device == Device::Cuda { "cuda" } else { "metal" };
+    EngineError::Model(format!(
+        "device \"{name}\" is not in this build yet; use \"cpu\", or \"auto\" for what there is"
+    ))
+}
+
+/// One thread where a step is too small to share, one for each core otherwise.
+fn threads(repository: &Repository, options: &LoadOptions) -> NonZeroUsize {
+    let parts = [repository.lm(), repository.mimi()];
+    let bytes: usize = parts.iter().flatten().flat_map(|t| t.names().filter_map(|n| t.bytes(n)).map(<[u8]>::len)).sum();
+    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let small = bytes as u64 <= SHARED_ABOVE_BYTES;
+    options.threads.unwrap_or_else(|| if small { NonZeroUsize::MIN } else { cores() })
+}
+
+fn model_on<B: Backend>(
+    backend: B,
+    repository: &Repository,
+    source: &str,
+    options: &LoadOptions,
+    notice: Option<String>,
+) -> Result<Loaded, EngineError> {
+    let (lm_tensors, mimi_tensors) = (repository.lm().map_err(failed)?, repository.mimi().map_err(failed)?);
+    let lm_weights = Weights::new(&lm_tensors, options.dtype);
+    let lm = Lm::load(backend.clone(), &lm_weights, &repository.config().lm)?;
+    let codebooks = lm.config().dep_q.max(lm.heard());
+    let mimi_weights = Weights::new(&mimi_tensors, None);
+    let mimi = Arc::new(Mimi::load(backend, &mimi_weights, &mimi_config(repository)?, codebooks)?);
+    let words = Detokenizer::from_bytes(source, &repository.tokenizer_bytes().map_err(failed)?, lm.config())
+        .map_err(|e| EngineError::Model(e.to_string()))?;
+    let weight_bytes = lm_weights.read.get() + mimi_weights.read.get();
+    let threads = options.threads.map_or(1, NonZeroUsize::get);
+    let info = ModelInfo { notice, weight_bytes, threads, ..describe(&lm, source, repository) };
+    let codec = Arc::new(MimiCodec(mimi.clone()));
+    Ok(Loaded { model: Arc::new(Arc::new(Moshi::new(mimi, lm, words, info)?)), codec })
+}
+
+fn codec_on<B: Backend>(
+    backend: B,
+    repository: &Repository,
+    options: &LoadOptions,
+) -> Result<Arc<dyn Codec>, EngineError> {
+    let tensors = repository.mimi().map_err(failed)?;
+    let config = mimi_config(repository)?;
+    let codebooks = options.num_codebooks.unwrap_or(DEFAULT_CODEBOOKS.min(config.quantizer.n_q));
+    Ok(Arc::new(MimiCodec(Arc::new(Mimi::load(backend, &tensors, &config, codebooks)?))))
+}
+
+/// Codebooks of a codec that is loaded alone and not told otherwise: those of Moshi.
+const DEFAULT_CODEBOOKS: usize = 8;
+
+fn describe<B: Backend>(lm: &Lm<B>, source: &str, repository: &Repository) -> ModelInfo {
+    let (config, sampling) = (lm.config(), &repository.config().lm_gen_config);
+    ModelInfo {
+        source: source.to_owned(),
+        executor: lm.backend().name().to_owned(),
+        notice: None,
+        n_q: config.n_q,
+        dep_q: config.dep_q,
+        user_streams: lm.heard(),
+        card: config.card,
+        text_card: config.text_card,
+        delays: config.delays.clone(),
+        weight_bytes: 0,
+        threads: 1,
+        defaults: SessionParams {
+            temperature: sampling.temp,
+            top_k: sampling.top_k,
+            text_temperature: sampling.temp_text,
+            text_top_k: sampling.top_k_text,
+            ..SessionParams::default()
+        },
+    }
+}
+
+/// One reader of `mimi_config.json`: the codec's own.
+fn mimi_config(repository: &Repository) -> Result<MimiConfig, EngineError> {
+    match repository.mimi_config_json() {
+        Some(json) => Ok(MimiConfig::from_json(&json.to_string())?),
+        None => {
+            let mut config = MimiConfig::default();
+            config.quantizer.n_q = repository.mimi_config().map_err(failed)?.quantizer.n_q;
+            Ok(config)
+        }
+    }
+}
+
+fn failed(error: moshi_checkpoint::Error) -> EngineError {
+    EngineError::Model(error.to_string())
+}
+
+/// A source that converts matrices on the way and counts the bytes that a step will read.
+struct Weights<'a> {
+    inner: &'a dyn WeightSource,
+    dtype: Option<Dtype>,
+    read: Cell<u64>,
+}
+
+impl<'a> Weights<'a> {
+    fn new(inner: &'a dyn WeightSource, dtype: Option<Dtype>) -> Self {
+        Self { inner, dtype, read: Cell::new(0) }
+    }
+
+    /// An embedding table is stored whole, and a step reads a few rows of it.
+    fn count(&self, name: &str, bytes: usize) {
+        if !name.split('.').any(|part| part.ends_with("emb")) {
+            self.read.set(self.read.get() + bytes as u64);
+        }
+    }
+}
+
+impl WeightSource for Weights<'_> {
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.inner.shape(name)
+    }
+
+    fn matrix(&self, name: &str, rows: usize, cols: usize) -> moshi_nn::Result<HostWeight<'_>> {
+        let weight = self.inner.matrix(name, rows, cols)?;
+        let weight = match self.dtype {
+            None => weight,
+            Some(dtype) => convert(&weight, dtype)?,
+        };
+        let width = if matches!(weight.data(), WeightData::F32(_)) { 4 } else { 2 };
+        self.count(name, rows * cols * width);
+        Ok(weight)
+    }
+
+    fn vector(&self, name: &str, shape: &[usize]) -> moshi_nn::Result<Vec<f32>> {
+        let values = self.inner.vector(name, shape)?;
+        self.count(name, 4 * values.len());
+        Ok(values)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.inner.has(name)
+    }
+}
+
+fn convert(weight: &HostWeight<'_>, dtype: Dtype) -> moshi_nn::Result<HostWeight<'static>> {
+    let values = weight.to_f32()?;
+    let data = match dtype {
+        Dtype::F32 => WeightData::F32(values.into()),
+        Dtype::Bf16 => WeightData::Bf16(values.into_iter().map(half::bf16::from_f32).collect::<Vec<_>>().into()),
+        Dtype::F16 => WeightData::F16(values.into_iter().map(half::f16::from_f32).collect::<Vec<_>>().into()),
+    };
+    Ok(HostWeight::new(weight.rows(), weight.cols(), data)?)
+}

@@ -1,0 +1,215 @@
+//! The whole model: codec, language model and text, for rows on any executor.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use mimi::{DecoderState, EncoderState, Mimi};
+use moshi_lm::text::{Detokenizer, TextState};
+use moshi_lm::{Lm, LmState, RowInput, RowSampling, SamplingParams};
+use moshi_nn::Backend;
+use moshi_nn::layers::StreamState;
+
+use crate::{EngineError, FRAME_SAMPLES, ForwardLogits, FrameModel, ModelInfo, RowStep, SessionParams, SpeechModel};
+
+/// Codec, language model and tokenizer: weights only, shared by every set of rows.
+pub(crate) struct Moshi<B: Backend> {
+    info: ModelInfo,
+    mimi: Arc<Mimi<B>>,
+    lm: Lm<B>,
+    words: Detokenizer,
+}
+
+impl<B: Backend> Moshi<B> {
+    /// Joins the parts.
+    ///
+    /// # Errors
+    /// When the codec's frames, codebooks or codes are not those of the language model.
+    pub(crate) fn new(mimi: Arc<Mimi<B>>, lm: Lm<B>, words: Detokenizer, info: ModelInfo) -> Result<Self, EngineError> {
+        let config = lm.config();
+        let fits = |what: &str, codec: usize, model: usize| {
+            let message =
+                format!("the codec has {codec} {what}, the language model needs {model}: they do not belong together");
+            if codec == model { Ok(()) } else { Err(EngineError::Model(message)) }
+        };
+        fits("samples per frame", mimi.frame_size(), FRAME_SAMPLES)?;
+        fits("codes per codebook", mimi.bins(), config.card)?;
+        fits("codebooks", mimi.codebooks(), config.dep_q.max(lm.heard()))?;
+        Ok(Self { info, mimi, lm, words })
+    }
+}
+
+impl<B: Backend> SpeechModel for Arc<Moshi<B>> {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn new_rows(&self, rows: usize) -> Result<Box<dyn FrameModel>, EngineError> {
+        Ok(Box::new(MoshiRows::new(self.clone(), rows)?))
+    }
+
+    fn forward(&self, codes: &[i32], steps: usize) -> Result<ForwardLogits, EngineError> {
+        if steps == 0 {
+            return Ok(ForwardLogits::default());
+        }
+        let logits = self.lm.forward(codes, steps)?;
+        Ok(ForwardLogits { steps, text: logits.text_logits, audio: logits.audio_logits })
+    }
+}
+
+/// Memory of some rows of a [`Moshi`], with the buffers of a step.
+struct MoshiRows<B: Backend> {
+    model: Arc<Moshi<B>>,
+    encoder: EncoderState<B>,
+    lm: LmState<B>,
+    decoder: Option<DecoderState<B>>,
+    text: Vec<TextState>,
+    work: Work,
+}
+
+/// Buffers of a step on the host; hold nothing between steps.
+struct Work {
+    active: Vec<bool>,
+    /// Rows whose step completed a frame.
+    whole: Vec<bool>,
+    /// `[rows, FRAME_SAMPLES]`, in and out.
+    pcm: Vec<f32>,
+    /// `[rows, codebooks]`.
+    heard: Vec<i32>,
+    /// `[rows, dep_q]`.
+    said: Vec<i32>,
+}
+
+impl<B: Backend> MoshiRows<B> {
+    fn new(model: Arc<Moshi<B>>, rows: usize) -> Result<Self, EngineError> {
+        let dep_q = model.lm.config().dep_q;
+        let decoder = if dep_q > 0 { Some(model.mimi.init_decoder_for(rows, 1, dep_q)?) } else { None };
+        let work = Work {
+            active: vec![false; rows],
+            whole: vec![false; rows],
+            pcm: vec![0.0; rows * FRAME_SAMPLES],
+            heard: vec![0; rows * model.mimi.codebooks()],
+            said: vec![0; rows * dep_q],
+        };
+        Ok(Self {
+            encoder: model.mimi.init_encoder(rows, 1)?,
+            lm: model.lm.init_state(rows)?,
+            decoder,
+            text: vec![TextState::default(); rows],
+            work,
+            model,
+        })
+    }
+
+    /// Hears: samples of the active rows to codes.
+    fn encode(&mut self, steps: &[RowStep<'_>]) -> Result<(), EngineError> {
+        let Work { active, pcm, heard, .. } = &mut self.work;
+        active.fill(false);
+        for step in steps {
+            active[step.row] = true;
+            pcm[step.row * FRAME_SAMPLES..][..FRAME_SAMPLES].copy_from_slice(step.pcm_in);
+        }
+        Ok(self.model.mimi.encode_step(&mut self.encoder, active, 1, pcm, heard)?)
+    }
+
+    /// Thinks: codes of the active rows to the frames that became complete.
+    fn think(&mut self, steps: &[RowStep<'_>]) -> Result<(), EngineError> {
+        let codebooks = self.model.mimi.codebooks();
+        let heard = &self.work.heard;
+        let input =
+            |row: usize| RowInput { row, heard: &heard[row * codebooks..][..self.model.lm.heard()], forced: &[] };
+        let inputs: Vec<RowInput<'_>> = steps.iter().map(|s| input(s.row)).collect();
+        Ok(self.model.lm.step(&mut self.lm, &inputs)?)
+    }
+
+    /// Speaks: complete frames to samples and words.
+    fn speak(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), EngineError> {
+        let Work { whole, pcm, said, .. } = &mut self.work;
+        let dep_q = self.model.lm.config().dep_q;
+        whole.fill(false);
+        for step in steps.iter_mut() {
+            let Some((&text, codes)) = self.lm.frame(step.row).and_then(<[i32]>::split_first) else { continue };
+            self.model.words.push(&mut self.text[step.row], text, &mut step.output.text);
+            whole[step.row] = dep_q > 0;
+            said[step.row * dep_q..][..dep_q].copy_from_slice(codes);
+        }
+        let Some(decoder) = &mut self.decoder else { return Ok(()) };
+        self.model.mimi.decode_step(decoder, whole, 1, said, pcm)?;
+        for step in steps.iter_mut().filter(|s| whole[s.row]) {
+            step.pcm_out.copy_from_slice(&pcm[step.row * FRAME_SAMPLES..][..FRAME_SAMPLES]);
+            step.output.audio = true;
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self, row: usize) -> Result<(), EngineError> {
+        let backend = self.model.lm.backend();
+        self.encoder.reset_row(backend, row)?;
+        if let Some(decoder) = &mut self.decoder {
+            decoder.reset_row(backend, row)?;
+        }
+        self.model.lm.reset(&mut self.lm, row)?;
+        self.text[row] = TextState::default();
+        Ok(())
+    }
+
+    fn copy_from(&mut self, src: &Self, src_row: usize, row: usize) -> Result<(), EngineError> {
+        let backend = self.model.lm.backend();
+        self.encoder.copy_row(backend, row, &src.encoder, src_row)?;
+        if let (Some(to), Some(from)) = (&mut self.decoder, &src.decoder) {
+            to.copy_row(backend, row, from, src_row)?;
+        }
+        self.model.lm.copy_row(&mut self.lm, row, &src.lm, src_row)?;
+        self.text[row] = src.text[src_row].clone();
+        Ok(())
+    }
+}
+
+impl<B: Backend> FrameModel for MoshiRows<B> {
+    fn rows(&self) -> usize {
+        self.text.len()
+    }
+
+    fn open(&mut self, row: usize, params: &SessionParams) -> Result<(), EngineError> {
+        params.validate()?;
+        self.reset(row)?;
+        Ok(self.model.lm.set_sampling(&mut self.lm, row, &sampling(params))?)
+    }
+
+    fn close(&mut self, _row: usize) {}
+
+    fn step(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), EngineError> {
+        self.encode(steps)?;
+        self.think(steps)?;
+        self.speak(steps)
+    }
+
+    fn step_codes(&mut self, row: usize, codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError> {
+        let heard: Vec<i32> = codes.iter().map(|&c| i32::try_from(c).unwrap_or(i32::MAX)).collect();
+        self.model.lm.step(&mut self.lm, &[RowInput { row, heard: &heard, forced: &[] }])?;
+        Ok(self.lm.frame(row).map(|frame| frame.iter().map(|&t| t as u32).collect()))
+    }
+
+    fn copy_row_from(&mut self, src: &dyn FrameModel, src_row: usize, row: usize) -> Result<(), EngineError> {
+        let src: &dyn Any = src;
+        let src = src.downcast_ref::<Self>().filter(|s| Arc::ptr_eq(&s.model, &self.model));
+        self.copy_from(src.ok_or_else(|| EngineError::other_model("model"))?, src_row, row)
+    }
+
+    fn copy_row(&mut self, src_row: usize, row: usize) -> Result<(), EngineError> {
+        let mut between = Self::new(self.model.clone(), 1)?;
+        between.copy_from(self, src_row, 0)?;
+        self.copy_from(&between, 0, row)
+    }
+}
+
+fn sampling(params: &SessionParams) -> RowSampling {
+    let stream = |temperature, top_k| SamplingParams { temperature, top_k, top_p: params.top_p };
+    RowSampling {
+        seed: params.seed,
+        text: stream(params.text_temperature, params.text_top_k),
+        audio: stream(params.temperature, params.top_k),
+        pad_mult: params.pad_mult,
+        repetition_penalty: params.repetition_penalty,
+        repetition_context: params.repetition_context,
+    }
+}

@@ -1,0 +1,274 @@
+//! Causal attention over a ring of keys and values.
+//!
+//! A [`Ring`] holds, for every row (session) and key head, the keys and values of the last `context` positions and of
+//! the chunk being computed. A row's ring is `[kv_head][slot][channel]`, so that one query reads one stretch of memory.
+
+pub(crate) mod kernel;
+
+use std::cell::RefCell;
+
+use crate::KernelError;
+use crate::cores::{Cores, Shared};
+use crate::memory::Block;
+use crate::rope::Rotations;
+use crate::simd::LANES;
+use kernel::Head;
+
+/// The shape of an attention operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; `heads` is a multiple of it.
+    pub kv_heads: usize,
+    /// Channels per head.
+    pub head_dim: usize,
+    /// A query at position p sees keys p - context < k <= p.
+    pub context: usize,
+}
+
+impl AttentionShape {
+    fn check(&self) -> Result<(), KernelError> {
+        let unsupported = |what, found, expected| Err(KernelError::Unsupported { what, found, expected });
+        if self.kv_heads == 0 || self.heads == 0 || !self.heads.is_multiple_of(self.kv_heads) {
+            return unsupported("attention heads", self.heads, "heads are a multiple of key heads");
+        }
+        if self.head_dim == 0 {
+            return unsupported("channels per head", 0, "there is at least 1");
+        }
+        if self.context == 0 {
+            return unsupported("attention context", 0, "it is at least 1");
+        }
+        Ok(())
+    }
+
+    /// Values of queries, keys and values of one position.
+    fn inputs(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_dim
+    }
+}
+
+/// How a ring lies in memory: `[row][kv_head][slot][width]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Geometry {
+    shape: AttentionShape,
+    rows: usize,
+    slots: usize,
+    /// Channels of a head, padded to whole vectors.
+    width: usize,
+}
+
+impl Geometry {
+    /// Values of one head of one row.
+    fn head_len(&self) -> usize {
+        self.slots * self.width
+    }
+
+    /// Values of one row.
+    fn row_len(&self) -> usize {
+        self.shape.kv_heads * self.head_len()
+    }
+
+    /// The keys that a query at `position` sees, oldest first.
+    fn runs(&self, position: u64) -> [(usize, usize); 2] {
+        let oldest = (position + 1).saturating_sub(self.shape.context as u64);
+        let count = (position + 1 - oldest) as usize;
+        let first = (oldest % self.slots as u64) as usize;
+        let until_end = count.min(self.slots - first);
+        [(first, until_end), (0, count - until_end)]
+    }
+}
+
+/// Keys and values of one attention layer, all rows.
+#[derive(Debug)]
+pub struct Ring {
+    geometry: Geometry,
+    keys: Block<f32>,
+    values: Block<f32>,
+}
+
+impl Ring {
+    /// An empty ring for `rows` rows and chunks of up to `max_chunk` positions.
+    ///
+    /// # Errors
+    /// [`KernelError::Unsupported`] for a shape that makes no sense.
+    pub fn new(shape: AttentionShape, rows: usize, max_chunk: usize) -> Result<Self, KernelError> {
+        shape.check()?;
+        let slots = shape.context + max_chunk.max(1) - 1;
+        let geometry = Geometry { shape, rows, slots, width: shape.head_dim.next_multiple_of(LANES) };
+        let len = rows * geometry.row_len();
+        Ok(Self { geometry, keys: Block::zeros(len), values: Block::zeros(len) })
+    }
+
+    /// The attention that the ring was made for.
+    pub fn shape(&self) -> &AttentionShape {
+        &self.geometry.shape
+    }
+
+    /// Copies one row's keys and values from another ring of the same shape.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the shapes differ or a row does not exist.
+    pub fn copy_row(&mut self, row: usize, from: &Ring, from_row: usize) -> Result<(), KernelError> {
+        let (to_shape, from_shape) = (self.geometry, from.geometry);
+        if (Geometry { rows: 0, ..to_shape }) != (Geometry { rows: 0, ..from_shape }) {
+            let expected = "both rings have one shape";
+            return Err(KernelError::Unsupported {
+                what: "slots of a ring to copy",
+                found: from_shape.slots,
+                expected,
+            });
+        }
+        KernelError::row(from_row, from_shape.rows)?;
+        KernelError::row(row, to_shape.rows)?;
+        let len = to_shape.row_len();
+        let (to, source) = (row * len..(row + 1) * len, from_row * len..(from_row + 1) * len);
+        self.keys[to.clone()].copy_from_slice(&from.keys[source.clone()]);
+        self.values[to].copy_from_slice(&from.values[source]);
+        Ok(())
+    }
+}
+
+/// The positions that an attention operation computes: `t` from `positions[row]` on, for each row of `rows`.
+#[derive(Debug, Clone, Copy)]
+pub struct Chunk<'a> {
+    /// The rows to compute, ascending.
+    pub rows: &'a [usize],
+    /// The first position of every row, computed or not.
+    pub positions: &'a [u64],
+    /// Positions of each row.
+    pub t: usize,
+}
+
+thread_local! {
+    /// A rotated query and its scores.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Writes the keys and values of `qkv [b, t, (heads + 2 kv_heads) * head_dim]` to the ring and attends:
+/// `y [b, t, heads * head_dim]`. Queries and keys are rotated if there are `rotations`, which must be prepared for the
+/// chunk. Scores are divided by sqrt(head_dim).
+///
+/// # Errors
+/// [`KernelError`] when an operand is too short, the chunk longer than the ring has room for, or a row does not exist.
+pub fn attend(
+    cores: &Cores,
+    chunk: &Chunk<'_>,
+    rotations: Option<&Rotations>,
+    qkv: &[f32],
+    ring: &mut Ring,
+    y: &mut [f32],
+) -> Result<(), KernelError> {
+    let Ring { geometry, keys, values } = ring;
+    check(chunk, rotations, qkv, geometry, y.len())?;
+    let step = Step { cores, chunk, rotations, qkv, ring: geometry };
+    // Both blocks are cut into heads of rows, of which each part of the operation takes its own.
+    let (keys, values, y) = (Shared::new(keys), Shared::new(values), Shared::new(y));
+    let heads = geometry.shape.kv_heads;
+    cores.run(chunk.rows.len() * heads, step.cost(), &|part| {
+        let (i, head) = (part / heads, part % heads);
+        let start = (chunk.rows[i] * heads + head) * geometry.head_len();
+        let range = start..start + geometry.head_len();
+        // SAFETY: rows are distinct, so every part has its own range, and `head` writes its own heads of its row of y.
+        let memory = unsafe { (keys.range(range.clone()), values.range(range)) };
+        step.head(i, head, memory, &y);
+    });
+    Ok(())
+}
+
+fn check(
+    chunk: &Chunk<'_>,
+    rotations: Option<&Rotations>,
+    qkv: &[f32],
+    ring: &Geometry,
+    y: usize,
+) -> Result<(), KernelError> {
+    let shape = &ring.shape;
+    let Some(&last) = chunk.rows.last() else { return Ok(()) };
+    if !chunk.rows.is_sorted_by(|a, b| a < b) {
+        return Err(KernelError::Unsupported { what: "rows", found: last, expected: "rows ascend" });
+    }
+    KernelError::row(last, ring.rows.min(chunk.positions.len()))?;
+    if chunk.t + shape.context > ring.slots + 1 {
+        let expected = "the chunk is at most as long as the ring was made for";
+        return Err(KernelError::Unsupported { what: "positions of an attention step", found: chunk.t, expected });
+    }
+    if chunk.rows.iter().any(|&row| chunk.positions[row] > u64::MAX / 2) {
+        return Err(KernelError::Unsupported { what: "position", found: usize::MAX, expected: "it is below 2^63" });
+    }
+    let vectors = (last + 1) * chunk.t;
+    KernelError::at_least("input of attention", vectors * shape.inputs(), qkv.len())?;
+    KernelError::at_least("output of attention", vectors * shape.heads * shape.head_dim, y)?;
+    if let Some(rotations) = rotations {
+        KernelError::length("prepared rotations", chunk.rows.len() * chunk.t, rotations.len())?;
+        KernelError::length("channels per head, rotated", shape.head_dim, rotations.head_dim())?;
+    }
+    Ok(())
+}
+
+/// An attention operation, as its parts see it.
+struct Step<'a> {
+    cores: &'a Cores,
+    chunk: &'a Chunk<'a>,
+    rotations: Option<&'a Rotations>,
+    qkv: &'a [f32],
+    ring: &'a Geometry,
+}
+
+impl Step<'_> {
+    /// Vector operations of the whole.
+    fn cost(&self) -> usize {
+        let furthest = self.chunk.rows.iter().map(|&row| self.chunk.positions[row]).max().unwrap_or(0);
+        let keys = (self.ring.shape.context as u64).min(furthest + 1) as usize;
+        self.chunk.rows.len() * self.chunk.t * self.ring.shape.heads * keys * self.ring.width / LANES * 2
+    }
+
+    /// Key head `head` of the `i`th active row, and the query heads that read it.
+    fn head(&self, i: usize, head: usize, (keys, values): (&mut [f32], &mut [f32]), y: &Shared<'_>) {
+        let (shape, t) = (&self.ring.shape, self.chunk.t);
+        let row = self.chunk.rows[i];
+        self.append(i, head, keys, values);
+        let group = shape.heads / shape.kv_heads;
+        SCRATCH.with_borrow_mut(|scratch| {
+            let len = self.ring.width + shape.context;
+            if scratch.len() < len {
+                scratch.resize(len, 0.0);
+            }
+            let (q, scores) = scratch.split_at_mut(self.ring.width);
+            q.fill(0.0);
+            for (step, query) in (0..t).flat_map(|step| (head * group..(head + 1) * group).map(move |q| (step, q))) {
+                let from = (row * t + step) * shape.inputs() + query * shape.head_dim;
+                let x = &self.qkv[from..from + shape.head_dim];
+                self.rotate(i * t + step, 1.0 / (shape.head_dim as f32).sqrt(), x, q);
+                let runs = self.ring.runs(self.chunk.positions[row] + step as u64);
+                let head = Head { q, keys, values, width: self.ring.width, runs };
+                let to = ((row * t + step) * shape.heads + query) * shape.head_dim;
+                // SAFETY: this query head of this row and step is written by this part alone. The instruction set is
+                // that of `Cores`, runs lie inside of the ring, and there is a score for every key of the context.
+                unsafe { (self.cores.table().attend)(&head, scores, y.range(to..to + shape.head_dim)) }
+            }
+        });
+    }
+
+    /// Writes the chunk's keys and values of a head.
+    fn append(&self, i: usize, head: usize, keys: &mut [f32], values: &mut [f32]) {
+        let (shape, t) = (&self.ring.shape, self.chunk.t);
+        let row = self.chunk.rows[i];
+        for step in 0..t {
+            let slot = ((self.chunk.positions[row] + step as u64) % self.ring.slots as u64) as usize;
+            let to = slot * self.ring.width..slot * self.ring.width + shape.head_dim;
+            let inputs = &self.qkv[(row * t + step) * shape.inputs()..];
+            let key = &inputs[(shape.heads + head) * shape.head_dim..][..shape.head_dim];
+            let value = &inputs[(shape.heads + shape.kv_heads + head) * shape.head_dim..][..shape.head_dim];
+            self.rotate(i * t + step, 1.0, key, &mut keys[to.clone()]);
+            values[to].copy_from_slice(value);
+        }
+    }
+
+    fn rotate(&self, index: usize, scale: f32, x: &[f32], y: &mut [f32]) {
+        match self.rotations {
+            Some(rotations) => rotations.rotate(index, scale, x, &mut y[..x.len()]),
+            None => y.iter_mut().zip(x).for_each(|(y, x)| *y = x * scale),
+        }
+    }
+}

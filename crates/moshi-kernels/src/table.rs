@@ -1,0 +1,122 @@
+//! One table of kernels for each instruction set.
+//!
+//! The kernels themselves are written once, on [`crate::simd::Simd`], and inlined into functions that are compiled for
+//! an instruction set here. A table exists only as the choice of [`crate::cores::Cores`], which looks at the machine.
+
+use half::{bf16, f16};
+
+use crate::attention::kernel::{self as attention, Head};
+use crate::codebook;
+use crate::embedding;
+use crate::isa::Isa;
+use crate::product::{Part, tile};
+use crate::rowwise::kernel as rowwise;
+use crate::simd;
+
+/// Two operands that belong together.
+pub(crate) type Pair<'a> = (&'a [f32], &'a [f32]);
+
+/// The kernels of one instruction set.
+///
+/// # Safety
+/// All may be called only where the instruction set is available; those that take slices check nothing but their own
+/// bounds, the others ask what their generic definition asks.
+pub(crate) struct Table {
+    pub product_f32: unsafe fn(&Part<'_>),
+    pub product_bf16: unsafe fn(&Part<'_>),
+    pub product_f16: unsafe fn(&Part<'_>),
+    pub attend: unsafe fn(&Head<'_>, &mut [f32], &mut [f32]),
+    pub rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    pub layer_norm: unsafe fn(&[f32], Pair<'_>, f32, &mut [f32]),
+    pub softmax: unsafe fn(&mut [f32]),
+    pub silu_gate: unsafe fn(&[f32], &[f32], &mut [f32]),
+    pub gelu: unsafe fn(&mut [f32]),
+    pub elu: unsafe fn(&[f32], &mut [f32]),
+    pub add_scaled: unsafe fn(&[f32], &[f32], &mut [f32]),
+    pub blend: unsafe fn(Pair<'_>, Pair<'_>, &mut [f32]),
+    pub smallest: unsafe fn(&[f32]) -> f32,
+    pub add_f32: unsafe fn(&[f32], &mut [f32]),
+    pub add_bf16: unsafe fn(&[bf16], &mut [f32]),
+    pub add_f16: unsafe fn(&[f16], &mut [f32]),
+}
+
+/// Compiles a generic kernel for an instruction set.
+macro_rules! kernel {
+    ([$($feature:literal)?] $name:ident = $generic:expr, ($($arg:ident: $ty:ty),*) $ret:ty) => {
+        $(#[target_feature(enable = $feature)])?
+        unsafe fn $name($($arg: $ty),*) -> $ret {
+            // SAFETY: the caller's promise is that of the generic kernel.
+            unsafe { $generic($($arg),*) }
+        }
+    };
+}
+
+macro_rules! compile {
+    ($module:ident, $simd:ty $(, $feature:literal)?) => {
+        mod $module {
+            use super::*;
+
+            kernel!([$($feature)?] product_f32 = tile::part::<$simd, f32>, (part: &Part<'_>) ());
+            kernel!([$($feature)?] product_bf16 = tile::part::<$simd, bf16>, (part: &Part<'_>) ());
+            kernel!([$($feature)?] product_f16 = tile::part::<$simd, f16>, (part: &Part<'_>) ());
+            kernel!([$($feature)?] attend = attention::attend::<$simd>,
+                (head: &Head<'_>, scores: &mut [f32], y: &mut [f32]) ());
+            kernel!([$($feature)?] rms_norm = rowwise::rms_norm::<$simd>,
+                (x: &[f32], alpha: &[f32], eps: f32, y: &mut [f32]) ());
+            kernel!([$($feature)?] layer_norm = rowwise::layer_norm::<$simd>,
+                (x: &[f32], affine: Pair<'_>, eps: f32, y: &mut [f32]) ());
+            kernel!([$($feature)?] softmax = rowwise::softmax::<$simd>, (x: &mut [f32]) ());
+            kernel!([$($feature)?] silu_gate = rowwise::silu_gate::<$simd>, (a: &[f32], b: &[f32], y: &mut [f32]) ());
+            kernel!([$($feature)?] gelu = rowwise::gelu::<$simd>, (x: &mut [f32]) ());
+            kernel!([$($feature)?] elu = rowwise::elu::<$simd>, (x: &[f32], y: &mut [f32]) ());
+            kernel!([$($feature)?] add_scaled = rowwise::add_scaled::<$simd>,
+                (y: &[f32], scale: &[f32], x: &mut [f32]) ());
+            kernel!([$($feature)?] blend = rowwise::blend::<$simd>,
+                (a: Pair<'_>, b: Pair<'_>, y: &mut [f32]) ());
+            kernel!([$($feature)?] smallest = codebook::smallest::<$simd>, (x: &[f32]) f32);
+            kernel!([$($feature)?] add_f32 = embedding::add::<$simd, f32>, (x: &[f32], y: &mut [f32]) ());
+            kernel!([$($feature)?] add_bf16 = embedding::add::<$simd, bf16>, (x: &[bf16], y: &mut [f32]) ());
+            kernel!([$($feature)?] add_f16 = embedding::add::<$simd, f16>, (x: &[f16], y: &mut [f32]) ());
+
+            pub(super) static TABLE: Table = Table {
+                product_f32,
+                product_bf16,
+                product_f16,
+                attend,
+                rms_norm,
+                layer_norm,
+                softmax,
+                silu_gate,
+                gelu,
+                elu,
+                add_scaled,
+                blend,
+                smallest,
+                add_f32,
+                add_bf16,
+                add_f16,
+            };
+        }
+    };
+}
+
+compile!(portable, simd::portable::Portable);
+#[cfg(target_arch = "x86_64")]
+compile!(avx2, simd::avx2::Avx2, "avx2,fma,f16c");
+#[cfg(target_arch = "x86_64")]
+compile!(avx512, simd::avx512::Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c");
+#[cfg(target_arch = "aarch64")]
+compile!(neon, simd::neon::Neon, "neon");
+
+/// The kernels of an instruction set that was asked for at build time; those of an absent one are the portable ones.
+pub(crate) fn of(isa: Isa) -> &'static Table {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => &avx2::TABLE,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => &avx512::TABLE,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => &neon::TABLE,
+        _ => &portable::TABLE,
+    }
+}

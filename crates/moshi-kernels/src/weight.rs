@@ -1,0 +1,116 @@
+//! Weights on the host, in the number formats that checkpoint files hold.
+//!
+//! A [`HostWeight`] is a matrix as a file stores it: borrowed from a memory map where possible, owned where it had to
+//! be converted. Executors lay it out for their own kernels once, at load.
+//!
+//! ```
+//! use moshi_kernels::weight::{HostWeight, WeightData};
+//! let w = HostWeight::from_f32(2, 3, vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+//! assert_eq!(w.to_f32()?, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+//! # Ok::<(), moshi_kernels::KernelError>(())
+//! ```
+
+use std::borrow::Cow;
+
+use half::{bf16, f16};
+
+use crate::KernelError;
+
+/// The numbers of a matrix, in one of the formats that checkpoints use.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum WeightData<'a> {
+    /// IEEE single precision.
+    F32(Cow<'a, [f32]>),
+    /// bfloat16, the upper half of a single.
+    Bf16(Cow<'a, [bf16]>),
+    /// IEEE half precision.
+    F16(Cow<'a, [f16]>),
+}
+
+/// A matrix `[rows, cols]`, row-major, as a file holds it.
+#[derive(Debug, Clone)]
+pub struct HostWeight<'a> {
+    rows: usize,
+    cols: usize,
+    data: WeightData<'a>,
+}
+
+impl<'a> HostWeight<'a> {
+    /// Wraps `data` as a matrix of `rows` x `cols`.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] when the number of values is not `rows * cols`.
+    pub fn new(rows: usize, cols: usize, data: WeightData<'a>) -> Result<Self, KernelError> {
+        let found = match &data {
+            WeightData::F32(v) => v.len(),
+            WeightData::Bf16(v) => v.len(),
+            WeightData::F16(v) => v.len(),
+        };
+        let expected = rows * cols;
+        if found != expected {
+            return Err(KernelError::Length { what: "weight matrix", expected, found });
+        }
+        Ok(Self { rows, cols, data })
+    }
+
+    /// An owned single-precision matrix.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] when `values` does not hold `rows * cols` numbers.
+    pub fn from_f32(rows: usize, cols: usize, values: Vec<f32>) -> Result<Self, KernelError> {
+        Self::new(rows, cols, WeightData::F32(Cow::Owned(values)))
+    }
+
+    /// Number of rows: the outputs of a linear layer, the entries of an embedding.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns: the inputs of a linear layer, the width of an embedding.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The stored numbers.
+    pub fn data(&self) -> &WeightData<'a> {
+        &self.data
+    }
+
+    /// All values as single precision, row-major. Exact for every format that is not quantized.
+    ///
+    /// # Errors
+    /// None for the present formats; quantized formats report damaged blocks here.
+    pub fn to_f32(&self) -> Result<Vec<f32>, KernelError> {
+        Ok(match &self.data {
+            WeightData::F32(v) => v.to_vec(),
+            WeightData::Bf16(v) => v.iter().map(|x| x.to_f32()).collect(),
+            WeightData::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
+        })
+    }
+
+    /// Rows `first..first + count` as a matrix of their own, still borrowed where this one is.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] when the rows reach past the end.
+    pub fn slice_rows(&self, first: usize, count: usize) -> Result<HostWeight<'a>, KernelError> {
+        let end = first + count;
+        if end > self.rows {
+            return Err(KernelError::Length { what: "rows of a weight slice", expected: self.rows, found: end });
+        }
+        let range = first * self.cols..end * self.cols;
+        let data = match &self.data {
+            WeightData::F32(v) => WeightData::F32(slice_cow(v, range)),
+            WeightData::Bf16(v) => WeightData::Bf16(slice_cow(v, range)),
+            WeightData::F16(v) => WeightData::F16(slice_cow(v, range)),
+        };
+        Ok(HostWeight { rows: count, cols: self.cols, data })
+    }
+}
+
+fn slice_cow<'a, T: Clone>(v: &Cow<'a, [T]>, range: std::ops::Range<usize>) -> Cow<'a, [T]> {
+    match v {
+        Cow::Borrowed(s) => Cow::Borrowed(&s[range]),
+        Cow::Owned(s) => Cow::Owned(s[range].to_vec()),
+    }
+}

@@ -1,0 +1,101 @@
+//! After a first call, no kernel asks for memory.
+#![allow(clippy::unwrap_used)]
+
+use std::alloc::{GlobalAlloc, Layout as Memory, System};
+use std::cell::Cell;
+use std::num::NonZeroUsize;
+
+use moshi_kernels::attention::{AttentionShape, Chunk, Ring, attend};
+use moshi_kernels::codebook::Codebook;
+use moshi_kernels::cores::Cores;
+use moshi_kernels::embedding::Embedding;
+use moshi_kernels::product::{Layout, Matrix, product};
+use moshi_kernels::rope::{Pairs, Rotations};
+use moshi_kernels::rowwise::{self, Vectors};
+use moshi_kernels::weight::HostWeight;
+
+/// The system's allocator, counting requests of each thread.
+struct Counting;
+
+thread_local! {
+    static REQUESTS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is handed to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, memory: Memory) -> *mut u8 {
+        let _ = REQUESTS.try_with(|n| n.set(n.get() + 1));
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(memory) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, memory: Memory) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(at, memory) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const C: usize = 64;
+
+/// Everything that a step does, at one position.
+struct Step {
+    cores: Cores,
+    matrix: Matrix,
+    table: Embedding,
+    codebook: Codebook,
+    ring: Ring,
+    rotations: Rotations,
+    x: Vec<f32>,
+    y: Vec<f32>,
+    qkv: Vec<f32>,
+}
+
+impl Step {
+    fn new(threads: usize) -> Self {
+        let wave: Vec<f32> = (0..C * C).map(|i| (i as f32).sin()).collect();
+        let weight = HostWeight::from_f32(C, C, wave.clone()).unwrap();
+        let shape = AttentionShape { heads: 4, kv_heads: 2, head_dim: 16, context: 300 };
+        Self {
+            cores: Cores::new(NonZeroUsize::new(threads).unwrap()),
+            matrix: Matrix::new(&weight, None).unwrap(),
+            table: Embedding::new(&weight),
+            codebook: Codebook::new(&wave, C).unwrap(),
+            ring: Ring::new(shape, 2, 2).unwrap(),
+            rotations: Rotations::new(16, 10_000.0, Pairs::Interleaved),
+            x: wave[..4 * C].to_vec(),
+            y: vec![0.0; 8 * C],
+            qkv: wave[..8 * C].to_vec(),
+        }
+    }
+
+    fn run(&mut self, position: u64) {
+        let Self { cores, x, y, .. } = self;
+        let (rows, t) = (&[0, 1][..], 2);
+        let v = Vectors { rows, t, c: C };
+        product(cores, &self.matrix, &Layout::linear(rows, t, &self.matrix), x, y).unwrap();
+        rowwise::rms_norm(cores, &v, x, &self.qkv, 1e-8, y).unwrap();
+        rowwise::layer_norm(cores, &v, x, (&self.qkv, &self.qkv), 1e-5, y).unwrap();
+        rowwise::gelu(cores, &v, y).unwrap();
+        rowwise::softmax(cores, &v, y).unwrap();
+        rowwise::residual_add(cores, &v, x, Some(&self.qkv), y).unwrap();
+        self.table.add(cores, 3, &mut y[..C]).unwrap();
+        self.codebook.quantize(cores, rows, t, y, |_, _| {}).unwrap();
+        self.rotations.prepare([position, position].into_iter(), t);
+        let chunk = Chunk { rows, positions: &[position, position], t };
+        attend(cores, &chunk, Some(&self.rotations), &self.qkv, &mut self.ring, y).unwrap();
+    }
+}
+
+#[test]
+fn no_kernel_allocates_after_its_first_call() {
+    for threads in [1, 2] {
+        let mut step = Step::new(threads);
+        (0..2).for_each(|position| step.run(position));
+        let before = REQUESTS.get();
+        (2..600).for_each(|position| step.run(position));
+        assert_eq!(REQUESTS.get() - before, 0, "{threads} threads");
+    }
+}

@@ -1,0 +1,121 @@
+//! The depth transformer: within a frame, one codebook after another.
+
+use moshi_checkpoint::config::{DepformerConfig, LmConfig};
+use moshi_nn::backend::Column;
+use moshi_nn::layers::{Embedding, EmbeddingScratch, Linear, Norm, Rows, Step, Transformer, TransformerState};
+use moshi_nn::{At, Backend};
+
+use crate::{Result, shape};
+
+/// Weights of the depth transformer. Step k reads the temporal output and the token before it (text for k = 0) and
+/// gives the logits of codebook k; its keys start empty in every frame.
+pub(crate) struct Depth<B: Backend> {
+    transformer: Transformer<B>,
+    inputs: Vec<Linear<B>>,
+    text: Embedding<B>,
+    codes: Vec<Embedding<B>>,
+    steps: Vec<DepthStep<B>>,
+    width: usize,
+    card: usize,
+}
+
+/// What belongs to one codebook.
+struct DepthStep<B: Backend> {
+    /// Index of the input projection.
+    input: usize,
+    /// Weight set of the layers.
+    set: usize,
+    norm: Option<Norm<B>>,
+    head: Linear<B>,
+}
+
+impl<B: Backend> Depth<B> {
+    /// From `depformer`, `depformer_in`, `depformer_text_emb`, `depformer_emb`, `depformer_norms` and `linears`.
+    pub(crate) fn load(backend: &B, at: &At<'_>, lm: &LmConfig, config: &DepformerConfig) -> Result<Self> {
+        let (width, rank) = (config.dim, config.low_rank_embeddings);
+        let input = |j| Linear::load(backend, &at.at("depformer_in").at(j), width, lm.dim);
+        let code = |k| Embedding::load(backend, &at.at("depformer_emb").at(k), lm.card + 1, width, rank);
+        let steps = (0..lm.dep_q).map(|k| {
+            let norm = config.output_norm.map(shape::norm).transpose()?;
+            let norm = norm.map(|norm| Norm::load(backend, &at.at("depformer_norms").at(k), norm, width));
+            Ok(DepthStep {
+                input: config.input_of(k),
+                set: config.set_of(k),
+                norm: norm.transpose()?,
+                head: Linear::load(backend, &at.at("linears").at(k), lm.card, width)?,
+            })
+        });
+        Ok(Self {
+            transformer: Transformer::load(backend, &at.at("depformer"), shape::depth(config)?)?,
+            inputs: (0..config.inputs()).map(input).collect::<Result<_, _>>()?,
+            text: Embedding::load(backend, &at.at("depformer_text_emb"), lm.text_card + 1, width, rank)?,
+            codes: (1..lm.dep_q).map(|k| code(k - 1)).collect::<Result<_, _>>()?,
+            steps: steps.collect::<Result<_>>()?,
+            width,
+            card: lm.card,
+        })
+    }
+
+    /// Memory for frames of `rows` rows.
+    pub(crate) fn init_state(&self, backend: &B, rows: usize) -> Result<DepthState<B>> {
+        Ok(DepthState {
+            rows: Rows::new(backend, rows)?,
+            stack: self.transformer.init_state(backend, rows, 1)?,
+            embedding: self.text.scratch(backend, rows)?,
+            x: backend.buf(rows * self.width)?,
+            normed: backend.buf(rows * self.width)?,
+            logits: backend.buf(rows * self.card)?,
+        })
+    }
+
+    /// Runs one frame of the `active` rows. `z [rows, dim]` is the temporal output, `tokens [rows, 1 + dep_q]` holds the
+    /// text token; `code(k, logits [rows, card], tokens)` is called for each codebook and leaves its code in column
+    /// 1 + k of the tokens, unless it is there already.
+    pub(crate) fn frame(
+        &self,
+        backend: &B,
+        active: &[bool],
+        z: &B::Buf,
+        tokens: &mut B::Ids,
+        state: &mut DepthState<B>,
+        mut code: impl FnMut(usize, &B::Buf, &mut B::Ids) -> Result<()>,
+    ) -> Result<()> {
+        state.rows.set_active(backend, active)?;
+        state.rows.rewind(backend)?;
+        for k in 0..self.steps.len() {
+            self.logits(backend, k, z, tokens, state)?;
+            code(k, &state.logits, tokens)?;
+        }
+        Ok(())
+    }
+
+    fn logits(&self, backend: &B, k: usize, z: &B::Buf, tokens: &B::Ids, state: &mut DepthState<B>) -> Result<()> {
+        let DepthState { rows, stack, embedding, x, normed, logits } = state;
+        let weights = &self.steps[k];
+        let step = Step::new(backend, rows, 1);
+        let before = Column { index: k, of: 1 + self.steps.len() };
+        let table = if k == 0 { &self.text } else { &self.codes[k - 1] };
+        self.inputs[weights.input].step(step, z, x)?;
+        table.add(step, tokens, before, embedding, x)?;
+        self.transformer.step(step, weights.set, stack, x)?;
+        match &weights.norm {
+            None => weights.head.step(step, x, logits)?,
+            Some(norm) => {
+                norm.step(step, x, normed)?;
+                weights.head.step(step, normed, logits)?;
+            }
+        }
+        rows.advance(backend, 1)?;
+        Ok(())
+    }
+}
+
+/// Room for one frame; holds nothing between frames.
+pub(crate) struct DepthState<B: Backend> {
+    rows: Rows<B>,
+    stack: TransformerState<B>,
+    embedding: EmbeddingScratch<B>,
+    x: B::Buf,
+    normed: B::Buf,
+    logits: B::Buf,
+}

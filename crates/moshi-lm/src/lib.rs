@@ -1,0 +1,22 @@
+//! The language model: temporal and depth transformers, delays, sampling, text.
+//!
+//! [`Lm`] is the weights, [`LmState`] the memory of some rows (conversations). A step hears the user's codes of one frame
+//! and gives the agent's next frame: a text token and its codes. Dialogue, forced text and forced audio are settings of the
+//! same step ([`RowInput`]).
+
+pub mod delay;
+mod depth;
+mod error;
+mod forward;
+mod model;
+mod shape;
+mod state;
+pub mod text;
+mod tokens;
+
+pub use error::{LmError, Result};
+pub use forward::Forward;
+pub use model::{Lm, RowInput};
+pub use moshi_checkpoint::config::{DepformerConfig, LmConfig};
+pub use moshi_nn::backend::{RowSampling, SamplingParams};
+pub use state::LmState;

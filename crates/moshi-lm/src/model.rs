@@ -1,0 +1,299 @@
+//! The model: weights, and one step of some rows.
+
+use std::sync::Arc;
+
+use moshi_checkpoint::config::LmConfig;
+use moshi_nn::backend::{Column, RowSampling, SilentTokens};
+use moshi_nn::layers::{Linear, Norm, Rows, Step, StreamState, Transformer, TransformerState};
+use moshi_nn::{At, Backend, WeightSource};
+
+use crate::delay::{Cell, DelayConfig};
+use crate::depth::Depth;
+use crate::state::{Lines, LmState, Sampler, StepOutput, Work};
+use crate::tokens::TokenTables;
+use crate::{LmError, Result, shape};
+
+/// The weights of the language model on an executor. Shared by all sessions; their memory is [`LmState`].
+pub struct Lm<B: Backend> {
+    pub(crate) backend: B,
+    pub(crate) config: LmConfig,
+    delays: Arc<DelayConfig>,
+    tables: TokenTables<B>,
+    pub(crate) temporal: Transformer<B>,
+    out_norm: Norm<B>,
+    pub(crate) text_head: Linear<B>,
+    pub(crate) extra_heads: Vec<Linear<B>>,
+    pub(crate) depth: Option<Depth<B>>,
+}
+
+/// What one row hears and must say in a step.
+#[derive(Debug, Clone, Copy)]
+pub struct RowInput<'a> {
+    /// Which row.
+    pub row: usize,
+    /// The codes of the frame just heard, one per heard stream (`n_q - dep_q`); -1 for nothing.
+    pub heard: &'a [i32],
+    /// What the frame that this step begins must say: text, then `dep_q` codes; [`Cell::Pending`] is left to the model.
+    /// Empty when nothing is forced. Each stream says it `delays[i]` steps later.
+    pub forced: &'a [Cell],
+}
+
+impl<B: Backend> Lm<B> {
+    /// Lays out the weights of a model; names are the canonical ones (see `moshi-checkpoint`).
+    ///
+    /// # Errors
+    /// [`LmError::Unsupported`] for a configuration that does not run here; the errors of the source and of the device.
+    pub fn load(backend: B, source: &dyn WeightSource, config: &LmConfig) -> Result<Self> {
+        shape::check(config)?;
+        let at = At::new(source, "");
+        let head = |i| Linear::load(&backend, &at.at("extra_heads").at(i), config.extra_heads_dim, config.dim);
+        let depth = config.depformer.as_ref().map(|depth| Depth::load(&backend, &at, config, depth)).transpose()?;
+        Ok(Self {
+            delays: Arc::new(shape::delays(config)),
+            tables: TokenTables::load(&backend, &at, config)?,
+            temporal: Transformer::load(&backend, &at.at("transformer"), shape::temporal(config)?)?,
+            out_norm: Norm::load(&backend, &at.at("out_norm"), shape::norm(config.norm)?, config.dim)?,
+            text_head: Linear::load(&backend, &at.at("text_linear"), config.text_card_out, config.dim)?,
+            extra_heads: (0..config.extra_heads_num_heads).map(head).collect::<Result<_, _>>()?,
+            depth,
+            config: config.clone(),
+            backend,
+        })
+    }
+
+    /// Sizes and options.
+    pub fn config(&self) -> &LmConfig {
+        &self.config
+    }
+
+    /// The executor.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Streams that are heard: codes per frame of the user.
+    pub fn heard(&self) -> usize {
+        self.delays.heard()
+    }
+
+    /// Streams that are written: text and the agent's codebooks.
+    pub fn written(&self) -> usize {
+        self.delays.written
+    }
+
+    /// Steps before the first frame comes out.
+    pub fn max_delay(&self) -> usize {
+        self.delays.max_delay()
+    }
+
+    /// Memory for `rows` conversations, all greedy until [`Lm::set_sampling`].
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn init_state(&self, rows: usize) -> Result<LmState<B>> {
+        let (backend, c) = (&self.backend, &self.config);
+        let (streams, written) = (self.delays.delays.len(), self.written());
+        let silent = SilentTokens { padding: c.existing_text_padding_id, end_padding: c.existing_text_end_padding_id };
+        let heads = || self.extra_heads.iter().map(|head| head.outputs() * rows);
+        let work = Work {
+            active: vec![false; rows],
+            read: vec![0; rows * streams],
+            forced: vec![-1; rows * written],
+            read_ids: backend.ids(rows * streams)?,
+            forced_ids: backend.ids(rows * written)?,
+            tokens: backend.ids(rows * written)?,
+            x: backend.buf(rows * c.dim)?,
+            z: backend.buf(rows * c.dim)?,
+            text_logits: backend.buf(rows * c.text_card_out)?,
+            extra: heads().map(|len| backend.buf(len)).collect::<Result<_, _>>()?,
+            depth: self.depth.as_ref().map(|depth| depth.init_state(backend, rows)).transpose()?,
+        };
+        let out = StepOutput {
+            valid: false,
+            written,
+            sampled: vec![-1; rows * written],
+            frames: vec![-1; rows * written],
+            emitted: vec![false; rows],
+            extra: heads().map(|len| vec![0.0; len]).collect(),
+        };
+        Ok(LmState {
+            rows: Rows::new(backend, rows)?,
+            stack: self.temporal.init_state(backend, rows, 1)?,
+            sampler: Sampler::new(backend, rows, silent)?,
+            lines: Lines::new(&self.delays, rows),
+            work,
+            out,
+        })
+    }
+
+    /// Sets how a row draws its tokens, and forgets what its repetition penalty remembers.
+    ///
+    /// # Errors
+    /// A parameter out of range; a row that the state does not have.
+    pub fn set_sampling(&self, state: &mut LmState<B>, row: usize, params: &RowSampling) -> Result<()> {
+        Ok(state.sampler.set(&self.backend, row, params)?)
+    }
+
+    /// Makes a row as before its first step; its sampling parameters stay.
+    ///
+    /// # Errors
+    /// A row that the state does not have; failures of the device.
+    pub fn reset(&self, state: &mut LmState<B>, row: usize) -> Result<()> {
+        Ok(state.reset_row(&self.backend, row)?)
+    }
+
+    /// Overwrites a row with one of another state of this model: both go on the same way, independently.
+    ///
+    /// # Errors
+    /// A row that a state does not have; failures of the device.
+    pub fn copy_row(&self, state: &mut LmState<B>, row: usize, src: &LmState<B>, src_row: usize) -> Result<()> {
+        Ok(state.copy_row(&self.backend, row, src, src_row)?)
+    }
+
+    /// Takes one step of the rows that `inputs` name; all others stay as they are, bit for bit. Results are in the state:
+    /// [`LmState::frame`], [`LmState::sampled`], [`LmState::extra_head`].
+    ///
+    /// # Errors
+    /// Input that does not fit changes nothing. When the device fails or logits are damaged, the rows of this step
+    /// are lost: reset them.
+    pub fn step(&self, state: &mut LmState<B>, inputs: &[RowInput<'_>]) -> Result<()> {
+        state.out.valid = false;
+        state.out.emitted.fill(false);
+        self.check_inputs(state, inputs)?;
+        self.take_inputs(state, inputs)?;
+        self.compute(state)?;
+        self.hand_out(state)?;
+        state.out.valid = true;
+        Ok(())
+    }
+
+    /// The text logits of the last step, `[rows, text_card_out]`; unspecified for rows that did not run.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn text_logits(&self, state: &LmState<B>) -> Result<Vec<f32>> {
+        let mut logits = vec![0.0; state.rows() * self.config.text_card_out];
+        self.backend.download(&state.work.text_logits, &mut logits)?;
+        Ok(logits)
+    }
+
+    /// The last token that stream `stream` has an embedding for: its initial one.
+    fn last_token(&self, stream: usize) -> usize {
+        if stream == 0 { self.config.text_card } else { self.config.card }
+    }
+
+    pub(crate) fn check_token(&self, stream: usize, found: i32) -> Result<()> {
+        let last = self.last_token(stream);
+        if (-1..=last as i64).contains(&i64::from(found)) {
+            Ok(())
+        } else {
+            Err(LmError::Token { stream, found, last })
+        }
+    }
+
+    /// Refuses input that does not fit before anything is changed, and marks the rows of the step.
+    fn check_inputs(&self, state: &mut LmState<B>, inputs: &[RowInput<'_>]) -> Result<()> {
+        let rows = state.rows();
+        let active = &mut state.work.active;
+        active.fill(false);
+        for input in inputs {
+            match active.get_mut(input.row) {
+                Some(flag) if !*flag => *flag = true,
+                _ => return Err(LmError::Row { row: input.row, rows }),
+            }
+            let line = &state.lines.0[input.row];
+            line.check(input.heard, input.forced)?;
+            for (i, &code) in input.heard.iter().enumerate() {
+                self.check_token(self.written() + i, code)?;
+            }
+            for (stream, cell) in input.forced.iter().enumerate() {
+                if let Cell::Token(token) = *cell {
+                    self.check_token(stream, token)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_inputs(&self, state: &mut LmState<B>, inputs: &[RowInput<'_>]) -> Result<()> {
+        let LmState { rows, lines, work, .. } = state;
+        let (streams, written) = (self.delays.delays.len(), self.written());
+        for &RowInput { row, heard, forced } in inputs {
+            let line = &mut lines.0[row];
+            line.hear(heard)?;
+            if !forced.is_empty() {
+                line.force(forced)?;
+            }
+            line.read(&mut work.read[row * streams..(row + 1) * streams])?;
+            line.forced(&mut work.forced[row * written..(row + 1) * written])?;
+        }
+        rows.set_active(&self.backend, &work.active)?;
+        self.backend.upload_ids(&work.read, &mut work.read_ids)?;
+        self.backend.upload_ids(&work.forced, &mut work.forced_ids)?;
+        Ok(())
+    }
+
+    /// From tokens read to tokens sampled, without waiting for the device.
+    fn compute(&self, state: &mut LmState<B>) -> Result<()> {
+        let backend = &self.backend;
+        let LmState { rows, stack, sampler, work, .. } = state;
+        let Work { active, read_ids, forced_ids, tokens, x, z, text_logits, extra, depth, .. } = work;
+        let of = self.written();
+        let step = Step::new(backend, rows, 1);
+        self.temporal_step(step, read_ids, stack, x, z)?;
+        self.text_head.step(step, z, text_logits)?;
+        self.extra_probabilities(step, z, extra)?;
+        let (position, sampler) = (rows.inner(), &mut sampler.inner);
+        let column = Column { index: 0, of };
+        backend.sample(position, text_logits, self.config.text_card_out, 0, sampler, forced_ids, tokens, column)?;
+        if let (Some(weights), Some(depth)) = (&self.depth, depth) {
+            weights.frame(backend, active, z, tokens, depth, |k, logits, tokens| {
+                let column = Column { index: 1 + k, of };
+                let card = self.config.card;
+                Ok(backend.sample(position, logits, card, 1 + k, sampler, forced_ids, tokens, column)?)
+            })?;
+        }
+        rows.advance(backend, 1)?;
+        Ok(())
+    }
+
+    /// `tokens [b, t, 1 + n_q]` -> `z [b, t, dim]`, the normalised output of the temporal transformer.
+    pub(crate) fn temporal_step(
+        &self,
+        step: Step<'_, B>,
+        tokens: &B::Ids,
+        stack: &mut TransformerState<B>,
+        x: &mut B::Buf,
+        z: &mut B::Buf,
+    ) -> Result<()> {
+        self.tables.sum(step, tokens, x)?;
+        self.temporal.step(step, 0, stack, x)?;
+        Ok(self.out_norm.step(step, x, z)?)
+    }
+
+    /// The probabilities of every extra head, `[heads][b, t, head]`.
+    pub(crate) fn extra_probabilities(&self, step: Step<'_, B>, z: &B::Buf, out: &mut [B::Buf]) -> Result<()> {
+        for (head, out) in self.extra_heads.iter().zip(out) {
+            head.step(step, z, out)?;
+            self.backend.softmax(step.rows, step.t, head.outputs(), out)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the sampled tokens to the host, through the delay lines, and out.
+    fn hand_out(&self, state: &mut LmState<B>) -> Result<()> {
+        let LmState { lines, work, out, .. } = state;
+        let written = self.written();
+        self.backend.download_ids(&work.tokens, &mut out.sampled)?;
+        for (buf, values) in work.extra.iter().zip(&mut out.extra) {
+            self.backend.download(buf, values)?;
+        }
+        for row in (0..lines.0.len()).filter(|&row| work.active[row]) {
+            let (line, tokens) = (&mut lines.0[row], row * written..(row + 1) * written);
+            line.write(&out.sampled[tokens.clone()])?;
+            out.emitted[row] = line.emit(&mut out.frames[tokens])?;
+            line.advance();
+        }
+        Ok(())
+    }
+}

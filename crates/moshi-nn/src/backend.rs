@@ -1,0 +1,315 @@
+//! The operations a model step is made of, and what an executor must provide.
+//!
+//! A model step is straight-line code on a [`Backend`]: every operation goes from given buffers into given buffers, and
+//! positions, active rows and sampled tokens live in buffers too, so that nothing in a step waits for the host.
+//! `candle` is the reference executor and defines the results; `cpu` is the fast one.
+//!
+//! **Layout.** Activations are `[b, t, c]`, channels last, contiguous: `b` rows (sessions), `t` time steps of this step
+//! (the same for every row), `c` channels. Channels last makes a causal convolution a matrix product over overlapping
+//! windows without copying, and makes a transposed convolution with kernel = 2 x stride a convolution of kernel 2.
+//! A buffer may be longer than an operation needs; the operation uses its beginning.
+//!
+//! **Rows.** Operations compute active rows only; what an activation buffer holds for inactive rows afterwards is
+//! unspecified, but *memory* (rings, windows, positions, samplers) of inactive rows stays as it is, bit for bit.
+//! The result of a row never depends on which other rows are active: the same bits alone or among others.
+
+pub use moshi_kernels::sample::{MAX_PENALTY_CONTEXT, RowSampling, SamplingParams, SilentTokens, Stream};
+use moshi_kernels::weight::HostWeight;
+
+use crate::Result;
+
+/// How positions are turned into rotations of queries and keys.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rope {
+    /// Longest period of the rotation frequencies (`max_period`, 10,000 in Moshi 7B).
+    pub max_period: f32,
+    /// Which channels form a pair.
+    pub layout: RopeLayout,
+}
+
+/// Which channels of a head are rotated together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RopeLayout {
+    /// Channels 2i and 2i + 1 (`rope`).
+    Interleaved,
+    /// Channels i and i + d/2 (`rope_concat`).
+    Halves,
+}
+
+/// The shape of an attention operation. Input `[b, t, (heads + 2 * kv_heads) * head_dim]`: queries, then keys, then values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionSpec {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; `heads` is a multiple of it, query head i reads key head i / (heads / kv_heads).
+    pub kv_heads: usize,
+    /// Channels per head.
+    pub head_dim: usize,
+    /// A query at position p sees keys p - context < k <= p, whatever the chunking.
+    pub context: usize,
+    /// Rotary embedding, if any.
+    pub rope: Option<Rope>,
+}
+
+/// The memory of an attention layer for all rows: a ring of `context + max_chunk - 1` keys and values a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RingSpec {
+    /// Number of rows.
+    pub rows: usize,
+    /// The attention that uses the ring.
+    pub attention: AttentionSpec,
+    /// Longest `t` of a step.
+    pub max_chunk: usize,
+}
+
+/// What stands before the first sample of a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Padding {
+    /// Zeros.
+    Zero,
+    /// The first input column, repeated (Mimi's downsampling).
+    Replicate,
+}
+
+/// The memory of a causal convolution for all rows: the last `history` input columns of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowSpec {
+    /// Number of rows.
+    pub rows: usize,
+    /// Input channels.
+    pub channels: usize,
+    /// Columns kept: effective kernel - stride of a convolution, ceil(kernel / stride) - 1 of a transposed one.
+    pub history: usize,
+    /// Longest number of input columns of a step.
+    pub max_chunk: usize,
+    /// What stands before the first column.
+    pub padding: Padding,
+}
+
+/// The shape of a causal convolution over `[b, t, c_in]`. Its weights are a matrix `[c_out, kernel * c_in]`, columns
+/// ordered tap-major (`[c_out][tap][c_in]`). `t` is a multiple of `stride`; there are t / stride output columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvSpec {
+    /// Number of taps.
+    pub kernel: usize,
+    /// Input columns per output column.
+    pub stride: usize,
+    /// Distance of neighbouring taps.
+    pub dilation: usize,
+    /// ELU (alpha 1) applied to the input before the product.
+    pub elu_input: bool,
+}
+
+/// An executor: memory and about twenty operations. See the module documentation for layout and rows.
+///
+/// Errors are reported for shapes that do not fit and for failures of the device; no operation panics.
+pub trait Backend: Clone + Send + Sync + 'static {
+    /// Activations or constant vectors, f32.
+    type Buf: Send + Sync;
+    /// Token or code indices, i32; -1 means "nothing here".
+    type Ids: Send + Sync;
+    /// A weight matrix `[n, k]` with an optional bias `[n]`, laid out for this executor.
+    type Matrix: Send + Sync;
+    /// An embedding table `[v, d]`.
+    type Table: Send + Sync;
+    /// A VQ codebook `[bins, d]` with what the nearest-code search needs.
+    type Codebook: Send + Sync;
+    /// Keys and values of one attention layer, all rows.
+    type Ring: Send + Sync;
+    /// The last input columns of one convolution, all rows.
+    type Window: Send + Sync;
+    /// Which rows are active and the position of each (`u64` steps since its reset).
+    type Rows: Send + Sync;
+    /// Sampling parameters and penalty memory of every row.
+    type Sampler: Send + Sync;
+
+    /// Short name of the executor: `cpu`, `candle-cpu`, `cuda`.
+    fn name(&self) -> &'static str;
+
+    // ---- constants -------------------------------------------------------------------------------------------------
+    /// Lays out a weight matrix `[n, k]`; `bias` has n values.
+    fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Self::Matrix>;
+    /// Lays out an embedding table `[v, d]`.
+    fn table(&self, weight: &HostWeight<'_>) -> Result<Self::Table>;
+    /// Lays out a codebook `[bins, d]`.
+    fn codebook(&self, vectors: &[f32], bins: usize) -> Result<Self::Codebook>;
+
+    // ---- memory ----------------------------------------------------------------------------------------------------
+    /// A buffer of `len` zeros.
+    fn buf(&self, len: usize) -> Result<Self::Buf>;
+    /// An index buffer of `len` zeros.
+    fn ids(&self, len: usize) -> Result<Self::Ids>;
+    /// Copies `src` to the beginning of `dst`.
+    fn upload(&self, src: &[f32], dst: &mut Self::Buf) -> Result<()>;
+    /// Copies the beginning of `src` to `dst`.
+    fn download(&self, src: &Self::Buf, dst: &mut [f32]) -> Result<()>;
+    /// Copies `src` to the beginning of `dst`.
+    fn upload_ids(&self, src: &[i32], dst: &mut Self::Ids) -> Result<()>;
+    /// Copies the beginning of `src` to `dst`.
+    fn download_ids(&self, src: &Self::Ids, dst: &mut [i32]) -> Result<()>;
+    /// The memory of an attention layer, empty.
+    fn ring(&self, spec: &RingSpec) -> Result<Self::Ring>;
+    /// The memory of a convolution, as before the first sample.
+    fn window(&self, spec: &WindowSpec) -> Result<Self::Window>;
+    /// `count` rows, all active, all at position 0.
+    fn rows(&self, count: usize) -> Result<Self::Rows>;
+    /// Samplers of `count` rows over text logits of `text_card` entries. All rows start greedy with seed 0.
+    fn sampler(&self, count: usize, silent: SilentTokens) -> Result<Self::Sampler>;
+
+    /// Sets which rows the next operations run; one flag a row.
+    fn set_active(&self, rows: &mut Self::Rows, active: &[bool]) -> Result<()>;
+    /// Adds `t` to the position of every active row.
+    fn advance(&self, rows: &mut Self::Rows, t: usize) -> Result<()>;
+    /// Sets the position of every active row to 0 without touching any memory (the depth transformer's new frame).
+    fn rewind(&self, rows: &mut Self::Rows) -> Result<()>;
+    /// Sets the position of one row.
+    fn set_position(&self, rows: &mut Self::Rows, row: usize, position: u64) -> Result<()>;
+    /// Sets the parameters of one row and forgets its penalty memory.
+    fn set_sampling(&self, sampler: &mut Self::Sampler, row: usize, params: &RowSampling) -> Result<()>;
+
+    /// One row's window as before the first sample.
+    fn reset_window(&self, window: &mut Self::Window, row: usize) -> Result<()>;
+    /// Copies one row's memory between two windows of the same spec but for the number of rows.
+    fn copy_window(&self, src: &Self::Window, src_row: usize, dst: &mut Self::Window, dst_row: usize) -> Result<()>;
+    /// Copies one row's keys and values between two rings of the same spec but for the number of rows.
+    /// (A reset needs no counterpart: a row at position 0 reads nothing older.)
+    fn copy_ring(&self, src: &Self::Ring, src_row: usize, dst: &mut Self::Ring, dst_row: usize) -> Result<()>;
+    /// Copies one row's parameters and penalty memory.
+    fn copy_sampler(&self, src: &Self::Sampler, src_row: usize, dst: &mut Self::Sampler, dst_row: usize) -> Result<()>;
+
+    // ---- operations ------------------------------------------------------------------------------------------------
+    /// `y[b, t, n] = x[b, t, k] W^T (+ bias)`.
+    fn linear(&self, rows: &Self::Rows, t: usize, x: &Self::Buf, w: &Self::Matrix, y: &mut Self::Buf) -> Result<()>;
+    /// `x[b, t, c] += scale[c] * y[b, t, c]`; without a scale, a plain sum.
+    fn residual_add(
+        &self,
+        rows: &Self::Rows,
+        t: usize,
+        c: usize,
+        y: &Self::Buf,
+        scale: Option<&Self::Buf>,
+        x: &mut Self::Buf,
+    ) -> Result<()>;
+    /// `y = x / sqrt(mean(x^2) + eps) * alpha` over the last dimension `c`.
+    fn rms_norm(
+        &self,
+        rows: &Self::Rows,
+        t: usize,
+        x: &Self::Buf,
+        alpha: &Self::Buf,
+        c: usize,
+        eps: f32,
+        y: &mut Self::Buf,
+    ) -> Result<()>;
+    /// `y = (x - mean) / sqrt(var + eps) * weight + bias` over the last dimension `c`.
+    #[allow(clippy::too_many_arguments)]
+    fn layer_norm(
+        &self,
+        rows: &Self::Rows,
+        t: usize,
+        x: &Self::Buf,
+        weight: &Self::Buf,
+        bias: &Self::Buf,
+        c: usize,
+        eps: f32,
+        y: &mut Self::Buf,
+    ) -> Result<()>;
+    /// Rotates queries and keys at positions `rows.position .. + t`, writes keys and values to the ring, and attends:
+    /// `qkv [b, t, (heads + 2 kv_heads) * head_dim]` -> `y [b, t, heads * head_dim]`. Scores are divided by sqrt(head_dim).
+    /// Does not advance the position: the layers of a stack share it.
+    fn rope_append_attend(
+        &self,
+        rows: &Self::Rows,
+        t: usize,
+        qkv: &Self::Buf,
+        spec: &AttentionSpec,
+        ring: &mut Self::Ring,
+        y: &mut Self::Buf,
+    ) -> Result<()>;
+    /// `y[b, t, h] = silu(x[.., ..h]) * x[.., h..]` for `x [b, t, 2h]`.
+    fn silu_gate(&self, rows: &Self::Rows, t: usize, x: &Self::Buf, h: usize, y: &mut Self::Buf) -> Result<()>;
+    /// Exact (erf) GELU in place on `x [b, t, c]`.
+    fn gelu(&self, rows: &Self::Rows, t: usize, c: usize, x: &mut Self::Buf) -> Result<()>;
+    /// Causal convolution with memory: `x [b, t, c_in]` -> `y [b, t / stride, c_out]`; then keeps the last inputs.
+    fn conv_step(
+        &self,
+        rows: &Self::Rows,
+        t: usize,
+        x: &Self::Buf,
+        w: &Self::Matrix,
+        spec: &ConvSpec,
+        window: &mut Self::Window,
+        y: &mut Self::Buf,
+    ) -> Result<()>;
+    /// Depthwise causal transposed convolution with kernel = 2 x stride and memory (Mimi's upsampling):
+    /// `x [b, t, c]` -> `y [b, t * stride, c]`; `weight [kernel, c]`, tap-major; the window keeps one column.
+    #[allow(clippy::too_many_arguments)]
+    fn upsample_step(
+        &self,
+        rows: &Self::Rows,
+        t: usize,
+        x: &Self::Buf,
+        weight: &Self::Buf,
+        stride: usize,
+        window: &mut Self::Window,
+        y: &mut Self::Buf,
+    ) -> Result<()>;
+    /// Finds the nearest code (Euclidean, ties to the lowest index) of each `residual [b, t, d]`, writes it to
+    /// `codes [b, t, k]` at codebook `q`, and subtracts the code's vector from the residual.
+    fn nearest_code(
+        &self,
+        rows: &Self::Rows,
+        t: usize,
+        codebook: &Self::Codebook,
+        residual: &mut Self::Buf,
+        codes: &mut Self::Ids,
+        column: Column,
+    ) -> Result<()>;
+    /// `y [b, t, d]` = sum over i of `tables[i][ids[b, t, column.index + i]]`; an id of -1 adds nothing.
+    /// `column.of` is the number of ids per (row, time).
+    fn embed(
+        &self,
+        rows: &Self::Rows,
+        t: usize,
+        ids: &Self::Ids,
+        column: Column,
+        tables: &[&Self::Table],
+        y: &mut Self::Buf,
+    ) -> Result<()>;
+    /// As [`Backend::embed`], added to what `y` holds.
+    fn embed_add(
+        &self,
+        rows: &Self::Rows,
+        t: usize,
+        ids: &Self::Ids,
+        column: Column,
+        tables: &[&Self::Table],
+        y: &mut Self::Buf,
+    ) -> Result<()>;
+    /// Draws one token per row from `logits [b, v]` into `out [b, column.of]` at `column.index`, unless `forced` (same
+    /// shape) holds something other than -1 there, which is taken instead. The draw is keyed by the row's seed, the
+    /// row's position in `rows` and `stream`. Stream 0 applies `pad_mult` and the repetition penalty, and remembers the token.
+    #[allow(clippy::too_many_arguments)]
+    fn sample(
+        &self,
+        rows: &Self::Rows,
+        logits: &Self::Buf,
+        v: usize,
+        stream: Stream,
+        sampler: &mut Self::Sampler,
+        forced: &Self::Ids,
+        out: &mut Self::Ids,
+        column: Column,
+    ) -> Result<()>;
+    /// Softmax over the last dimension `c` of `x [b, t, c]`, in place.
+    fn softmax(&self, rows: &Self::Rows, t: usize, c: usize, x: &mut Self::Buf) -> Result<()>;
+}
+
+/// A column of an index buffer `[b, t, of]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// Which column (the first of several where an operation reads more).
+    pub index: usize,
+    /// How many columns the buffer has per (row, time).
+    pub of: usize,
+}

@@ -1,0 +1,302 @@
+//! The reference executor on candle tensors: plain, f32, and the definition of every operation.
+//!
+//! Every operation works row by row, so that a row's bits cannot depend on the other rows (a batched product may sum in
+//! another order for another batch size). Rows, indices and samplers live on the host.
+
+mod attention;
+mod conv;
+mod memory;
+mod ops;
+mod sample;
+
+use candle_core::{Device, Tensor};
+use moshi_kernels::weight::HostWeight;
+
+pub use memory::{Buf, Codebook, Matrix, Ring, Rows, Table, Window};
+pub use sample::Sampler;
+
+use crate::backend::{
+    AttentionSpec, Backend, Column, ConvSpec, RingSpec, RowSampling, SilentTokens, Stream, WindowSpec,
+};
+use crate::{Error, Result};
+
+/// Executes on a candle device.
+#[derive(Debug, Clone)]
+pub struct Candle {
+    device: Device,
+}
+
+impl Candle {
+    /// The reference executor on `device`.
+    pub fn new(device: Device) -> Self {
+        Self { device }
+    }
+
+    /// The reference executor on the processor.
+    pub fn cpu() -> Self {
+        Self::new(Device::Cpu)
+    }
+
+    /// The device of all buffers.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+}
+
+/// An operand must hold at least `expected` values.
+fn check(what: &'static str, expected: usize, found: usize) -> Result<()> {
+    if expected <= found { Ok(()) } else { Err(Error::Shape { what, expected, found }) }
+}
+
+/// An operand must have exactly this size.
+fn exact(what: &'static str, expected: usize, found: usize) -> Result<()> {
+    if expected == found { Ok(()) } else { Err(Error::Shape { what, expected, found }) }
+}
+
+impl Backend for Candle {
+    type Buf = Buf;
+    type Ids = Vec<i32>;
+    type Matrix = Matrix;
+    type Table = Table;
+    type Codebook = Codebook;
+    type Ring = Ring;
+    type Window = Window;
+    type Rows = Rows;
+    type Sampler = Sampler;
+
+    fn name(&self) -> &'static str {
+        match self.device {
+            Device::Cpu => "candle-cpu",
+            Device::Cuda(_) => "candle-cuda",
+            Device::Metal(_) => "candle-metal",
+        }
+    }
+
+    fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Matrix> {
+        Matrix::new(weight, bias, &self.device)
+    }
+
+    fn table(&self, weight: &HostWeight<'_>) -> Result<Table> {
+        Table::new(weight, &self.device)
+    }
+
+    fn codebook(&self, vectors: &[f32], bins: usize) -> Result<Codebook> {
+        Codebook::new(vectors, bins, &self.device)
+    }
+
+    fn buf(&self, len: usize) -> Result<Buf> {
+        Buf::zeros(len, &self.device)
+    }
+
+    fn ids(&self, len: usize) -> Result<Vec<i32>> {
+        Ok(vec![0; len])
+    }
+
+    fn upload(&self, src: &[f32], dst: &mut Buf) -> Result<()> {
+        check("upload", src.len(), dst.len())?;
+        if src.is_empty() {
+            return Ok(());
+        }
+        Ok(dst.0.slice_set(&Tensor::from_slice(src, src.len(), &self.device)?, 0, 0)?)
+    }
+
+    fn download(&self, src: &Buf, dst: &mut [f32]) -> Result<()> {
+        check("download", dst.len(), src.len())?;
+        dst.copy_from_slice(&src.0.narrow(0, 0, dst.len())?.to_vec1::<f32>()?);
+        Ok(())
+    }
+
+    fn upload_ids(&self, src: &[i32], dst: &mut Vec<i32>) -> Result<()> {
+        check("upload of ids", src.len(), dst.len())?;
+        dst[..src.len()].copy_from_slice(src);
+        Ok(())
+    }
+
+    fn download_ids(&self, src: &Vec<i32>, dst: &mut [i32]) -> Result<()> {
+        check("download of ids", dst.len(), src.len())?;
+        dst.copy_from_slice(&src[..dst.len()]);
+        Ok(())
+    }
+
+    fn ring(&self, spec: &RingSpec) -> Result<Ring> {
+        Ring::new(spec, &self.device)
+    }
+
+    fn window(&self, spec: &WindowSpec) -> Result<Window> {
+        Window::new(spec, &self.device)
+    }
+
+    fn rows(&self, count: usize) -> Result<Rows> {
+        Ok(Rows::new(count))
+    }
+
+    fn sampler(&self, count: usize, silent: SilentTokens) -> Result<Sampler> {
+        Ok(Sampler::new(count, silent))
+    }
+
+    fn set_active(&self, rows: &mut Rows, active: &[bool]) -> Result<()> {
+        rows.set_active(active)
+    }
+
+    fn advance(&self, rows: &mut Rows, t: usize) -> Result<()> {
+        rows.advance(t);
+        Ok(())
+    }
+
+    fn rewind(&self, rows: &mut Rows) -> Result<()> {
+        rows.rewind();
+        Ok(())
+    }
+
+    fn set_position(&self, rows: &mut Rows, row: usize, position: u64) -> Result<()> {
+        rows.set_position(row, position)
+    }
+
+    fn set_sampling(&self, sampler: &mut Sampler, row: usize, params: &RowSampling) -> Result<()> {
+        sampler.set(row, params)
+    }
+
+    fn reset_window(&self, window: &mut Window, row: usize) -> Result<()> {
+        window.reset_row(row)
+    }
+
+    fn copy_window(&self, src: &Window, src_row: usize, dst: &mut Window, dst_row: usize) -> Result<()> {
+        dst.copy_row(dst_row, src, src_row)
+    }
+
+    fn copy_ring(&self, src: &Ring, src_row: usize, dst: &mut Ring, dst_row: usize) -> Result<()> {
+        dst.copy_row(dst_row, src, src_row)
+    }
+
+    fn copy_sampler(&self, src: &Sampler, src_row: usize, dst: &mut Sampler, dst_row: usize) -> Result<()> {
+        dst.copy_row(dst_row, src, src_row)
+    }
+
+    fn linear(&self, rows: &Rows, t: usize, x: &Buf, w: &Matrix, y: &mut Buf) -> Result<()> {
+        ops::linear(rows, t, x, w, y)
+    }
+
+    fn residual_add(&self, rows: &Rows, t: usize, c: usize, y: &Buf, scale: Option<&Buf>, x: &mut Buf) -> Result<()> {
+        ops::residual_add(rows, (t, c), y, scale, x)
+    }
+
+    fn rms_norm(&self, rows: &Rows, t: usize, x: &Buf, alpha: &Buf, c: usize, eps: f32, y: &mut Buf) -> Result<()> {
+        let alpha = ops::constant("norm scale", alpha, c)?;
+        ops::map(rows, (t, c), x, y, |x| ops::rms_norm(x, &alpha, eps))
+    }
+
+    fn layer_norm(
+        &self,
+        rows: &Rows,
+        t: usize,
+        x: &Buf,
+        weight: &Buf,
+        bias: &Buf,
+        c: usize,
+        eps: f32,
+        y: &mut Buf,
+    ) -> Result<()> {
+        let (weight, bias) = (ops::constant("norm weight", weight, c)?, ops::constant("norm bias", bias, c)?);
+        ops::map(rows, (t, c), x, y, |x| ops::layer_norm(x, &weight, &bias, eps))
+    }
+
+    fn rope_append_attend(
+        &self,
+        rows: &Rows,
+        t: usize,
+        qkv: &Buf,
+        spec: &AttentionSpec,
+        ring: &mut Ring,
+        y: &mut Buf,
+    ) -> Result<()> {
+        self.attend(rows, t, qkv, spec, ring, y)
+    }
+
+    fn silu_gate(&self, rows: &Rows, t: usize, x: &Buf, h: usize, y: &mut Buf) -> Result<()> {
+        ops::map(rows, (t, 2 * h), x, y, |x| ops::silu_gate(x, h))
+    }
+
+    fn gelu(&self, rows: &Rows, t: usize, c: usize, x: &mut Buf) -> Result<()> {
+        ops::map_in_place(rows, (t, c), x, |x| Ok(x.gelu_erf()?))
+    }
+
+    fn conv_step(
+        &self,
+        rows: &Rows,
+        t: usize,
+        x: &Buf,
+        weight: &Matrix,
+        spec: &ConvSpec,
+        window: &mut Window,
+        y: &mut Buf,
+    ) -> Result<()> {
+        self.conv(rows, t, x, conv::Conv { weight, spec, window }, y)
+    }
+
+    fn upsample_step(
+        &self,
+        rows: &Rows,
+        t: usize,
+        x: &Buf,
+        weight: &Buf,
+        stride: usize,
+        window: &mut Window,
+        y: &mut Buf,
+    ) -> Result<()> {
+        self.upsample(rows, t, x, weight, stride, window, y)
+    }
+
+    fn nearest_code(
+        &self,
+        rows: &Rows,
+        t: usize,
+        codebook: &Codebook,
+        residual: &mut Buf,
+        codes: &mut Vec<i32>,
+        column: Column,
+    ) -> Result<()> {
+        ops::nearest_code(rows, t, codebook, residual, codes, column)
+    }
+
+    fn embed(
+        &self,
+        rows: &Rows,
+        t: usize,
+        ids: &Vec<i32>,
+        column: Column,
+        tables: &[&Table],
+        y: &mut Buf,
+    ) -> Result<()> {
+        self.embed_onto(rows, t, (ids, column), tables, y, false)
+    }
+
+    fn embed_add(
+        &self,
+        rows: &Rows,
+        t: usize,
+        ids: &Vec<i32>,
+        column: Column,
+        tables: &[&Table],
+        y: &mut Buf,
+    ) -> Result<()> {
+        self.embed_onto(rows, t, (ids, column), tables, y, true)
+    }
+
+    fn sample(
+        &self,
+        rows: &Rows,
+        logits: &Buf,
+        v: usize,
+        stream: Stream,
+        sampler: &mut Sampler,
+        forced: &Vec<i32>,
+        out: &mut Vec<i32>,
+        column: Column,
+    ) -> Result<()> {
+        self.draw(rows, logits, sample::Draw { v, stream, forced, column }, sampler, out)
+    }
+
+    fn softmax(&self, rows: &Rows, t: usize, c: usize, x: &mut Buf) -> Result<()> {
+        ops::map_in_place(rows, (t, c), x, ops::softmax)
+    }
+}

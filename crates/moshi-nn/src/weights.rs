@@ -1,0 +1,94 @@
+//! Where layers get their weights from, without knowing any file format.
+//!
+//! Names are the canonical ones (those of the newest PyTorch checkpoints, see `moshi-checkpoint`), whatever the file at
+//! hand calls its tensors.
+
+use moshi_kernels::weight::HostWeight;
+
+use crate::{Error, Result};
+
+/// Named tensors, as a checkpoint holds them.
+///
+/// An implementation wraps its own errors with [`Error::source`]; they should name the tensor and the file, and what
+/// was expected and found.
+pub trait WeightSource {
+    /// The shape of a tensor, or `None` when there is none of that name.
+    fn shape(&self, name: &str) -> Option<Vec<usize>>;
+
+    /// A weight matrix `[rows, cols]`, possibly in a quantized or half format.
+    ///
+    /// A tensor of more dimensions is taken as a matrix of its first dimension by all others: a convolution's
+    /// `[c_out, c_in, k]` is `rows = c_out`, `cols = c_in * k`.
+    ///
+    /// # Errors
+    /// [`Error::Source`] when there is no such tensor, or it has another shape or an unusable number format.
+    fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<HostWeight<'_>>;
+
+    /// A tensor of exactly this shape, as single precision, row-major.
+    ///
+    /// # Errors
+    /// As [`WeightSource::matrix`].
+    fn vector(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>>;
+
+    /// Whether there is a tensor of that name.
+    fn has(&self, name: &str) -> bool {
+        self.shape(name).is_some()
+    }
+}
+
+impl Error {
+    /// Wraps the error of a [`WeightSource`].
+    pub fn source(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Source(Box::new(error))
+    }
+}
+
+/// A source seen under a common beginning of its names: `At::new(src, "encoder.model.0")`.
+#[derive(Clone)]
+pub struct At<'a> {
+    source: &'a dyn WeightSource,
+    prefix: String,
+}
+
+impl<'a> At<'a> {
+    /// `source` under `prefix`; an empty prefix is the source itself.
+    pub fn new(source: &'a dyn WeightSource, prefix: impl Into<String>) -> Self {
+        Self { source, prefix: prefix.into() }
+    }
+
+    /// One level further down.
+    pub fn at(&self, name: impl std::fmt::Display) -> At<'a> {
+        At { source: self.source, prefix: self.name(&name.to_string()) }
+    }
+
+    /// The full name of `name` in the source.
+    pub fn name(&self, name: &str) -> String {
+        if self.prefix.is_empty() { name.to_owned() } else { format!("{}.{name}", self.prefix) }
+    }
+
+    /// Whether there is such a tensor.
+    pub fn has(&self, name: &str) -> bool {
+        self.source.has(&self.name(name))
+    }
+
+    /// [`WeightSource::shape`] below the prefix.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.source.shape(&self.name(name))
+    }
+
+    /// [`WeightSource::matrix`] below the prefix.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<HostWeight<'a>> {
+        self.source.matrix(&self.name(name), rows, cols)
+    }
+
+    /// [`WeightSource::vector`] below the prefix.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn vector(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        self.source.vector(&self.name(name), shape)
+    }
+}

@@ -1,0 +1,310 @@
+//! The reference executor against definitions written out in double precision.
+
+#![allow(clippy::unwrap_used)] // a failure is the test's answer
+
+use std::num::NonZeroUsize;
+
+use moshi_nn::backend::{AttentionSpec, Backend, Column, Padding, RingSpec, Rope, RopeLayout, SilentTokens};
+use moshi_nn::executors::{Candle, Cpu};
+use moshi_nn::layers::{ConvConfig, Embedding, Linear, Norm, NormConfig, Rows, Step, StreamingConv};
+use moshi_nn::layers::{StreamingConvTranspose, StreamingUpsample};
+use moshi_nn::{At, Error, HostWeight, WeightSource};
+use moshi_testkit::{RandomWeights, assert_close, noise};
+
+fn filled<B: Backend>(backend: &B, values: &[f32]) -> B::Buf {
+    let mut buf = backend.buf(values.len()).unwrap();
+    backend.upload(values, &mut buf).unwrap();
+    buf
+}
+
+fn read<B: Backend>(backend: &B, buf: &B::Buf, len: usize) -> Vec<f32> {
+    let mut values = vec![0.0; len];
+    backend.download(buf, &mut values).unwrap();
+    values
+}
+
+fn elu(x: f64) -> f64 {
+    if x > 0.0 { x } else { x.exp_m1() }
+}
+
+fn linear_is_a_product_with_bias<B: Backend>(backend: B) {
+    let (n, k, t) = (5, 7, 3);
+    let (w, bias, x) = (noise::signal(1, n * k), noise::signal(2, n), noise::signal(3, t * k));
+    let weight = HostWeight::from_f32(n, k, w.clone()).unwrap();
+    let layer = Linear::new(&backend, &weight, Some(&bias)).unwrap();
+    let rows = Rows::new(&backend, 1).unwrap();
+    let mut y = backend.buf(t * n).unwrap();
+    layer.step(Step::new(&backend, &rows, t), &filled(&backend, &x), &mut y).unwrap();
+    let expected: Vec<f32> = (0..t * n)
+        .map(|i| {
+            let (s, o) = (i / n, i % n);
+            let sum: f64 = (0..k).map(|j| f64::from(w[o * k + j]) * f64::from(x[s * k + j])).sum();
+            (sum + f64::from(bias[o])) as f32
+        })
+        .collect();
+    assert_close("linear", &read(&backend, &y, t * n), &expected, 1e-6);
+}
+
+fn norms_and_activations_follow_their_equations<B: Backend>(backend: B) {
+    let (c, t) = (6, 2);
+    let x = noise::signal(4, t * c);
+    let weights = RandomWeights::new(5, |_| false);
+    let at = At::new(&weights, "n");
+    let rows = Rows::new(&backend, 1).unwrap();
+    let step = Step::new(&backend, &rows, t);
+    let run = |config| {
+        let mut y = backend.buf(t * c).unwrap();
+        Norm::load(&backend, &at, config, c).unwrap().step(step, &filled(&backend, &x), &mut y).unwrap();
+        read(&backend, &y, t * c)
+    };
+    let line = |i: usize| x[i / c * c..(i / c + 1) * c].iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+    let alpha = weights.vector("n.alpha", &[1, 1, c]).unwrap();
+    let expected: Vec<f32> = (0..t * c)
+        .map(|i| {
+            let mean = line(i).iter().map(|v| v * v).sum::<f64>() / c as f64;
+            (f64::from(x[i]) / (mean + 1e-8).sqrt() * f64::from(alpha[i % c])) as f32
+        })
+        .collect();
+    assert_close("rms norm", &run(NormConfig::RMS_F32), &expected, 1e-6);
+    let (weight, bias) = (weights.vector("n.weight", &[c]).unwrap(), weights.vector("n.bias", &[c]).unwrap());
+    let expected: Vec<f32> = (0..t * c)
+        .map(|i| {
+            let mean = line(i).iter().sum::<f64>() / c as f64;
+            let variance = line(i).iter().map(|v| (v - mean).powi(2)).sum::<f64>() / c as f64;
+            let unit = (f64::from(x[i]) - mean) / (variance + 1e-5).sqrt();
+            (unit * f64::from(weight[i % c]) + f64::from(bias[i % c])) as f32
+        })
+        .collect();
+    assert_close("layer norm", &run(NormConfig::LAYER), &expected, 1e-6);
+
+    let mut y = backend.buf(t * c / 2).unwrap();
+    backend.silu_gate(rows.inner(), t, &filled(&backend, &x), c / 2, &mut y).unwrap();
+    let expected: Vec<f32> = (0..t * c / 2)
+        .map(|i| {
+            let (s, j) = (i / (c / 2), i % (c / 2));
+            let (a, b) = (f64::from(x[s * c + j]), f64::from(x[s * c + c / 2 + j]));
+            (a / (1.0 + (-a).exp()) * b) as f32
+        })
+        .collect();
+    assert_close("silu gate", &read(&backend, &y, t * c / 2), &expected, 1e-6);
+
+    let mut y = filled(&backend, &[-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0]);
+    backend.gelu(rows.inner(), 1, 7, &mut y).unwrap();
+    let expected = [-0.004_049_7, -0.158_655_26, -0.154_268_77, 0.0, 0.345_731_23, 0.841_344_8, 2.995_950_3];
+    assert_close("gelu", &read(&backend, &y, 7), &expected, 1e-6);
+
+    let mut y = filled(&backend, &[0.0, 0.0, 2f32.ln(), -50.0, 1000.0, 1000.0]);
+    backend.softmax(rows.inner(), 2, 3, &mut y).unwrap();
+    assert_close("softmax", &read(&backend, &y, 6), &[0.25, 0.25, 0.5, 0.0, 0.5, 0.5], 1e-6);
+}
+
+fn convolutions_follow_their_equations<B: Backend>(backend: B) {
+    let (c_in, c_out, t) = (3, 4, 12);
+    let x = noise::signal(6, t * c_in);
+    let weights = RandomWeights::new(8, |name| name.ends_with(".bias"));
+    let at = At::new(&weights, "c");
+    let bias = weights.vector("c.bias", &[c_out]).unwrap();
+    let rows = Rows::new(&backend, 1).unwrap();
+    let step = Step::new(&backend, &rows, t);
+    let input = |s: isize, c: usize, first: bool| match usize::try_from(s) {
+        Ok(s) if s < t => f64::from(x[s * c_in + c]),
+        Ok(_) => 0.0,
+        Err(_) if first => f64::from(x[c]),
+        Err(_) => 0.0,
+    };
+    for (kernel, stride, dilation, padding) in
+        [(7, 1, 1, Padding::Zero), (3, 1, 2, Padding::Zero), (8, 4, 1, Padding::Zero), (4, 2, 1, Padding::Replicate)]
+    {
+        let config = ConvConfig::plain(c_in, c_out, kernel).stride(stride).dilation(dilation).elu().padding(padding);
+        let w = weights.vector("c.weight", &[c_out, c_in, kernel]).unwrap();
+        let conv = StreamingConv::load(&backend, &at, &config).unwrap();
+        let mut y = backend.buf(t / stride * c_out).unwrap();
+        let mut window = conv.init_state(&backend, 1, t).unwrap();
+        conv.step(step, &filled(&backend, &x), &mut window, &mut y).unwrap();
+        let left = ((kernel - 1) * dilation + 1 - stride) as isize;
+        let expected: Vec<f32> = (0..t / stride * c_out)
+            .map(|i| {
+                let (s, o) = (i / c_out, i % c_out);
+                let mut sum = f64::from(bias[o]);
+                for (c, tap) in (0..c_in).flat_map(|c| (0..kernel).map(move |tap| (c, tap))) {
+                    let column = (s * stride + tap * dilation) as isize - left;
+                    let value = elu(input(column, c, padding == Padding::Replicate));
+                    sum += f64::from(w[(o * c_in + c) * kernel + tap]) * value;
+                }
+                sum as f32
+            })
+            .collect();
+        assert_close(&format!("{config:?}"), &read(&backend, &y, expected.len()), &expected, 1e-5);
+    }
+    for (kernel, stride) in [(8, 4), (7, 3), (4, 4)] {
+        let config = ConvConfig::plain(c_in, c_out, kernel).stride(stride).elu();
+        let w = weights.vector("c.weight", &[c_in, c_out, kernel]).unwrap();
+        let conv = StreamingConvTranspose::load(&backend, &at, &config).unwrap();
+        let mut y = backend.buf(t * stride * c_out).unwrap();
+        let mut window = conv.init_state(&backend, 1, t).unwrap();
+        conv.step(step, &filled(&backend, &x), &mut window, &mut y).unwrap();
+        let mut expected: Vec<f64> = (0..t * stride * c_out).map(|i| f64::from(bias[i % c_out])).collect();
+        for (s, c, o, k) in each(t, c_in, c_out, kernel) {
+            if let Some(sum) = expected.get_mut((s * stride + k) * c_out + o) {
+                *sum += f64::from(w[(c * c_out + o) * kernel + k]) * elu(input(s as isize, c, false));
+            }
+        }
+        let expected: Vec<f32> = expected.iter().map(|&v| v as f32).collect();
+        assert_close(&format!("transposed {config:?}"), &read(&backend, &y, expected.len()), &expected, 1e-5);
+    }
+}
+
+fn each(t: usize, c_in: usize, c_out: usize, kernel: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+    (0..t * c_in * c_out * kernel)
+        .map(move |i| (i / (c_in * c_out * kernel), i / (c_out * kernel) % c_in, i / kernel % c_out, i % kernel))
+}
+
+fn upsampling_overlaps_two_inputs<B: Backend>(backend: B) {
+    let (c, stride, t) = (3, 2, 4);
+    let x = noise::signal(9, t * c);
+    let weights = RandomWeights::new(10, |_| false);
+    let w = weights.vector("u.weight", &[c, 1, 2 * stride]).unwrap();
+    let layer = StreamingUpsample::load(&backend, &At::new(&weights, "u"), c, stride).unwrap();
+    let rows = Rows::new(&backend, 1).unwrap();
+    let mut window = layer.init_state(&backend, 1, t).unwrap();
+    let mut y = backend.buf(t * stride * c).unwrap();
+    layer.step(Step::new(&backend, &rows, t), &filled(&backend, &x), &mut window, &mut y).unwrap();
+    let mut expected = vec![0f32; t * stride * c];
+    for (s, ch, k) in (0..t * c * 2 * stride).map(|i| (i / (c * 2 * stride), i / (2 * stride) % c, i % (2 * stride))) {
+        if let Some(sum) = expected.get_mut((s * stride + k) * c + ch) {
+            *sum += w[ch * 2 * stride + k] * x[s * c + ch];
+        }
+    }
+    assert_close("upsampling", &read(&backend, &y, expected.len()), &expected, 1e-6);
+}
+
+/// Attention far from position 0, where single-precision angles would be off by whole turns.
+fn rotations_stay_exact_after_hours<B: Backend>(backend: B) {
+    let rope = Some(Rope { max_period: 10_000.0, layout: RopeLayout::Interleaved });
+    let attention = AttentionSpec { heads: 1, kv_heads: 1, head_dim: 4, context: 8, rope };
+    let spec = RingSpec { rows: 1, attention, max_chunk: 1 };
+    let inputs: Vec<Vec<f32>> = (0..6).map(|i| noise::signal(11 + i, 12)).collect();
+    let run = |start: u64| -> Vec<f32> {
+        let mut ring = backend.ring(&spec).unwrap();
+        let mut rows = backend.rows(1).unwrap();
+        let mut y = backend.buf(4).unwrap();
+        for (i, x) in inputs.iter().enumerate() {
+            backend.set_position(&mut rows, 0, start + i as u64).unwrap();
+            let x = filled(&backend, x);
+            backend.rope_append_attend(&rows, 1, &x, &attention, &mut ring, &mut y).unwrap();
+        }
+        read(&backend, &y, 4)
+    };
+    // What lies before the first input is an empty ring of zero keys, the same for every start beyond the context.
+    let near = run(8);
+    for start in [1 << 20, (1 << 24) + 1, 1 << 33] {
+        assert_close(&format!("from {start}"), &run(start), &near, 1e-5);
+    }
+}
+
+fn the_nearest_code_is_subtracted_and_ties_go_low<B: Backend>(backend: B) {
+    let codebook = backend.codebook(&[0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0], 4).unwrap();
+    let rows = Rows::<B>::new(&backend, 1).unwrap();
+    let mut residual = filled(&backend, &[0.9, 0.1, 0.5, 0.5, -3.0, 4.0]);
+    let mut codes = backend.ids(6).unwrap();
+    backend.upload_ids(&[7; 6], &mut codes).unwrap();
+    let column = Column { index: 1, of: 2 };
+    backend.nearest_code(rows.inner(), 3, &codebook, &mut residual, &mut codes, column).unwrap();
+    let mut found = [0; 6];
+    backend.download_ids(&codes, &mut found).unwrap();
+    assert_eq!(found, [7, 1, 7, 0, 7, 2]);
+    assert_close("residual", &read(&backend, &residual, 6), &[-0.1, 0.1, 0.5, 0.5, -3.0, 3.0], 1e-6);
+}
+
+fn embeddings_sum_and_skip_nothing<B: Backend>(backend: B) {
+    let weights = RandomWeights::new(12, |_| false);
+    let at = At::new(&weights, "e");
+    let rows = Rows::new(&backend, 1).unwrap();
+    let mut ids = backend.ids(3).unwrap();
+    backend.upload_ids(&[-1, 2, 9], &mut ids).unwrap();
+    let table = weights.vector("e.weight", &[5, 4]).unwrap();
+    let plain = Embedding::load(&backend, &at, 5, 4, None).unwrap();
+    let mut scratch = plain.scratch(&backend, 1).unwrap();
+    let step = Step::new(&backend, &rows, 1);
+    let mut y = filled(&backend, &[1.0; 4]);
+    let column = |index| Column { index, of: 3 };
+    plain.add(step, &ids, column(1), &mut scratch, &mut y).unwrap();
+    let expected: Vec<f32> = table[8..12].iter().map(|v| 1.0 + v).collect();
+    assert_close("added", &read(&backend, &y, 4), &expected, 1e-6);
+    plain.set(step, &ids, column(0), &mut scratch, &mut y).unwrap();
+    assert_eq!(read(&backend, &y, 4), [0.0; 4]);
+    plain.set(step, &ids, column(2), &mut scratch, &mut y).unwrap_err();
+
+    let low = Embedding::load(&backend, &at, 5, 4, Some(2)).unwrap();
+    let (table, w) =
+        (weights.vector("e.weight", &[5, 2]).unwrap(), weights.vector("e.low_rank.weight", &[4, 2]).unwrap());
+    let expected: Vec<f32> = w.chunks(2).map(|w| w[0] * table[4] + w[1] * table[5]).collect();
+    let mut scratch = low.scratch(&backend, 1).unwrap();
+    low.set(step, &ids, column(1), &mut scratch, &mut y).unwrap();
+    assert_close("low rank", &read(&backend, &y, 4), &expected, 1e-6);
+    low.add(step, &ids, column(1), &mut scratch, &mut y).unwrap();
+    let twice: Vec<f32> = expected.iter().map(|v| 2.0 * v).collect();
+    assert_close("low rank added", &read(&backend, &y, 4), &twice, 1e-6);
+}
+
+fn samples_are_greedy_or_forced_and_leave_others_alone<B: Backend>(backend: B) {
+    let silent = SilentTokens { padding: 3, end_padding: 0 };
+    let mut sampler = backend.sampler(3, silent).unwrap();
+    let mut rows = Rows::<B>::new(&backend, 3).unwrap();
+    rows.set_active(&backend, &[true, true, false]).unwrap();
+    let logits = filled(&backend, &[0.0, 2.0, 2.0, 1.0, 5.0, 0.0, 0.0, 0.0, 9.0, 0.0, 0.0, 0.0]);
+    let (mut forced, mut out) = (backend.ids(6).unwrap(), backend.ids(6).unwrap());
+    backend.upload_ids(&[-1, -1, -1, 2, -1, -1], &mut forced).unwrap();
+    backend.upload_ids(&[8; 6], &mut out).unwrap();
+    let column = Column { index: 1, of: 2 };
+    backend.sample(rows.inner(), &logits, 4, 0, &mut sampler, &forced, &mut out, column).unwrap();
+    let mut found = [0; 6];
+    backend.download_ids(&out, &mut found).unwrap();
+    assert_eq!(found, [8, 1, 8, 2, 8, 8]);
+}
+
+fn wrong_sizes_are_errors<B: Backend>(backend: B) {
+    let rows = Rows::<B>::new(&backend, 2).unwrap();
+    let w = HostWeight::from_f32(3, 4, vec![0.0; 12]).unwrap();
+    let matrix = backend.matrix(&w, None).unwrap();
+    let (short, mut fitting) = (backend.buf(7).unwrap(), backend.buf(8).unwrap());
+    let error = backend.linear(rows.inner(), 1, &short, &matrix, &mut fitting).unwrap_err();
+    assert!(matches!(error, Error::Shape { .. } | Error::Kernel(_)), "{error}");
+    assert!(backend.matrix(&w, Some(&[0.0; 2])).is_err());
+    assert!(backend.codebook(&[0.0; 5], 2).is_err());
+    assert!(backend.upload(&[0.0; 9], &mut fitting).is_err());
+    let mut few = Rows::<B>::new(&backend, 2).unwrap();
+    assert!(few.set_active(&backend, &[true]).is_err());
+}
+
+/// All definitions on one executor.
+macro_rules! definitions {
+    ($name:ident, $backend:expr, [$($test:ident),* $(,)?]) => {
+        mod $name {
+            use super::*;
+            $(
+                #[test]
+                fn $test() {
+                    super::$test($backend);
+                }
+            )*
+        }
+    };
+    ($name:ident, $backend:expr) => {
+        definitions!($name, $backend, [
+            linear_is_a_product_with_bias,
+            norms_and_activations_follow_their_equations,
+            convolutions_follow_their_equations,
+            upsampling_overlaps_two_inputs,
+            rotations_stay_exact_after_hours,
+            the_nearest_code_is_subtracted_and_ties_go_low,
+            embeddings_sum_and_skip_nothing,
+            samples_are_greedy_or_forced_and_leave_others_alone,
+            wrong_sizes_are_errors,
+        ]);
+    };
+}
+
+definitions!(candle, Candle::cpu());
+definitions!(cpu, Cpu::new(NonZeroUsize::MIN));
+definitions!(cpu_on_two_threads, Cpu::new(NonZeroUsize::MIN.saturating_add(1)));

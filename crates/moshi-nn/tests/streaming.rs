@@ -1,0 +1,259 @@
+//! Every streaming layer passes the conformance suite, on every executor.
+
+#![allow(clippy::unwrap_used)] // a failure is the test's answer
+
+use std::num::NonZeroUsize;
+
+use moshi_nn::backend::{AttentionSpec, Backend, Padding, Rope, RopeLayout};
+use moshi_nn::executors::{Candle, Cpu};
+use moshi_nn::layers::{
+    ConvConfig, MlpConfig, MlpKind, NormConfig, Rows, Step, StreamState, StreamingConv, StreamingConvTranspose,
+    StreamingUpsample, Transformer, TransformerConfig, TransformerState, Window,
+};
+use moshi_nn::{At, stream_state};
+use moshi_testkit::conformance::StreamCase;
+use moshi_testkit::{RandomWeights, stream_conformance};
+
+/// A source of random weights that has biases and one spelling of everything.
+fn weights() -> RandomWeights {
+    RandomWeights::new(7, |name| name.ends_with(".bias") && !name.contains("proj"))
+}
+
+/// The longest chunk of all cases, in units.
+const MAX_CHUNK: usize = 5;
+
+/// A transformer stack as a stream.
+struct Stack<B: Backend> {
+    backend: B,
+    transformer: Transformer<B>,
+    tolerance: f32,
+}
+
+struct StackState<B: Backend> {
+    rows: Rows<B>,
+    transformer: TransformerState<B>,
+    x: B::Buf,
+}
+
+stream_state!(StackState { memory: rows, transformer; scratch: x });
+
+fn stack<B: Backend>(backend: B, config: TransformerConfig) -> Stack<B> {
+    let transformer = Transformer::load(&backend, &At::new(&weights(), "transformer"), config).unwrap();
+    Stack { backend, transformer, tolerance: 2e-5 }
+}
+
+fn mimi_like() -> TransformerConfig {
+    let rope = Some(Rope { max_period: 10_000.0, layout: RopeLayout::Interleaved });
+    TransformerConfig {
+        layers: 2,
+        width: 32,
+        attention: AttentionSpec { heads: 4, kv_heads: 4, head_dim: 8, context: 9, rope },
+        norm: NormConfig::LAYER,
+        mlps: vec![MlpConfig { width: 32, hidden: 48, kind: MlpKind::Gelu }],
+        layer_scale: true,
+    }
+}
+
+fn hibiki_like() -> TransformerConfig {
+    let rope = Some(Rope { max_period: 100_000.0, layout: RopeLayout::Halves });
+    TransformerConfig {
+        attention: AttentionSpec { heads: 4, kv_heads: 2, head_dim: 8, context: 6, rope },
+        norm: NormConfig::RMS_F32,
+        mlps: vec![MlpConfig { width: 32, hidden: 40, kind: MlpKind::SiluGate }],
+        layer_scale: false,
+        ..mimi_like()
+    }
+}
+
+fn without_positions() -> TransformerConfig {
+    let attention = AttentionSpec { rope: None, context: 1, ..hibiki_like().attention };
+    TransformerConfig { attention, ..hibiki_like() }
+}
+
+impl<B: Backend> StreamCase for Stack<B> {
+    type State = StackState<B>;
+
+    fn init_state(&self, rows: usize) -> StackState<B> {
+        StackState {
+            rows: Rows::new(&self.backend, rows).unwrap(),
+            transformer: self.transformer.init_state(&self.backend, rows, MAX_CHUNK).unwrap(),
+            x: self.backend.buf(rows * MAX_CHUNK * self.inputs()).unwrap(),
+        }
+    }
+
+    fn inputs(&self) -> usize {
+        self.transformer.config().width
+    }
+
+    fn outputs(&self) -> usize {
+        self.inputs()
+    }
+
+    fn max_chunk(&self) -> usize {
+        MAX_CHUNK
+    }
+
+    fn chunk_tolerance(&self) -> f32 {
+        self.tolerance
+    }
+
+    fn step(&self, state: &mut StackState<B>, active: &[bool], t: usize, input: &[f32]) -> Vec<f32> {
+        let StackState { rows, transformer, x } = state;
+        rows.set_active(&self.backend, active).unwrap();
+        self.backend.upload(input, x).unwrap();
+        self.transformer.step(Step::new(&self.backend, rows, t), 0, transformer, x).unwrap();
+        rows.advance(&self.backend, t).unwrap();
+        let mut output = vec![0.0; input.len()];
+        self.backend.download(x, &mut output).unwrap();
+        output
+    }
+
+    fn reset_row(&self, state: &mut StackState<B>, row: usize) {
+        state.reset_row(&self.backend, row).unwrap();
+    }
+
+    fn copy_row(&self, state: &mut StackState<B>, row: usize, src: &StackState<B>, src_row: usize) {
+        state.copy_row(&self.backend, row, src, src_row).unwrap();
+    }
+}
+
+/// A convolution as a stream; a unit is `stride` input columns (one, going up).
+struct Conv<B: Backend> {
+    backend: B,
+    layer: Layer<B>,
+    columns_in: usize,
+    columns_out: usize,
+}
+
+enum Layer<B: Backend> {
+    Plain(StreamingConv<B>),
+    Transpose(StreamingConvTranspose<B>),
+    Upsample(StreamingUpsample<B>),
+}
+
+const C_IN: usize = 6;
+const C_OUT: usize = 5;
+
+struct ConvState<B: Backend> {
+    rows: Rows<B>,
+    window: Window<B>,
+    x: B::Buf,
+    y: B::Buf,
+}
+
+stream_state!(ConvState { memory: rows, window; scratch: x, y });
+
+fn plain<B: Backend>(backend: B, config: ConvConfig) -> Conv<B> {
+    let layer = Layer::Plain(StreamingConv::load(&backend, &At::new(&weights(), "conv"), &config).unwrap());
+    Conv { backend, layer, columns_in: config.stride, columns_out: 1 }
+}
+
+fn transpose<B: Backend>(backend: B, config: ConvConfig) -> Conv<B> {
+    let weights = weights();
+    let layer = StreamingConvTranspose::load(&backend, &At::new(&weights, "convtr"), &config).unwrap();
+    let layer = Layer::Transpose(layer);
+    Conv { backend, layer, columns_in: 1, columns_out: config.stride }
+}
+
+fn upsample<B: Backend>(backend: B, stride: usize) -> Conv<B> {
+    let layer = StreamingUpsample::load(&backend, &At::new(&weights(), "up"), C_IN, stride).unwrap();
+    Conv { backend, layer: Layer::Upsample(layer), columns_in: 1, columns_out: stride }
+}
+
+impl<B: Backend> Conv<B> {
+    fn c_out(&self) -> usize {
+        if matches!(self.layer, Layer::Upsample(_)) { C_IN } else { C_OUT }
+    }
+}
+
+impl<B: Backend> StreamCase for Conv<B> {
+    type State = ConvState<B>;
+
+    fn init_state(&self, rows: usize) -> ConvState<B> {
+        let (backend, columns) = (&self.backend, MAX_CHUNK * self.columns_in);
+        let window = match &self.layer {
+            Layer::Plain(layer) => layer.init_state(backend, rows, columns),
+            Layer::Transpose(layer) => layer.init_state(backend, rows, columns),
+            Layer::Upsample(layer) => layer.init_state(backend, rows, columns),
+        };
+        ConvState {
+            rows: Rows::new(backend, rows).unwrap(),
+            window: window.unwrap(),
+            x: backend.buf(rows * MAX_CHUNK * self.inputs()).unwrap(),
+            y: backend.buf(rows * MAX_CHUNK * self.outputs()).unwrap(),
+        }
+    }
+
+    fn inputs(&self) -> usize {
+        self.columns_in * C_IN
+    }
+
+    fn outputs(&self) -> usize {
+        self.columns_out * self.c_out()
+    }
+
+    fn max_chunk(&self) -> usize {
+        MAX_CHUNK
+    }
+
+    fn chunk_tolerance(&self) -> f32 {
+        1e-5
+    }
+
+    fn step(&self, state: &mut ConvState<B>, active: &[bool], t: usize, input: &[f32]) -> Vec<f32> {
+        let ConvState { rows, window, x, y } = state;
+        rows.set_active(&self.backend, active).unwrap();
+        self.backend.upload(input, x).unwrap();
+        let step = Step::new(&self.backend, rows, t * self.columns_in);
+        match &self.layer {
+            Layer::Plain(layer) => layer.step(step, x, window, y).unwrap(),
+            Layer::Transpose(layer) => layer.step(step, x, window, y).unwrap(),
+            Layer::Upsample(layer) => layer.step(step, x, window, y).unwrap(),
+        }
+        let mut output = vec![0.0; active.len() * t * self.outputs()];
+        self.backend.download(y, &mut output).unwrap();
+        output
+    }
+
+    fn reset_row(&self, state: &mut ConvState<B>, row: usize) {
+        state.reset_row(&self.backend, row).unwrap();
+    }
+
+    fn copy_row(&self, state: &mut ConvState<B>, row: usize, src: &ConvState<B>, src_row: usize) {
+        state.copy_row(&self.backend, row, src, src_row).unwrap();
+    }
+}
+
+/// The conformance suite for all layers on one executor.
+macro_rules! layers_conform {
+    ($name:ident, $backend:expr) => {
+        mod $name {
+            use super::*;
+
+            stream_conformance!(mimi_like_transformer, stack($backend, mimi_like()));
+            stream_conformance!(grouped_rope_concat_transformer, stack($backend, hibiki_like()));
+            stream_conformance!(transformer_of_context_one, stack($backend, without_positions()));
+            stream_conformance!(conv, plain($backend, ConvConfig::plain(C_IN, C_OUT, 7)));
+            stream_conformance!(dilated_conv, plain($backend, ConvConfig::plain(C_IN, C_OUT, 3).dilation(4).elu()));
+            stream_conformance!(conv_of_one_tap, plain($backend, ConvConfig::plain(C_IN, C_OUT, 1).elu()));
+            stream_conformance!(strided_conv, plain($backend, ConvConfig::plain(C_IN, C_OUT, 8).stride(4).elu()));
+            stream_conformance!(
+                replicate_padded_conv,
+                plain($backend, ConvConfig::plain(C_IN, C_OUT, 6).stride(2).padding(Padding::Replicate))
+            );
+            stream_conformance!(
+                transposed_conv,
+                transpose($backend, ConvConfig::plain(C_IN, C_OUT, 8).stride(4).elu())
+            );
+            stream_conformance!(
+                transposed_conv_of_uneven_kernel,
+                transpose($backend, ConvConfig::plain(C_IN, C_OUT, 7).stride(3))
+            );
+            stream_conformance!(upsampling, upsample($backend, 2));
+        }
+    };
+}
+
+layers_conform!(candle, Candle::cpu());
+layers_conform!(cpu, Cpu::new(NonZeroUsize::MIN));
+layers_conform!(cpu_on_two_threads, Cpu::new(NonZeroUsize::MIN.saturating_add(1)));

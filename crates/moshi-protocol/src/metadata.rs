@@ -1,0 +1,94 @@
+//! The metadata message: what the published web client wants to know about a session.
+
+use serde::{Deserialize, Serialize};
+
+/// What the server was built from; every field is a string, empty when unknown.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BuildInfo {
+    /// Seconds since 1970 at the build, as text.
+    pub build_timestamp: String,
+    /// Date of the build.
+    pub build_date: String,
+    /// Branch of the sources.
+    pub git_branch: String,
+    /// Time of the last commit.
+    pub git_timestamp: String,
+    /// Date of the last commit.
+    pub git_date: String,
+    /// Hash of the last commit.
+    pub git_hash: String,
+    /// Name of the last commit after its nearest tag.
+    pub git_describe: String,
+    /// Machine the compiler ran on.
+    pub rustc_host_triple: String,
+    /// Version of the compiler.
+    pub rustc_version: String,
+    /// Machine the program was made for.
+    pub cargo_target_triple: String,
+}
+
+/// The JSON document of [`Message::Metadata`](crate::Message::Metadata), as the published web client reads it.
+///
+/// ```
+/// use moshi_protocol::SessionMetadata;
+/// let json = SessionMetadata { text_temperature: 0.5, ..SessionMetadata::default() }.to_json();
+/// assert_eq!(SessionMetadata::from_json(&json).unwrap().text_temperature, 0.5);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SessionMetadata {
+    /// Temperature of the text stream.
+    pub text_temperature: f64,
+    /// Keeps the k largest text logits.
+    pub text_topk: u32,
+    /// Temperature of the audio streams.
+    pub audio_temperature: f64,
+    /// Keeps the k largest audio logits.
+    pub audio_topk: u32,
+    /// Bonus of the text padding token.
+    pub pad_mult: f64,
+    /// How many spoken text tokens the penalty remembers.
+    pub repetition_penalty_context: u32,
+    /// Penalty on recently spoken text tokens; 1 is none.
+    pub repetition_penalty: f64,
+    /// File name of the language model.
+    pub lm_model_file: String,
+    /// Name of this server.
+    pub instance_name: String,
+    /// What the server was built from.
+    pub build_info: BuildInfo,
+}
+
+impl Default for SessionMetadata {
+    /// The published web client's defaults; names are empty.
+    fn default() -> Self {
+        Self {
+            text_temperature: 0.7,
+            text_topk: 25,
+            audio_temperature: 0.8,
+            audio_topk: 250,
+            pad_mult: 0.0,
+            repetition_penalty_context: 64,
+            repetition_penalty: 1.0,
+            lm_model_file: String::new(),
+            instance_name: String::new(),
+            build_info: BuildInfo::default(),
+        }
+    }
+}
+
+impl SessionMetadata {
+    /// The document. A number that JSON cannot hold (NaN, infinity) becomes `null`.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned())
+    }
+
+    /// Reads a document; absent fields take their defaults, unknown ones are ignored.
+    ///
+    /// # Errors
+    /// When the text is not a JSON object, or a field has another type.
+    pub fn from_json(json: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+}

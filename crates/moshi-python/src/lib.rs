@@ -1,0 +1,37 @@
+//! Python bindings of rustymoshi: extract, release the interpreter lock, call the engine, wrap.
+//!
+//! No logic lives here. The package `rustymoshi` re-exports this module; its stubs are `python/rustymoshi/_native.pyi`.
+
+use pyo3::prelude::*;
+
+mod args;
+mod audio;
+mod codec;
+mod errors;
+mod model;
+mod session;
+mod source;
+
+/// The native half of the package `rustymoshi`.
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use super::audio::{load_audio, save_audio};
+    #[pymodule_export]
+    use super::codec::{Mimi, MimiStream};
+    #[pymodule_export]
+    use super::errors::RustymoshiError;
+    #[pymodule_export]
+    use super::model::{Lm, Model};
+    #[pymodule_export]
+    use super::session::StreamingSession;
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("SAMPLE_RATE", 24_000)?;
+        module.add("FRAME_SAMPLES", moshi_engine::FRAME_SAMPLES)
+    }
+}

@@ -1,0 +1,175 @@
+//! `rustymoshi.Model` and its language model.
+
+use std::sync::Arc;
+
+use moshi_engine::{ModelInfo, SessionParams, Sessions, SpeechModel};
+use numpy::ndarray::{Array2, Array3};
+use numpy::{IntoPyArray, PyArray2, PyArray3};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::codec::Mimi;
+use crate::errors::engine;
+use crate::session::StreamingSession;
+use crate::{args, source};
+
+/// A loaded speech model: Mimi, the language model and its tokenizer. Its sessions share the weights.
+///
+/// >>> import rustymoshi
+/// >>> model = rustymoshi.Model.default()
+/// >>> session = model.session(seed=7, temperature=0.8)
+#[pyclass(frozen, module = "rustymoshi")]
+pub(crate) struct Model {
+    sessions: Arc<Sessions>,
+    codec: Arc<dyn moshi_engine::Codec>,
+}
+
+impl Model {
+    fn about(&self) -> &ModelInfo {
+        self.sessions.model().info()
+    }
+}
+
+#[pymethods]
+impl Model {
+    /// Load a model from a folder, a file or a hub repository such as `"kyutai/moshiko-candle-bf16"`.
+    ///
+    /// `device` is "auto", "cpu", "cuda", "metal" or "reference"; `dtype` is the format of the weights in memory ("f32",
+    /// "bf16", "f16"), None keeps what the file holds; `threads` is the number of threads per step; `revision` is the
+    /// repository's branch, tag or commit; `progress(file, bytes_done, bytes_total)` is called during a download.
+    #[staticmethod]
+    #[pyo3(signature = (path_or_repo, device="auto", dtype=None, *, threads=None, revision=None, progress=None))]
+    fn load(
+        py: Python<'_>,
+        path_or_repo: &Bound<'_, PyAny>,
+        device: &str,
+        dtype: Option<&str>,
+        threads: Option<usize>,
+        revision: Option<String>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let options = source::options(device, dtype, threads, None)?;
+        let path = source::text(path_or_repo)?;
+        let loaded = py.detach(|| source::load_model(&path, revision, &options, progress))?;
+        Ok(Self { sessions: Arc::new(Sessions::new(loaded.model)), codec: loaded.codec })
+    }
+
+    /// The built-in model. See `notice` for what it can do.
+    #[staticmethod]
+    #[pyo3(signature = (device="auto", *, threads=None))]
+    fn default(py: Python<'_>, device: &str, threads: Option<usize>) -> PyResult<Self> {
+        let options = source::options(device, None, threads, None)?;
+        let loaded = py.detach(|| moshi_engine::builtin(&options)).map_err(engine)?;
+        Ok(Self { sessions: Arc::new(Sessions::new(loaded.model)), codec: loaded.codec })
+    }
+
+    /// Open a conversation. Parameters left at None take the checkpoint's own values; a temperature of 0 is greedy, a
+    /// `top_k` of 0 keeps all tokens. The same seed and audio give the same answer, whatever other sessions do.
+    #[pyo3(signature = (*, seed=0, temperature=None, top_k=None, text_temperature=None, text_top_k=None, top_p=None,
+        pad_mult=None, repetition_penalty=None, repetition_context=None))]
+    #[allow(clippy::too_many_arguments)]
+    fn session(
+        &self,
+        py: Python<'_>,
+        seed: u64,
+        temperature: Option<f32>,
+        top_k: Option<usize>,
+        text_temperature: Option<f32>,
+        text_top_k: Option<usize>,
+        top_p: Option<f32>,
+        pad_mult: Option<f32>,
+        repetition_penalty: Option<f32>,
+        repetition_context: Option<usize>,
+    ) -> PyResult<StreamingSession> {
+        let defaults = self.about().defaults;
+        let params = SessionParams {
+            seed,
+            temperature: temperature.unwrap_or(defaults.temperature),
+            top_k: top_k.unwrap_or(defaults.top_k),
+            text_temperature: text_temperature.unwrap_or(defaults.text_temperature),
+            text_top_k: text_top_k.unwrap_or(defaults.text_top_k),
+            top_p: top_p.unwrap_or(defaults.top_p),
+            pad_mult: pad_mult.unwrap_or(defaults.pad_mult),
+            repetition_penalty: repetition_penalty.unwrap_or(defaults.repetition_penalty),
+            repetition_context: repetition_context.unwrap_or(defaults.repetition_context),
+        };
+        let session = py.detach(|| self.sessions.open(&params)).map_err(engine)?;
+        Ok(StreamingSession::new(self.sessions.clone(), session))
+    }
+
+    /// The language model alone.
+    #[getter]
+    fn lm(&self) -> Lm {
+        Lm { model: self.sessions.model().clone() }
+    }
+
+    /// The codec alone, with as many codebooks as the language model uses.
+    #[getter]
+    fn mimi(&self) -> Mimi {
+        Mimi::new(self.codec.clone())
+    }
+
+    /// What the model is: source, executor, streams, cards, delays, bytes of weights.
+    #[getter]
+    fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let info = self.about();
+        let dict = PyDict::new(py);
+        dict.set_item("source", &info.source)?;
+        dict.set_item("executor", &info.executor)?;
+        dict.set_item("n_q", info.n_q)?;
+        dict.set_item("dep_q", info.dep_q)?;
+        dict.set_item("user_streams", info.user_streams)?;
+        dict.set_item("card", info.card)?;
+        dict.set_item("text_card", info.text_card)?;
+        dict.set_item("delays", &info.delays)?;
+        dict.set_item("weight_bytes", info.weight_bytes)?;
+        Ok(dict)
+    }
+
+    /// Something to know before the first word, or None.
+    #[getter]
+    fn notice(&self) -> Option<String> {
+        self.about().notice.clone()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Model(source={:?}, executor={:?})", self.about().source, self.about().executor)
+    }
+}
+
+/// The language model of a `Model`.
+#[pyclass(frozen, module = "rustymoshi")]
+pub(crate) struct Lm {
+    model: Arc<dyn SpeechModel>,
+}
+
+#[pymethods]
+impl Lm {
+    /// Teacher-forced logits for `codes [1 + n_q, T]` (undelayed: text, agent codes, user codes; -1 where there is nothing).
+    ///
+    /// Returns float32 `(text_logits [T, text_card], audio_logits [dep_q, T, card])`, where position t of stream q is the
+    /// prediction of `codes[.., t]`.
+    fn forward<'py>(
+        &self,
+        py: Python<'py>,
+        codes: &Bound<'py, PyAny>,
+    ) -> PyResult<(Bound<'py, PyArray2<f32>>, Bound<'py, PyArray3<f32>>)> {
+        let info = self.model.info();
+        let (codes, steps) = args::codes_2d("codes", 1 + info.n_q, codes)?;
+        let logits = py.detach(|| self.model.forward(&codes, steps)).map_err(engine)?;
+        let text_card = logits.text.len() / steps.max(1);
+        let text = Array2::from_shape_vec((steps, text_card), logits.text).map_err(shape)?;
+        let audio = Array3::from_shape_vec((info.dep_q, steps, info.card), logits.audio).map_err(shape)?;
+        Ok((text.into_pyarray(py), audio.into_pyarray(py)))
+    }
+
+    fn __repr__(&self) -> String {
+        let info = self.model.info();
+        format!("Lm(n_q={}, dep_q={}, card={}, text_card={})", info.n_q, info.dep_q, info.card, info.text_card)
+    }
+}
+
+fn shape(error: numpy::ndarray::ShapeError) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}

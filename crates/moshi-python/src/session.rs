@@ -1,0 +1,96 @@
+//! `rustymoshi.StreamingSession`.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use moshi_engine::{ModelInfo, Sessions, StreamingSession as EngineSession};
+use numpy::{IntoPyArray, PyArray1};
+use pyo3::prelude::*;
+
+use crate::errors::{RustymoshiError, engine};
+use crate::{args, errors};
+
+/// One conversation: it hears and speaks a frame every 80 ms. Made by `Model.session`.
+///
+/// >>> import numpy as np, rustymoshi
+/// >>> session = rustymoshi.Model.default().session(seed=1)
+/// >>> pcm, text = session.step(np.zeros(3 * 1920, dtype=np.float32))
+/// >>> pcm.dtype, pcm.shape
+/// (dtype('float32'), (3840,))
+#[pyclass(frozen, module = "rustymoshi")]
+pub(crate) struct StreamingSession {
+    sessions: Arc<Sessions>,
+    session: Mutex<EngineSession>,
+}
+
+impl StreamingSession {
+    pub(crate) fn new(sessions: Arc<Sessions>, session: EngineSession) -> Self {
+        Self { sessions, session: Mutex::new(session) }
+    }
+
+    /// A session belongs to one thread at a time: its frames have an order.
+    fn lock(&self) -> PyResult<MutexGuard<'_, EngineSession>> {
+        self.session.try_lock().map_err(|_| {
+            RustymoshiError::new_err(
+                "this session is being stepped by another thread; a session is one conversation and takes one step at a \
+                 time: open one session per thread with Model.session(), or put a lock around it",
+            )
+        })
+    }
+
+    fn info(&self) -> &ModelInfo {
+        self.sessions.model().info()
+    }
+}
+
+#[pymethods]
+impl StreamingSession {
+    /// Hear `pcm` and return what is ready: the agent's voice and its words.
+    ///
+    /// `pcm` is mono float32 at 24 kHz, any number of samples. Every 1,920 samples heard give 1,920 samples back, but for
+    /// the first frames, which fill the model's delay.
+    fn step<'py>(&self, py: Python<'py>, pcm: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyArray1<f32>>, String)> {
+        let heard = args::pcm(pcm)?;
+        let mut guard = self.lock()?;
+        let session = &mut *guard;
+        let (mut spoken, mut text) = (Vec::with_capacity(heard.len()), String::new());
+        py.detach(|| session.step(&heard, &mut spoken, &mut text)).map_err(engine)?;
+        Ok((spoken.into_pyarray(py), text))
+    }
+
+    /// Step one frame of the user's codes, without the codec.
+    ///
+    /// `user_codes` holds one code per user stream. Returns the frame that became complete, `[text, agent codes...]` as
+    /// int32 of shape `[1 + dep_q]`, or None while the model's delay fills.
+    fn step_codes<'py>(
+        &self,
+        py: Python<'py>,
+        user_codes: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyArray1<i32>>>> {
+        let codes = args::codes_1d("user_codes", self.info().user_streams, user_codes)?;
+        let codes = args::unsigned("user_codes", codes)?;
+        let mut guard = self.lock()?;
+        let session = &mut *guard;
+        let frame = py.detach(|| session.step_codes(&codes)).map_err(engine)?;
+        Ok(frame.map(|tokens| tokens.into_iter().map(|t| t as i32).collect::<Vec<_>>().into_pyarray(py)))
+    }
+
+    /// An independent session that continues from the state of this one.
+    fn fork(&self, py: Python<'_>) -> PyResult<Self> {
+        let guard = self.lock()?;
+        let session = &*guard;
+        let fork = py.detach(|| self.sessions.fork(session)).map_err(errors::engine)?;
+        Ok(Self::new(self.sessions.clone(), fork))
+    }
+
+    /// Start the conversation anew, with the same parameters and seed.
+    fn reset(&self, py: Python<'_>) -> PyResult<()> {
+        let mut guard = self.lock()?;
+        let session = &mut *guard;
+        py.detach(|| session.reset()).map_err(engine)
+    }
+
+    fn __repr__(&self) -> PyResult<String> {
+        let session = self.lock()?;
+        Ok(format!("StreamingSession(model={:?}, seed={})", self.info().source, session.params().seed))
+    }
+}

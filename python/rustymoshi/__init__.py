@@ -1,0 +1,34 @@
+"""Talk with Moshi: full-duplex speech models in real time, on a Rust core.
+
+>>> import numpy as np, rustymoshi
+>>> session = rustymoshi.Model.default().session(seed=1)
+>>> pcm, text = session.step(np.zeros(1920, dtype=np.float32))  # 80 ms in, what is ready out
+"""
+
+from rustymoshi._native import (
+    FRAME_SAMPLES,
+    SAMPLE_RATE,
+    Lm,
+    Mimi,
+    MimiStream,
+    Model,
+    RustymoshiError,
+    StreamingSession,
+    __version__,
+    load_audio,
+    save_audio,
+)
+
+__all__ = [
+    "FRAME_SAMPLES",
+    "SAMPLE_RATE",
+    "Lm",
+    "Mimi",
+    "MimiStream",
+    "Model",
+    "RustymoshiError",
+    "StreamingSession",
+    "__version__",
+    "load_audio",
+    "save_audio",
+]
