@@ -1,8 +1,13 @@
-"""These tests need the training extra (torch, sentencepiece, safetensors): `python -m pytest tests/training`."""
+"""These tests need the training extra (torch, sentencepiece, safetensors) but not the native module:
+`python -m pytest tests/training`."""
 
 import os
 import sys
+import types
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
+if "rustymoshi" not in sys.modules:
+    package = types.ModuleType("rustymoshi")
+    package.__path__ = [str(Path(__file__).resolve().parents[2] / "python" / "rustymoshi")]
+    sys.modules["rustymoshi"] = package
 os.environ.setdefault("RUSTYMOSHI_TRAINING_DIR", str(Path(__file__).parent / ".training-dir"))

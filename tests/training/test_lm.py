@@ -28,8 +28,8 @@ def lm():
 
 
 def test_the_step_loop_chooses_what_teacher_forcing_ranks_first(lm):
-    user = np.random.default_rng(0).integers(0, 16, (8, 20))
-    table = Session(lm, codec=None, sampling=Sampling(audio=0)).run_codes(user)
+    user = np.random.default_rng(0).integers(0, 16, (2, 8, 20))
+    table = Session(lm, codec=None, sampling=Sampling(audio=0)).run_codes(user)[1]
     t = torch.from_numpy(table)
     with torch.no_grad():
         z = lm.temporal(t[None, :, :-1])
@@ -42,7 +42,7 @@ def test_the_step_loop_chooses_what_teacher_forcing_ranks_first(lm):
 
 
 def test_initial_tokens_stay_while_a_stream_is_in_its_delay(lm):
-    table = Session(lm, codec=None).run_codes(np.zeros((8, 5), np.int64))
+    table = Session(lm, codec=None).run_codes(np.zeros((1, 8, 5), np.int64))[0]
     assert table[0, 0] == 20 and (table[1:, 0] == 16).all()
     assert (table[2:9, 1] == 16).all() and table[1, 1] != 16
 

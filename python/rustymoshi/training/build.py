@@ -32,7 +32,7 @@ def main() -> None:
     args = parser.parse_args()
     codec, frozen, decoder, lm = (f"{part}{args.name}" for part in ("codec", "codec_frozen", "codec_decoder", "lm"))
     run("corpus")
-    run("codec_train", "--name", codec, "--minutes", str(args.codec_minutes))
+    run("codec_train", "--name", codec, "--batch", "8", "--minutes", str(args.codec_minutes))
     target = folder("checkpoints") / f"{frozen}.pt"
     if not target.exists():
         shutil.copy(folder("checkpoints") / f"{codec}.pt", target)

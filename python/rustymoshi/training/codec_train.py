@@ -1,6 +1,7 @@
 """Train the codec: `python -m rustymoshi.training.codec_train --minutes 60`. Run the same command again to resume.
 
-The learning rate follows the minutes trained so far, so a slower machine ends its schedule all the same.
+The learning rate follows the minutes trained so far; a minute is a minute of all `--threads`,
+however long it took to get.
 `--freeze-encoder` keeps encoder and codebooks (and so all codes) as they are and goes on with the decoder alone.
 """
 
@@ -20,7 +21,7 @@ from .corpus import TEACHER_DIM
 from .curves import Curve
 from .paths import FRAME, folder, replace_atomically
 
-WEIGHTS = {"agent": 0.64, "hibari_users": 0.14, "espeak": 0.06, "flite": 0.06, "recordings": 0.08, "noise": 0.02}
+WEIGHTS = {"agent": 0.50, "hibari_users": 0.22, "espeak": 0.07, "flite": 0.07, "recordings": 0.12, "noise": 0.02}
 
 
 class Corpus:
@@ -159,14 +160,13 @@ class Trainer:
         """Train until the minutes are used up, saving every three."""
         corpus = Corpus(self.args.frames, self.args.seed + self.step, self.args.agent)
         self.codec.train(not self.args.freeze_encoder)
-        saved = time.monotonic()
+        saved, watch = time.monotonic(), pace.Stopwatch(self.device, self.args.threads)
         with tqdm(total=int(self.args.minutes * 60), initial=int(self.elapsed), unit="s", mininterval=20) as bar:
             while self.elapsed < min(self.args.minutes, self.args.until or self.args.minutes) * 60:
                 pace.adapt(self.step, self.args.threads)
-                begun = time.monotonic()
                 report = self.train_step(corpus)
                 self.step += 1
-                took = time.monotonic() - begun
+                took = watch.lap()
                 self.elapsed += took
                 self.curve.add(self.step, self.elapsed, report)
                 bar.set_postfix(

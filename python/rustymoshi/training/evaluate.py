@@ -22,6 +22,8 @@ from .session import Reply, Sampling, Session
 from .speech import Studio, VoiceSetting, trim
 
 LISTEN_S = 5.0
+BATCH = 16
+QUIET_DB = -45.0
 
 
 class Judge:
@@ -37,14 +39,22 @@ class Judge:
 
             self.wheel = Model.load(path)
 
-    def reply(self, pcm: np.ndarray, seed: int) -> Reply:
-        """What a fresh session answers to the user's sound."""
-        if self.wheel is None:
-            return Session(self.lm, self.codec, seed, self.sampling).run(pcm)
+    def replies(self, sounds: list[np.ndarray], label: str) -> list[Reply]:
+        """What fresh sessions answer to the users' sounds, in batches of sixteen."""
+        out: list[Reply] = []
+        for start in tqdm(range(0, len(sounds), BATCH), desc=label):
+            batch = sounds[start : start + BATCH]
+            if self.wheel is None:
+                out += Session(self.lm, self.codec, self.seed + start, self.sampling).run(batch)
+            else:
+                out += [self._wheel_reply(pcm, self.seed + start + i) for i, pcm in enumerate(batch)]
+        return out
+
+    def _wheel_reply(self, pcm: np.ndarray, seed: int) -> Reply:
+        """The same through the package's own session."""
         session = self.wheel.session(seed=seed, text_temperature=self.sampling.text, temperature=self.sampling.audio)
-        steps = [
-            session.step(frame) for frame in pcm[: len(pcm) // FRAME * FRAME].astype(np.float32).reshape(-1, FRAME)
-        ]
+        frames = pcm[: len(pcm) // FRAME * FRAME].astype(np.float32).reshape(-1, FRAME)
+        steps = [session.step(frame) for frame in frames]
         sound = [np.asarray(out) if len(out) else np.zeros(FRAME, np.float32) for out, _ in steps]
         return Reply(np.concatenate(sound), [text for _, text in steps])
 
@@ -52,96 +62,90 @@ class Judge:
         """Encode and decode."""
         wav = np.pad(wav, (0, -len(wav) % FRAME))
         codes = encode(self.codec, (np.clip(wav, -1, 1) * 32767).astype(np.int16))
-        return self.codec.decode(torch.from_numpy(codes.astype(np.int64))[None])[0, 0].numpy()
+        return self.codec.decode(torch.from_numpy(codes.astype(np.int64))[None])[0, 0].numpy()[: len(wav)]
+
+    def spoken(self, text: str, setting: VoiceSetting, rng: np.random.Generator) -> np.ndarray:
+        """One line at a common level, with silence around."""
+        wav = self.studio.say(text, setting, int(rng.integers(1 << 30))).wav
+        return np.pad(augment.normalise(wav, AGENT_LEVEL_DB), (2_400, SAMPLE_RATE))
 
     def codec_quality(self) -> dict:
         """STOI of the agent and of held-out users, word errors of the agent's speech before and after the codec."""
         from pystoi import stoi
 
-        rng, out = np.random.default_rng(self.seed), {"stoi_agent": [], "stoi_held_out": [], "stoi_new_synthesizer": []}
-        errors = {"before": [0, 0], "after": [0, 0]}
+        rng, errors = np.random.default_rng(self.seed), np.zeros((2, 2), int)
+        scores: dict[str, list[float]] = {"agent": [], "held_out": [], "new_synthesizer": []}
         for _ in tqdm(range(self.count), desc="codec"):
             exchange = self.bank.draw(rng)
-            for name, setting, text in (
-                ("stoi_agent", voices.AGENT, exchange.answer),
-                ("stoi_held_out", voices.held_out_voice(rng), exchange.question),
-                ("stoi_new_synthesizer", voices.new_synthesizer_voice(rng), exchange.question),
+            for name, setting in (
+                ("held_out", voices.held_out_voice(rng)),
+                ("new_synthesizer", voices.new_synthesizer_voice(rng)),
             ):
-                wav = augment.normalise(self.studio.say(text, setting, int(rng.integers(1 << 30))).wav, AGENT_LEVEL_DB)
-                wav = np.pad(wav, (2400, 24_000))
-                made = self.through_codec(wav)[: len(wav)]
-                out[name].append(stoi(wav, made, SAMPLE_RATE))
-                if name == "stoi_agent":
-                    for key, sound in (("before", wav), ("after", made)):
-                        wrong, total = word_errors(text, self.recogniser.words(sound))
-                        errors[key][0] += wrong
-                        errors[key][1] += total
-        means = {k: float(np.mean(v)) for k, v in out.items()}
-        return means | {f"agent_wer_{k}": wrong / total for k, (wrong, total) in errors.items()}
+                wav = self.spoken(exchange.question, setting, rng)
+                scores[name].append(stoi(wav, self.through_codec(wav)[: len(wav)], SAMPLE_RATE))
+            wav = self.spoken(exchange.answer, voices.AGENT, rng)
+            made = self.through_codec(wav)[: len(wav)]
+            scores["agent"].append(stoi(wav, made, SAMPLE_RATE))
+            errors += [word_errors(exchange.answer, self.recogniser.words(sound)) for sound in (wav, made)]
+        before, after = errors[:, 0] / errors[:, 1]
+        means = {f"stoi_{name}": float(np.mean(values)) for name, values in scores.items()}
+        return means | {"agent_wer_before": float(before), "agent_wer_after": float(after)}
 
-    def ask(self, question: str, setting: VoiceSetting, rng, clean: bool = False):
-        """One question to a fresh session; returns (reply, frame in which the question ends)."""
-        wav = trim(self.studio.say(question, setting, int(rng.integers(1 << 30))).wav)
-        lead = int(rng.uniform(0.6, 1.4) * SAMPLE_RATE)
-        wav = np.pad(wav, (lead, int(LISTEN_S * SAMPLE_RATE)))
-        wav = augment.normalise(wav, -22.0) if clean else augment.line(wav, rng)
-        return self.reply(wav, int(rng.integers(1 << 30))), (len(wav) / SAMPLE_RATE - LISTEN_S) * FRAME_RATE
+    def question(self, text: str, setting: VoiceSetting, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+        """A question behind a drawn microphone and five seconds to answer; and the frame in which it ends."""
+        wav = trim(self.studio.say(text, setting, int(rng.integers(1 << 30))).wav)
+        wav = np.pad(wav, (int(rng.uniform(0.6, 1.4) * SAMPLE_RATE), int(LISTEN_S * SAMPLE_RATE)))
+        return augment.line(wav, rng), (len(wav) / SAMPLE_RATE - LISTEN_S) * FRAME_RATE
 
     def dialogue(self, name: str, voice_of) -> dict:
         """Right answers by inner monologue, word errors of the spoken answer, and when answers begin."""
         rng = np.random.default_rng(self.seed)
-        right, delays, heard, rows = 0, [], [0, 0], []
-        for _ in tqdm(range(self.count), desc=f"dialogue: {name}"):
-            exchange = self.bank.draw(rng)
-            reply, end = self.ask(exchange.question, voice_of(rng), rng)
-            said = reply.words()
-            right += plain(said) == plain(exchange.answer)
-            first = reply.first_word()
+        exchanges = [self.bank.draw(rng) for _ in range(self.count)]
+        asked = [self.question(e.question, voice_of(rng), rng) for e in exchanges]
+        rows, delays, heard = [], [], np.zeros(2, int)
+        for exchange, (_, end), reply in zip(
+            exchanges, asked, self.replies([wav for wav, _ in asked], name), strict=True
+        ):
+            said, first = reply.words(), reply.first_word()
             if first is not None:
                 delays.append((first - end) / FRAME_RATE)
-            if said:
-                wrong, total = word_errors(said, self.recogniser.words(reply.pcm))
-                heard = [heard[0] + wrong, heard[1] + total]
-            rows.append(dict(question=exchange.question, expected=exchange.answer, said=said))
+                heard += word_errors(said, self.recogniser.words(reply.pcm))
+            right = plain(said) == plain(exchange.answer)
+            rows.append({"question": exchange.question, "expected": exchange.answer, "said": said, "right": right})
         return {
-            f"{name}_right": right / self.count,
-            f"{name}_spoken_wer": heard[0] / max(1, heard[1]),
+            f"{name}_right": sum(row["right"] for row in rows) / self.count,
+            f"{name}_spoken_wer": float(heard[0] / max(1, heard[1])),
             f"{name}_answer_begins_s": float(np.median(delays)) if delays else None,
             f"{name}_rows": rows,
         }
 
     def quiet(self) -> dict:
         """Share of ten-second trials of silence, noise or music in which the agent says nothing."""
-        rng, silent = np.random.default_rng(self.seed + 1), 0
-        for i in tqdm(range(self.count), desc="silence"):
-            n = 10 * SAMPLE_RATE
-            wav = (
-                np.zeros(n, np.float32)
-                if i % 3 == 0
-                else (augment.music if i % 6 == 1 else augment.noise)(n, rng) * 10 ** (rng.uniform(-60, -28) / 20)
-            )
-            silent += self.reply(wav.astype(np.float32), i).first_word() is None
+        rng, sounds, n = np.random.default_rng(self.seed + 1), [], 10 * SAMPLE_RATE
+        for i in range(self.count):
+            made = augment.music(n, rng) if i % 6 == 1 else augment.noise(n, rng)
+            level = 0.0 if i % 3 == 0 else 10 ** (rng.uniform(-60, -28) / 20)
+            sounds.append((made * level).astype(np.float32))
+        silent = sum(reply.first_word() is None for reply in self.replies(sounds, "silence"))
         return {"quiet_without_speech": silent / self.count}
 
     def barge_in(self) -> dict:
         """Share of interruptions after which the agent's sound is gone within 500 ms."""
-        rng, stopped, tried = np.random.default_rng(self.seed + 2), 0, 0
-        for i in tqdm(range(self.count), desc="barge-in"):
-            long = self.bank.exact(("story", "poem", "story two", "riddle")[i % 4], rng)
+        rng, sounds, at = np.random.default_rng(self.seed + 2), [], []
+        for i in range(self.count):
             voice = voices.held_out_voice(rng)
-            ask = trim(self.studio.say(long.question, voice).wav)
+            long = self.bank.exact(("story", "poem", "story two", "riddle")[i % 4], rng)
+            ask = np.pad(trim(self.studio.say(long.question, voice).wav), (SAMPLE_RATE, int(2.2 * SAMPLE_RATE)))
             stop = trim(self.studio.say("Stop. Please stop talking.", voice).wav)
-            begin = SAMPLE_RATE + len(ask) + int(2.2 * SAMPLE_RATE)
-            wav = np.zeros(begin + len(stop) + 2 * SAMPLE_RATE, np.float32)
-            wav[SAMPLE_RATE : SAMPLE_RATE + len(ask)] += ask
-            wav[begin : begin + len(stop)] += stop
-            reply = self.reply(augment.normalise(wav, -22.0), i)
-            at = int(begin / FRAME)
-            if reply.first_word() is None or _level(reply.pcm, at - 8, at) < -45:
-                continue
-            tried += 1
-            stopped += _level(reply.pcm, at + 7, at + 10) < -45
-        return {"barge_in_stopped": stopped / tried if tried else None, "barge_in_tried": tried}
+            at.append(len(ask) // FRAME)
+            sounds.append(augment.normalise(np.concatenate([ask, stop, np.zeros(2 * SAMPLE_RATE, np.float32)]), -22.0))
+        levels = [
+            (_level(reply.pcm, start - 8, start), _level(reply.pcm, start + 7, start + 10))
+            for reply, start in zip(self.replies(sounds, "barge-in"), at, strict=True)
+        ]
+        spoke = [after for before, after in levels if before > QUIET_DB]
+        stopped = sum(after < QUIET_DB for after in spoke)
+        return {"barge_in_stopped": stopped / len(spoke) if spoke else None, "barge_in_tried": len(spoke)}
 
 
 def _level(pcm: np.ndarray, start: int, end: int) -> float:

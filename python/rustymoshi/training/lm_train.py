@@ -1,6 +1,7 @@
 """Train the language model: `python -m rustymoshi.training.lm_train --minutes 45`. The same command again resumes.
 
-New shards of codes are taken in while it runs. The learning rate follows the minutes trained so far.
+New shards of codes are taken in while it runs. The learning rate follows the minutes trained so far, a minute
+being a minute of all `--threads`, however long it took to get.
 """
 
 import argparse
@@ -92,14 +93,13 @@ class Trainer:
     def run(self) -> None:
         """Train until the minutes are used up, saving every three."""
         data = Conversations(self.args.codec, self.config, self.args.seed + self.step)
-        saved = time.monotonic()
+        saved, watch = time.monotonic(), pace.Stopwatch(self.device, self.args.threads)
         with tqdm(total=int(self.args.minutes * 60), initial=int(self.elapsed), unit="s", mininterval=20) as bar:
             while self.elapsed < min(self.args.minutes, self.args.until or self.args.minutes) * 60:
                 pace.adapt(self.step, self.args.threads)
-                begun = time.monotonic()
                 report = self.train_step(data)
                 self.step += 1
-                self.elapsed += time.monotonic() - begun
+                self.elapsed += watch.lap()
                 self.curve.add(self.step, self.elapsed, report)
                 bar.set_postfix(
                     step=self.step,
@@ -121,10 +121,10 @@ def main() -> None:
     parser.add_argument("--codec", default="codec_frozen")
     parser.add_argument("--minutes", type=float, default=45)
     parser.add_argument("--until", type=float, default=0, help="end this run here, part of the way through the minutes")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--frames", type=int, default=256)
     parser.add_argument("--depth-share", type=float, default=0.25)
-    parser.add_argument("--text-weight", type=float, default=2.0)
+    parser.add_argument("--text-weight", type=float, default=3.0)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
