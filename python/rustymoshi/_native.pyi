@@ -7,7 +7,20 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__: list[str]
+__all__ = [
+    "FRAME_SAMPLES",
+    "SAMPLE_RATE",
+    "Lm",
+    "Mimi",
+    "MimiStream",
+    "Model",
+    "RustymoshiError",
+    "StreamingSession",
+    "__version__",
+    "load_audio",
+    "save_audio",
+]
+
 __version__: str
 SAMPLE_RATE: int
 FRAME_SAMPLES: int
