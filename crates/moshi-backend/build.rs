@@ -4,6 +4,8 @@ use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    // A file that is new in the page would otherwise not be put into the binary.
+    println!("cargo:rerun-if-changed=web");
     println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
     if let Some(folder) = output("git", &["rev-parse", "--absolute-git-dir"]) {
         println!("cargo:rerun-if-changed={folder}/HEAD");

@@ -75,7 +75,10 @@ async fn the_page_is_in_the_binary_with_a_strict_policy_and_is_not_sent_twice() 
     let server = start(config()).await;
     let (status, head, body) = get(&server, "/", &[]).await;
     assert_eq!(status, 200);
-    assert!(head.contains("content-type: text/html; charset=utf-8") && body.contains("<script type=\"module\""), "{head}");
+    assert!(
+        head.contains("content-type: text/html; charset=utf-8") && body.contains("<script type=\"module\""),
+        "{head}"
+    );
     assert!(head.contains("content-security-policy: default-src 'none'") && !head.contains("unsafe"), "{head}");
     let (_, head, _) = get(&server, "/main.js", &[]).await;
     assert!(head.contains("content-type: text/javascript"), "{head}");
