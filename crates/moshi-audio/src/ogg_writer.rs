@@ -70,6 +70,12 @@ impl OggOpusEncoder {
         Ok(())
     }
 
+    /// Leaves `frames` frames out: the granule positions of what follows tell a listener how much time is missing.
+    pub fn skip(&mut self, frames: usize) {
+        let packets = frames * (FRAME_SAMPLES / PACKET_SAMPLES);
+        self.granule = self.granule.saturating_add(packets as u64 * GRANULES_PER_PACKET);
+    }
+
     /// Appends an empty last page that ends the stream. Published servers just stop; files want it.
     pub fn finish(mut self, out: &mut Vec<u8>) {
         self.headers(out);

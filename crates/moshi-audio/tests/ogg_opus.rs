@@ -102,6 +102,20 @@ fn headers_may_share_the_first_message_with_audio() {
 }
 
 #[test]
+fn frames_left_out_are_a_jump_of_the_granule_positions() {
+    let mut encoder = OggOpusEncoder::new(&OggOpusEncoderConfig::default()).unwrap();
+    let mut bytes = Vec::new();
+    encoder.push(&[0.1; FRAME_SAMPLES], &mut bytes).unwrap();
+    encoder.skip(3);
+    encoder.push(&[0.1; FRAME_SAMPLES], &mut bytes).unwrap();
+    let mut decoder = OggOpusDecoder::live();
+    let mut pcm = Vec::new();
+    decoder.push(&bytes, &mut pcm).unwrap();
+    let granules: Vec<u64> = pages(&bytes).iter().map(|p| u64::from_le_bytes(p[6..14].try_into().unwrap())).collect();
+    assert_eq!(granules, [0, 0, 1_920, 3_840, 17_280, 19_200]);
+}
+
+#[test]
 fn a_finished_stream_has_an_end() {
     let mut encoder = OggOpusEncoder::new(&OggOpusEncoderConfig::default()).unwrap();
     let mut bytes = Vec::new();

@@ -87,6 +87,13 @@ impl VoiceEncoder {
         Some(out)
     }
 
+    /// Tells the listener that `frames` frames are left out, where the format can.
+    pub(crate) fn skip(&mut self, frames: usize) {
+        if let Self::OggOpus(encoder) = self {
+            encoder.skip(frames);
+        }
+    }
+
     /// The payload of the message for one frame of 1,920 samples.
     pub(crate) fn encode(&mut self, frame: &[f32]) -> Result<Vec<u8>, AudioError> {
         let mut out = Vec::with_capacity(512);

@@ -56,7 +56,7 @@ impl Speaker<'_> {
                         }
                     }
                     Some(SessionEvent::Text(text)) => send(sink, &Message::Text(&text)).await?,
-                    Some(SessionEvent::Dropped { .. }) => {}
+                    Some(SessionEvent::Dropped { frames }) => encoder.skip(frames),
                     Some(SessionEvent::Ended) => return Err(Ending::because(CloseReason::Finished)),
                     Some(SessionEvent::Failed(why)) => return Err(Ending::Close(CloseReason::Internal, Some(why))),
                     None => return Err(self.cut_off()),

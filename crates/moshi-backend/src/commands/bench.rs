@@ -73,7 +73,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         bandwidth_share: 0.0,
         real_time_factor: 0.0,
         load_s,
-        rss_bytes: resident_bytes().map(|b| b.saturating_sub(BandwidthProbe::BYTES as u64)),
+        rss_bytes: resident_bytes(),
     }
     .derive();
     super::say(&report.to_string())?;
