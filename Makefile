@@ -44,7 +44,7 @@ bench:
 lint: setup
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	$(VENV)/bin/ruff check python tests
+	$(VENV)/bin/ruff check python tests benches
 	$(VENV)/bin/mypy
 
 fmt:

@@ -26,10 +26,10 @@ import rustymoshi
 WARM_UP = 10
 
 
-def milliseconds(call: Callable[[], object]) -> float:
+def milliseconds(call: Callable[..., object], *args: object) -> float:
     """Wall time of one call."""
     start = time.perf_counter()
-    call()
+    call(*args)
     return 1e3 * (time.perf_counter() - start)
 
 
@@ -39,13 +39,13 @@ def measure(path: str, frames: int) -> dict[str, list[float]]:
     theirs = rustymimi.Tokenizer(path, num_codebooks=8)
     noise = np.random.default_rng(0).normal(0, 0.1, (frames + WARM_UP, 1_920)).astype(np.float32)
     codes = np.random.default_rng(1).integers(0, 2_048, (frames + WARM_UP, 8, 1))
-    times: dict[str, list[float]] = {name: [] for name in ("encode ours", "encode theirs", "decode ours", "decode theirs")}
+    names = [f"{what} {who}" for what in ("encode", "decode") for who in ("ours", "theirs")]
+    times: dict[str, list[float]] = {name: [] for name in names}
     for pcm, code in zip(noise, codes, strict=True):
-        as_theirs = code[None].astype(np.uint32)
-        times["encode ours"].append(milliseconds(lambda: ours.encode_step(pcm)))
-        times["encode theirs"].append(milliseconds(lambda: theirs.encode_step(pcm[None, None])))
-        times["decode ours"].append(milliseconds(lambda: ours.decode_step(code)))
-        times["decode theirs"].append(milliseconds(lambda: theirs.decode_step(as_theirs)))
+        times["encode ours"].append(milliseconds(ours.encode_step, pcm))
+        times["encode theirs"].append(milliseconds(theirs.encode_step, pcm[None, None]))
+        times["decode ours"].append(milliseconds(ours.decode_step, code))
+        times["decode theirs"].append(milliseconds(theirs.decode_step, code[None].astype(np.uint32)))
     return {name: values[WARM_UP:] for name, values in times.items()}
 
 
@@ -60,7 +60,8 @@ def main() -> None:
         ours, theirs = (sorted(times[f"{what} {who}"]) for who in ("ours", "theirs"))
         ratio = statistics.median(theirs) / statistics.median(ours)
         print(f"{what}: rustymoshi {spread(ours)}, rustymimi {spread(theirs)}: {ratio:.2f} times as fast")
-    both = [statistics.median(times[f"encode {w}"]) + statistics.median(times[f"decode {w}"]) for w in ("ours", "theirs")]
+    median = {name: statistics.median(values) for name, values in times.items()}
+    both = [median[f"encode {who}"] + median[f"decode {who}"] for who in ("ours", "theirs")]
     print(f"one frame: rustymoshi {both[0]:.2f} ms, rustymimi {both[1]:.2f} ms: {both[1] / both[0]:.2f} times as fast")
 
 

@@ -48,7 +48,7 @@ def main() -> None:
     for way in attempts():
         if all(succeeded(command) for command in way):
             return
-    message = "no Chromium found: browser tests are skipped; get it with `apt-get install chromium` or set CHROMIUM=/path"
+    message = "browser tests are skipped: no Chromium found; `apt-get install chromium`, or set CHROMIUM=/path"
     print(message, file=sys.stderr)
     if os.environ.get("CI"):
         sys.exit(1)

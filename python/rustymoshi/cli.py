@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 import rustymoshi
@@ -48,7 +49,7 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options that choose a model and how it runs."""
     for option in (
         click.option("--threads", type=click.IntRange(1), help="Threads per step; default: one for each core."),
-        click.option("--dtype", type=click.Choice(["f32", "bf16", "f16"]), help="Weights in memory; default: as the file."),
+        click.option("--dtype", type=click.Choice(["f32", "bf16", "f16"]), help="Weights in memory, not as the file."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, metal or reference."),
         click.option("--model", "-m", help="A folder, file or hub repository; default: the built-in model."),
     ):
@@ -90,7 +91,7 @@ def run(input_file: str, output_file: str, model: str | None, device: str, dtype
     session = load_model(model, device, dtype, threads).session(**sampling)
     frames = -(-len(heard) // FRAME_SAMPLES) + TAIL_FRAMES
     heard = np.pad(heard, (0, frames * FRAME_SAMPLES - len(heard)))
-    spoken: list[np.ndarray] = []
+    spoken: list[NDArray[np.float32]] = []
     start = time.perf_counter()
     with tqdm(total=frames, unit="frame", file=sys.stderr) as bar:
         for frame in heard.reshape(frames, FRAME_SAMPLES):

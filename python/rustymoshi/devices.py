@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rustymoshi import FRAME_SAMPLES, SAMPLE_RATE, RustymoshiError, StreamingSession
 
@@ -19,16 +20,16 @@ class Speaker:
     """What the loudspeaker still has to play; silence where there is nothing."""
 
     def __init__(self) -> None:
-        self._waiting: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
-        self._rest = np.zeros(0, dtype=np.float32)
+        self._waiting: queue.SimpleQueue[NDArray[np.float32]] = queue.SimpleQueue()
+        self._rest: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
 
-    def add(self, pcm: np.ndarray) -> None:
+    def add(self, pcm: NDArray[np.float32]) -> None:
         """Queue samples; frames beyond the limit push the oldest out."""
         self._waiting.put(pcm)
         while self._waiting.qsize() > MAX_WAITING:
             self._waiting.get_nowait()
 
-    def fill(self, out: np.ndarray) -> None:
+    def fill(self, out: NDArray[np.float32]) -> None:
         """Write the next samples to `out`."""
         while len(self._rest) < len(out) and not self._waiting.empty():
             self._rest = np.concatenate([self._rest, self._waiting.get_nowait()])
@@ -38,17 +39,22 @@ class Speaker:
 
 
 def open_streams(
-    microphone: queue.SimpleQueue[np.ndarray], speaker: Speaker, input_device: str | None, output_device: str | None
+    microphone: queue.SimpleQueue[NDArray[np.float32]],
+    speaker: Speaker,
+    input_device: str | None,
+    output_device: str | None,
 ) -> Any:
     """A duplex stream at 24 kHz whose callback only moves samples."""
     try:
         import sounddevice
     except (ImportError, OSError) as error:
         raise RustymoshiError(
-            f"no audio devices: {error}; install them with `pip install rustymoshi[audio]`, on Linux also libportaudio2"
+            f"no audio devices: {error}; `pip install rustymoshi[audio]`, on Linux also libportaudio2"
         ) from error
 
-    def exchange(indata: np.ndarray, outdata: np.ndarray, _frames: int, _time: Any, _status: Any) -> None:
+    def exchange(
+        indata: NDArray[np.float32], outdata: NDArray[np.float32], _frames: int, _time: Any, _status: Any
+    ) -> None:
         microphone.put(indata[:, 0].copy())
         while microphone.qsize() > MAX_WAITING:
             microphone.get_nowait()
@@ -79,7 +85,7 @@ def converse(
     say: Callable[[str], None],
 ) -> None:
     """Talk until Ctrl-C, or for `seconds`; `say` gets the agent's words as they come."""
-    microphone: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+    microphone: queue.SimpleQueue[NDArray[np.float32]] = queue.SimpleQueue()
     speaker = Speaker()
     end = time.monotonic() + seconds if seconds is not None else float("inf")
     with open_streams(microphone, speaker, input_device, output_device):

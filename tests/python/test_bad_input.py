@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rustymoshi
-
 from conftest import Golden
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import rustymoshi
-
 from conftest import AUDIO, GOLDEN
 
 

@@ -50,7 +50,8 @@ fn benches(c: &mut Criterion) {
         let megabytes = model.info().weight_bytes >> 20;
         for (name, rows) in [("batched", SESSIONS), ("side_by_side", 1)] {
             let sessions = Sessions::with_rows_per_set(model.clone(), rows);
-            group.bench_function(BenchmarkId::new(name, format!("{megabytes}_MiB")), |b| b.iter(|| together(&sessions)));
+            group
+                .bench_function(BenchmarkId::new(name, format!("{megabytes}_MiB")), |b| b.iter(|| together(&sessions)));
         }
     }
     group.finish();

@@ -159,7 +159,7 @@ impl<B: Backend> MoshiRows<B> {
             to.copy_row(backend, row, from, src_row)?;
         }
         self.model.lm.copy_row(&mut self.lm, row, &src.lm, src_row)?;
-        self.text[row] = src.text[src_row].clone();
+        self.text[row] = src.text[src_row];
         Ok(())
     }
 }

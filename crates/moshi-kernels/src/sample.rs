@@ -199,7 +199,7 @@ impl RowSampler {
                 .map_or(best, |t| t.id));
         }
         scratch.keep_top_k(params.top_k);
-        scratch.to_probabilities();
+        scratch.normalise();
         scratch.keep_top_p(params.top_p);
         Ok(scratch.pick(uniform(self.params.seed, draw.position, draw.stream as u32)).unwrap_or(best))
     }
@@ -299,7 +299,7 @@ impl SampleScratch {
     }
 
     /// Weights `exp(logit - max)`; they need not sum to 1.
-    fn to_probabilities(&mut self) {
+    fn normalise(&mut self) {
         let max = self.kept.iter().fold(f32::NEG_INFINITY, |max, t| max.max(t.logit));
         for token in &mut self.kept {
             token.weight = (f64::from(token.logit) - f64::from(max)).exp();

@@ -2,8 +2,6 @@
 
 #![allow(missing_docs, clippy::panic)]
 
-use std::num::NonZeroUsize;
-
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use half::bf16;
 use moshi_checkpoint::config::DepformerConfig;

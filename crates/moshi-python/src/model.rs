@@ -150,11 +150,7 @@ impl Lm {
     ///
     /// Returns float32 `(text_logits [T, text_card], audio_logits [dep_q, T, card])`, where position t of stream q is the
     /// prediction of `codes[.., t]`.
-    fn forward<'py>(
-        &self,
-        py: Python<'py>,
-        codes: &Bound<'py, PyAny>,
-    ) -> PyResult<(Bound<'py, PyArray2<f32>>, Bound<'py, PyArray3<f32>>)> {
+    fn forward<'py>(&self, py: Python<'py>, codes: &Bound<'py, PyAny>) -> PyResult<Logits<'py>> {
         let info = self.model.info();
         let (codes, steps) = args::codes_2d("codes", 1 + info.n_q, codes)?;
         let logits = py.detach(|| self.model.forward(&codes, steps)).map_err(engine)?;
@@ -169,6 +165,9 @@ impl Lm {
         format!("Lm(n_q={}, dep_q={}, card={}, text_card={})", info.n_q, info.dep_q, info.card, info.text_card)
     }
 }
+
+/// Text `[T, text_card]` and audio `[dep_q, T, card]`.
+type Logits<'py> = (Bound<'py, PyArray2<f32>>, Bound<'py, PyArray3<f32>>);
 
 fn shape(error: numpy::ndarray::ShapeError) -> PyErr {
     PyValueError::new_err(error.to_string())
