@@ -74,7 +74,7 @@ def open_streams(
             callback=exchange,
         )
     except (sounddevice.PortAudioError, ValueError) as error:
-        raise RustymoshiError(f"cannot open microphone and loudspeaker: {error}; see `python -m sounddevice`") from error
+        raise RustymoshiError(f"cannot open the audio devices: {error}; see `python -m sounddevice`") from error
 
 
 def converse(

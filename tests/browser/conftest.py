@@ -57,7 +57,10 @@ def backend() -> Path:
 
 
 class Server:
-    """A loopback server on a port of its own: callers hear themselves, and every ten frames it says " dot"."""
+    """A server on a port of its own. With the loopback, callers hear themselves, and every ten frames it says " dot"."""
+
+    #: What runs, unless options name a model.
+    MODEL = ("--model", "loopback")
 
     def __init__(self, backend: Path, *options: str) -> None:
         self.backend, self.options = backend, options
@@ -70,7 +73,8 @@ class Server:
 
     def start(self) -> None:
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
-        options = ["--model", "loopback", "--no-tls", "--port", str(self.port), *self.options]
+        model = () if "--model" in self.options else self.MODEL
+        options = [*model, "--no-tls", "--port", str(self.port), *self.options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([self.backend, "standalone", *options], stdout=log, stderr=log)
         self.wait()

@@ -30,6 +30,16 @@ def test_a_voice_goes_out_and_comes_back_with_words(server, visitor):
     assert visitor.complaints == []
 
 
+def test_the_built_in_model_answers_with_voice_and_words(start_server, visitor):
+    server = start_server("--model", "built-in")
+    page = visitor.open(server.url)
+    visitor.call()
+    visitor.wait_for(f"s.played > 3 && s.playedEnergy > {SPOKEN}")
+    page.wait_for_function("() => document.querySelector('#words').textContent.trim().length > 10")
+    assert visitor.stats()["damaged"] == 0
+    assert visitor.complaints == []
+
+
 def test_the_stream_is_steady(server, visitor):
     visitor.open(server.url)
     stats = talk(visitor, 5)

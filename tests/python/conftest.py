@@ -2,28 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import rustymoshi
-from safetensors.numpy import load_file
-
-GOLDEN = Path(__file__).parents[1] / "fixtures" / "golden"
-AUDIO = Path(__file__).parents[1] / "fixtures" / "audio"
-
-
-class Golden:
-    """One golden repository: its folder, its results, its model."""
-
-    def __init__(self, name: str) -> None:
-        self.folder = GOLDEN / name
-        self.tensors: dict[str, np.ndarray] = load_file(self.folder / "golden.safetensors")
-        self.model = rustymoshi.Model.load(self.folder)
-        self.mimi = rustymoshi.Mimi.load(self.folder / "mimi.safetensors", num_codebooks=8)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self.tensors[name]
+from golden_data import Golden
 
 
 @pytest.fixture(scope="session", params=["tiny-moshi", "tiny-variant"])

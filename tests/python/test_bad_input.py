@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rustymoshi
-from conftest import Golden
+from golden_data import Golden
 
 
 @pytest.mark.parametrize(

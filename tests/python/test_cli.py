@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import rustymoshi
-from conftest import AUDIO, GOLDEN
+from golden_data import AUDIO, GOLDEN
 
 
 def call(*args: object, **env: str) -> subprocess.CompletedProcess[str]:

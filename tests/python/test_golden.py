@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import Golden
+from golden_data import Golden
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:

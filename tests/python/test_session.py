@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 import rustymoshi
-from conftest import Golden
+from golden_data import Golden
 
 #: The golden checkpoint itself asks for greedy sampling.
 SAMPLED = {"temperature": 0.8, "text_temperature": 0.7}
