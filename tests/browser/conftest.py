@@ -57,7 +57,7 @@ def backend() -> Path:
 
 
 class Server:
-    """A server on a port of its own. With the loopback, callers hear themselves, and every ten frames it says " dot"."""
+    """A server on its own port. With the loopback, callers hear themselves, and every ten frames it says " dot"."""
 
     #: What runs, unless options name a model.
     MODEL = ("--model", "loopback")
