@@ -147,6 +147,20 @@ class Judge:
         stopped = sum(after < QUIET_DB for after in spoke)
         return {"barge_in_stopped": stopped / len(spoke) if spoke else None, "barge_in_tried": len(spoke)}
 
+    def long_talk(self) -> dict:
+        """Five minutes, a question every ten seconds: right answers in the first and the last half."""
+        rng = np.random.default_rng(self.seed + 3)
+        voice, every = voices.held_out_voice(rng), 10 * SAMPLE_RATE
+        exchanges = [self.bank.draw(rng) for _ in range(30)]
+        wav = np.zeros(every * len(exchanges), np.float32)
+        for i, exchange in enumerate(exchanges):
+            said = trim(self.studio.say(exchange.question, voice, i).wav)[: every // 2]
+            wav[i * every + SAMPLE_RATE : i * every + SAMPLE_RATE + len(said)] = said
+        reply, frames = self.replies([augment.normalise(wav, -22.0)], "five minutes")[0], every // FRAME
+        right = [plain(reply.words(i * frames, (i + 1) * frames)) == plain(e.answer) for i, e in enumerate(exchanges)]
+        half = len(right) // 2
+        return {"five_minutes_first_half": sum(right[:half]) / half, "five_minutes_last_half": sum(right[half:]) / half}
+
 
 def _level(pcm: np.ndarray, start: int, end: int) -> float:
     """RMS in dB of frames start..end."""
@@ -161,6 +175,7 @@ PARTS = {
     "new": lambda j: j.dialogue("new_synthesizer", voices.new_synthesizer_voice),
     "quiet": lambda j: j.quiet(),
     "barge_in": lambda j: j.barge_in(),
+    "long": lambda j: j.long_talk(),
 }
 
 
