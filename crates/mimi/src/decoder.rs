@@ -83,7 +83,7 @@ impl<B: Backend> Mimi<B> {
             return Err(Error::Codebooks { asked: codebooks, available: self.codebooks() });
         }
         let backend = &self.backend;
-        let stride = self.config().steps_per_frame();
+        let stride = self.config().downsample;
         let width = self.config().seanet.dimension;
         let max_steps = max_frames * stride;
         Ok(DecoderState {
@@ -138,7 +138,7 @@ impl<B: Backend> Mimi<B> {
         let DecoderState {
             rows, upsample, transformer, seanet, codes, frame, quantizer, latent, pcm, codebooks, ..
         } = state;
-        let steps = frames * self.config().steps_per_frame();
+        let steps = frames * self.config().downsample;
         let step = Step::new(&self.backend, rows, steps);
         self.quantizer.decode(step.with_t(frames), codes, *codebooks, quantizer, frame)?; // [b, frames, width]
         self.upsample.step(step.with_t(frames), frame, upsample, latent)?; // [b, steps, width]

@@ -66,7 +66,7 @@ impl<B: Backend> Mimi<B> {
     /// When the device fails.
     pub fn init_encoder(&self, rows: usize, max_frames: usize) -> Result<EncoderState<B>> {
         let backend = &self.backend;
-        let stride = self.config().steps_per_frame();
+        let stride = self.config().downsample;
         let width = self.config().seanet.dimension;
         let max_steps = max_frames * stride;
         Ok(EncoderState {
@@ -118,7 +118,7 @@ impl<B: Backend> Mimi<B> {
     pub fn encode_on_device(&self, state: &mut EncoderState<B>, frames: usize) -> Result<()> {
         check_frames(frames, state.max_frames)?;
         let EncoderState { rows, seanet, transformer, downsample, pcm, latent, frame, quantizer, codes, .. } = state;
-        let steps = frames * self.config().steps_per_frame();
+        let steps = frames * self.config().downsample;
         let step = Step::new(&self.backend, rows, steps);
         self.encoder.step(step, seanet, pcm, latent)?; // [b, steps, width]
         self.encoder_transformer.step(step, 0, transformer, latent)?;

@@ -27,10 +27,10 @@ mod quantizer;
 mod seanet;
 
 pub use codes::Codes;
-pub use config::{MimiConfig, QuantizerConfig, SeanetConfig, TransformerConfig};
 pub use decoder::DecoderState;
 pub use encoder::EncoderState;
 pub use model::Mimi;
+pub use moshi_checkpoint::MimiConfig;
 
 /// What can go wrong in the codec.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +39,6 @@ pub enum Error {
     /// An operation or a weight source failed.
     #[error(transparent)]
     Nn(#[from] moshi_nn::Error),
-    /// `mimi_config.json` is not JSON of the known keys.
-    #[error("mimi configuration: {0}")]
-    ConfigFile(#[from] serde_json::Error),
     /// A setting that this codec does not implement, or that contradicts another.
     #[error("mimi configuration: {key} is {found}; {expected}")]
     Config {

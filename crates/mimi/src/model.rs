@@ -4,10 +4,10 @@ use moshi_nn::backend::{Backend, Padding};
 use moshi_nn::layers::{ConvConfig, StreamingConv, StreamingUpsample, Transformer};
 use moshi_nn::{At, WeightSource};
 
-use crate::config::MimiConfig;
 use crate::quantizer::Quantizer;
 use crate::seanet::{SeanetDecoder, SeanetEncoder};
 use crate::{Error, Result};
+use moshi_checkpoint::MimiConfig;
 
 /// The weights of the codec; share them in an `Arc`. Memory is in [`EncoderState`](crate::EncoderState) and
 /// [`DecoderState`](crate::DecoderState).
@@ -30,22 +30,22 @@ impl<B: Backend> Mimi<B> {
     /// [`Error::Config`] for settings that are not implemented, [`Error::Codebooks`] for a number of codebooks that the
     /// configuration does not have, [`Error::Nn`] for missing tensors and wrong shapes.
     pub fn load(backend: B, weights: &dyn WeightSource, config: &MimiConfig, codebooks: usize) -> Result<Self> {
-        config.check()?;
+        crate::config::check(config)?;
         if codebooks == 0 || codebooks > config.quantizer.n_q {
             return Err(Error::Codebooks { asked: codebooks, available: config.quantizer.n_q });
         }
         let root = At::new(weights, "");
-        let stride = config.steps_per_frame();
+        let stride = config.downsample;
         let width = config.seanet.dimension;
         let down = ConvConfig::plain(width, width, 2 * stride).stride(stride).padding(Padding::Replicate);
         let transformer = |name: &str| -> Result<_> {
-            Ok(Transformer::load(&backend, &root.at(name).at("transformer"), config.stack()?)?)
+            Ok(Transformer::load(&backend, &root.at(name).at("transformer"), crate::config::stack(config)?)?)
         };
         Ok(Self {
             encoder: SeanetEncoder::load(&backend, &root.at("encoder"), &config.seanet)?,
             encoder_transformer: transformer("encoder_transformer")?,
             downsample: StreamingConv::load(&backend, &root.at("downsample.conv.conv.conv"), &down)?,
-            quantizer: Quantizer::load(&backend, &root.at("quantizer"), &config.quantizer, codebooks)?,
+            quantizer: Quantizer::load(&backend, &root.at("quantizer"), &config.quantizer, width, codebooks)?,
             upsample: StreamingUpsample::load(&backend, &root.at("upsample.convtr.convtr.convtr"), width, stride)?,
             decoder_transformer: transformer("decoder_transformer")?,
             decoder: SeanetDecoder::load(&backend, &root.at("decoder"), &config.seanet)?,
@@ -76,7 +76,7 @@ impl<B: Backend> Mimi<B> {
 
     /// Samples per frame (1,920).
     pub fn frame_size(&self) -> usize {
-        self.config.frame_size()
+        self.config.frame_samples()
     }
 
     /// Samples per second (24,000).

@@ -4,7 +4,7 @@ use moshi_nn::backend::{Backend, Column};
 use moshi_nn::layers::{Linear, Step};
 use moshi_nn::{At, HostWeight, Result};
 
-use crate::config::QuantizerConfig;
+use moshi_checkpoint::config::QuantizerConfig;
 
 /// Codebooks used less often than this are not scaled up further (the reference's epsilon).
 const LEAST_USAGE: f32 = 1e-5;
@@ -19,14 +19,20 @@ pub(crate) struct Quantizer<B: Backend> {
 }
 
 impl<B: Backend> Quantizer<B> {
-    /// The first `codebooks` of the quantizer below `at`.
-    pub(crate) fn load(backend: &B, at: &At<'_>, config: &QuantizerConfig, codebooks: usize) -> Result<Self> {
+    /// The first `codebooks` of the quantizer below `at`, between latents of `width` channels.
+    pub(crate) fn load(
+        backend: &B,
+        at: &At<'_>,
+        config: &QuantizerConfig,
+        width: usize,
+        codebooks: usize,
+    ) -> Result<Self> {
         Ok(Self {
-            first: Half::load(backend, &at.at("rvq_first"), config, 1)?,
-            rest: Half::load(backend, &at.at("rvq_rest"), config, codebooks - 1)?,
+            first: Half::load(backend, &at.at("rvq_first"), config, width, 1)?,
+            rest: Half::load(backend, &at.at("rvq_rest"), config, width, codebooks - 1)?,
             codebooks,
             dimension: config.dimension,
-            width: config.output_dimension,
+            width,
         })
     }
 
@@ -89,8 +95,8 @@ struct Half<B: Backend> {
 }
 
 impl<B: Backend> Half<B> {
-    fn load(backend: &B, at: &At<'_>, config: &QuantizerConfig, count: usize) -> Result<Self> {
-        let QuantizerConfig { dimension, bins, input_dimension, output_dimension, .. } = *config;
+    fn load(backend: &B, at: &At<'_>, config: &QuantizerConfig, width: usize, count: usize) -> Result<Self> {
+        let QuantizerConfig { dimension, bins, .. } = *config;
         let mut codebooks = Vec::with_capacity(count);
         let mut tables = Vec::with_capacity(count);
         for q in 0..count {
@@ -99,8 +105,8 @@ impl<B: Backend> Half<B> {
             tables.push(backend.table(&HostWeight::from_f32(bins, dimension, vectors)?)?);
         }
         Ok(Self {
-            input_proj: Linear::load(backend, &at.at("input_proj"), dimension, input_dimension)?,
-            output_proj: Linear::load(backend, &at.at("output_proj"), output_dimension, dimension)?,
+            input_proj: Linear::load(backend, &at.at("input_proj"), dimension, width)?,
+            output_proj: Linear::load(backend, &at.at("output_proj"), width, dimension)?,
             codebooks,
             tables,
         })

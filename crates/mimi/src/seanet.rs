@@ -7,7 +7,7 @@ use moshi_nn::backend::Backend;
 use moshi_nn::layers::{ConvConfig, Step, StreamingConv, StreamingConvTranspose, Window};
 use moshi_nn::{At, Result, stream_state};
 
-use crate::config::SeanetConfig;
+use moshi_checkpoint::config::SeanetConfig;
 
 /// `x + conv1x1(elu(conv(elu(x))))`.
 struct ResidualBlock<B: Backend> {
@@ -105,7 +105,7 @@ impl<B: Backend> SeanetEncoder<B> {
     pub(crate) fn load(backend: &B, at: &At<'_>, config: &SeanetConfig) -> Result<Self> {
         let layer = |i: usize| at.at("model").at(i);
         let mut width = config.n_filters;
-        let first = ConvConfig::plain(config.channels, width, config.kernel_size);
+        let first = ConvConfig::plain(1, width, config.kernel_size);
         let first = StreamingConv::load(backend, &layer(0).at("conv.conv"), &first)?;
         let mut index = 1;
         let mut stages = Vec::with_capacity(config.ratios.len());
@@ -188,7 +188,7 @@ impl<B: Backend> SeanetDecoder<B> {
             stages.push(Stage { blocks, resample, ratio });
             index += 2 + config.n_residual_layers;
         }
-        let last = ConvConfig::plain(width, config.channels, config.last_kernel_size).elu();
+        let last = ConvConfig::plain(width, 1, config.last_kernel_size).elu();
         let last = StreamingConv::load(backend, &layer(index + 1).at("conv.conv"), &last)?;
         Ok(Self { first, stages, last, sizes: Sizes::new(config) })
     }

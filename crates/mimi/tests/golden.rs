@@ -10,7 +10,7 @@ use moshi_nn::executors::{Candle, Cpu};
 use moshi_testkit::{Golden, assert_close};
 
 fn load<B: Backend>(backend: B, golden: Golden, codebooks: usize) -> Mimi<B> {
-    let config = MimiConfig::from_json(&golden.text("mimi_config.json").unwrap()).unwrap();
+    let config = MimiConfig::read(&golden.path("mimi_config.json")).unwrap().0;
     Mimi::load(backend, &golden.mimi().unwrap(), &config, codebooks).unwrap()
 }
 
@@ -73,7 +73,7 @@ fn sixteen_codebooks_agree_until_the_reference_window_wraps<B: Backend>(backend:
     for golden in Golden::ALL {
         let results = golden.results().unwrap();
         let mimi = load(backend.clone(), golden, 16);
-        let context = mimi.config().transformer.context / mimi.config().steps_per_frame();
+        let context = mimi.config().transformer.context / mimi.config().downsample;
         let codes = mimi.encode(&results.f32("pcm_in").unwrap()).unwrap();
         let expected = results.i32("mimi_codes_streaming_16").unwrap();
         for (q, (found, expected)) in codes.values().chunks(64).zip(expected.chunks(64)).enumerate() {

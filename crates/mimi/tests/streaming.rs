@@ -20,8 +20,12 @@ const ODD: &str = r#"{
         "input_dimension": 24, "output_dimensions": [24]}
 }"#;
 
+fn odd_config() -> MimiConfig {
+    MimiConfig::from_json("odd.json".as_ref(), &serde_json::from_str(ODD).unwrap()).unwrap().0
+}
+
 fn odd<B: Backend>(backend: B) -> Mimi<B> {
-    Mimi::load(backend, &RandomWeights::mimi(3), &MimiConfig::from_json(ODD).unwrap(), 5).unwrap()
+    Mimi::load(backend, &RandomWeights::mimi(3), &odd_config(), 5).unwrap()
 }
 
 const MAX_CHUNK: usize = 3;
@@ -162,8 +166,7 @@ fn bad_input_is_named_and_harms_nothing<B: Backend>(backend: B) {
 
 fn files_that_do_not_fit_are_named<B: Backend>(backend: B) {
     let weights = Golden::TINY_MOSHI.mimi().unwrap();
-    let text = Golden::TINY_MOSHI.text("mimi_config.json").unwrap();
-    let config = MimiConfig::from_json(&text).unwrap();
+    let (config, _) = MimiConfig::read(&Golden::TINY_MOSHI.path("mimi_config.json")).unwrap();
     let refused = |config: &MimiConfig, k| Mimi::load(backend.clone(), &weights, config, k).err().unwrap().to_string();
     assert!(refused(&config, 17).contains("17 codebooks"));
     assert!(refused(&config, 0).contains("0 codebooks"));

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use mimi::{Mimi, MimiConfig};
+use mimi::Mimi;
 use moshi_checkpoint::Repository;
 use moshi_lm::Lm;
 use moshi_lm::text::Detokenizer;
@@ -168,7 +168,7 @@ fn model_on<B: Backend>(
     let lm = Lm::load(backend.clone(), &lm_weights, &repository.config().lm)?;
     let codebooks = lm.config().dep_q.max(lm.heard());
     let mimi_weights = Weights::new(&mimi_tensors, None);
-    let mimi = Arc::new(Mimi::load(backend, &mimi_weights, &mimi_config(repository)?, codebooks)?);
+    let mimi = Arc::new(Mimi::load(backend, &mimi_weights, repository.mimi_config().map_err(failed)?, codebooks)?);
     let words = Detokenizer::from_bytes(source, &repository.tokenizer_bytes().map_err(failed)?, lm.config())
         .map_err(|e| EngineError::Model(e.to_string()))?;
     let weight_bytes = lm_weights.read.get() + mimi_weights.read.get();
@@ -184,9 +184,9 @@ fn codec_on<B: Backend>(
     options: &LoadOptions,
 ) -> Result<Arc<dyn Codec>, EngineError> {
     let tensors = repository.mimi().map_err(failed)?;
-    let config = mimi_config(repository)?;
+    let config = repository.mimi_config().map_err(failed)?;
     let codebooks = options.num_codebooks.unwrap_or(DEFAULT_CODEBOOKS.min(config.quantizer.n_q));
-    Ok(Arc::new(MimiCodec(Arc::new(Mimi::load(backend, &tensors, &config, codebooks)?))))
+    Ok(Arc::new(MimiCodec(Arc::new(Mimi::load(backend, &tensors, config, codebooks)?))))
 }
 
 /// Codebooks of a codec that is loaded alone and not told otherwise: those of Moshi.
@@ -213,18 +213,6 @@ fn describe<B: Backend>(lm: &Lm<B>, source: &str, repository: &Repository) -> Mo
             text_top_k: sampling.top_k_text,
             ..SessionParams::default()
         },
-    }
-}
-
-/// One reader of `mimi_config.json`: the codec's own.
-fn mimi_config(repository: &Repository) -> Result<MimiConfig, EngineError> {
-    match repository.mimi_config_json() {
-        Some(json) => Ok(MimiConfig::from_json(&json.to_string())?),
-        None => {
-            let mut config = MimiConfig::default();
-            config.quantizer.n_q = repository.mimi_config().map_err(failed)?.quantizer.n_q;
-            Ok(config)
-        }
     }
 }
 

@@ -91,6 +91,13 @@ pub struct MimiConfig {
     pub downsample: usize,
 }
 
+/// The published codec.
+impl Default for MimiConfig {
+    fn default() -> Self {
+        Self::published()
+    }
+}
+
 impl MimiConfig {
     /// The published codec.
     pub fn published() -> Self {
