@@ -259,28 +259,6 @@ proptest! {
 }
 
 #[test]
-fn grouped_integers_are_widened_as_defined_and_cut_by_rows() {
-    let packed: Vec<u8> = (0..8).map(|i| i | (15 - i) << 4).collect();
-    let data = |scales: &[f32]| Grouped {
-        quants: Quants::U4,
-        group: 8,
-        packed: Cow::Owned(packed.clone()),
-        scales: Cow::Owned(scales.to_vec()),
-        biases: Cow::Owned(vec![-1.0; scales.len()]),
-    };
-    let weight = HostWeight::new(2, 8, WeightData::Grouped(data(&[0.5, 2.0]))).unwrap();
-    let expected = [-1.0, 6.5, -0.5, 6.0, 0.0, 5.5, 0.5, 5.0, 7.0, 21.0, 9.0, 19.0, 11.0, 17.0, 13.0, 15.0];
-    assert_eq!(weight.to_f32().unwrap(), expected);
-    assert_eq!(weight.slice_rows(1, 1).unwrap().to_f32().unwrap(), expected[8..]);
-    assert_eq!(weight.bytes(), 8 + 4 * 4);
-    for (rows, cols, scales) in
-        [(2, 8, &[1.0][..]), (1, 8, &[1.0, 1.0]), (2, 12, &[1.0, 1.0]), (1, 16, &[1.0, 1.0, 1.0])]
-    {
-        assert!(HostWeight::new(rows, cols, WeightData::Grouped(data(scales))).is_err(), "{rows} {cols} {scales:?}");
-    }
-}
-
-#[test]
 fn long_grouped_sums_are_cut_for_the_cache_without_changing_a_bit() {
     let (n, k) = (70, 5024);
     let x = values(2, 40 * k);
