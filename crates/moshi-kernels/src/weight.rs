@@ -109,11 +109,11 @@ impl<'a> HostWeight<'a> {
         }
     }
 
-    /// All values as single precision, row-major. Exact for every format that is not quantized; of a quantized one
-    /// each value is rounded once.
+    /// All values as single precision, row-major. Exact for every format that is not quantized; integers with a scale
+    /// for each row are rounded once, groups as [`Grouped`] says.
     ///
     /// # Errors
-    /// None for the present formats; quantized formats report damaged blocks here.
+    /// None for the present formats, whose sizes are checked when they are wrapped.
     pub fn to_f32(&self) -> Result<Vec<f32>, KernelError> {
         Ok(match &self.data {
             WeightData::F32(v) => v.to_vec(),
