@@ -6,6 +6,7 @@ use std::path::Path;
 
 use moshi_checkpoint::{Error, Layout, OpenOptions, Parts, Repository, Source, Tensors, lm_tensors};
 use moshi_kernels::weight::{Quants, WeightData};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::{assert_says, golden};
@@ -186,4 +187,41 @@ fn tensors_that_were_trained_in_full_replace_the_models() {
     let options = OpenOptions { parts: Parts::LM, ..OpenOptions::default() };
     let repository = Repository::open(&Source::Folder(folder.path().to_path_buf()), &options, &mut ()).unwrap();
     assert_eq!(repository.lm().unwrap().vector("text_emb.weight", &[57, 128]).unwrap(), vec![0.25; 57 * 128]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn other_shapes_and_formats_of_the_same_size_never_panic(
+        file in prop::sample::select(vec!["model.torch.q8.safetensors", "model.mlx.q4.safetensors"]),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 0u32..12, any::<bool>()), 1..5),
+    ) {
+        let (_folder, path) = changed(file, |header, _| {
+            let names: Vec<String> = header.as_object().unwrap().keys().cloned().collect();
+            for (at, shift, format) in changes {
+                let entry = &mut header[&names[at.index(names.len())]];
+                let size: u64 = entry["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).product();
+                let rows = (1 << shift).min(size);
+                if size % rows == 0 {
+                    entry["shape"] = json!([rows, size / rows]);
+                }
+                if format {
+                    let other = match entry["dtype"].as_str().unwrap() {
+                        "U32" => "F32",
+                        "F32" => "U32",
+                        "BF16" => "I16",
+                        other => other,
+                    };
+                    entry["dtype"] = json!(other);
+                }
+            }
+        });
+        if let Ok(repository) = open_lm(&path) {
+            let tensors = repository.lm().unwrap();
+            for spec in lm_tensors(&repository.config().lm) {
+                let _ = tensors.vector(&spec.name, &spec.shape);
+            }
+        }
+    }
 }
