@@ -138,6 +138,13 @@ impl Repository {
             })
         };
         let (config, mut warnings) = ModelConfig::from_json(&path("config.json"), json("config.json", files.config)?)?;
+        if config.lora.is_some() {
+            return Err(Error::Layout {
+                path: path("config.json"),
+                layout: "a model inside the program with a LoRA adapter".to_owned(),
+                advice: "merge the adapter into its file first".to_owned(),
+            });
+        }
         let lm = TensorFile::embedded(&path("model.safetensors"), files.lm)?;
         let (tensors, layout, more) = resolve_lm(vec![lm], &config)?;
         warnings.extend(more);

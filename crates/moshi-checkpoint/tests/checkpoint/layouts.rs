@@ -149,6 +149,9 @@ fn a_repository_inside_the_program_is_the_same_model() {
     let (inside, outside) = (Repository::embedded(&files).unwrap(), open(&golden("tiny-moshi")).unwrap());
     assert_identical(&inside, &outside);
     assert_eq!(inside.tokenizer_bytes().unwrap(), outside.tokenizer_bytes().unwrap());
+    let config = std::str::from_utf8(bytes!("lora_config.json")).unwrap();
+    let message = Repository::embedded(&EmbeddedRepository { config, ..files }).unwrap_err().to_string();
+    assert_says(&message, &["inside", "LoRA"]);
     let message = Repository::embedded(&EmbeddedRepository { lm: b"words", ..files }).unwrap_err().to_string();
     assert_says(&message, &["inside", "model.safetensors", "text file"]);
 }

@@ -203,7 +203,7 @@ proptest! {
                 let entry = &mut header[&names[at.index(names.len())]];
                 let size: u64 = entry["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).product();
                 let rows = (1 << shift).min(size);
-                if size % rows == 0 {
+                if size.is_multiple_of(rows) {
                     entry["shape"] = json!([rows, size / rows]);
                 }
                 if format {
