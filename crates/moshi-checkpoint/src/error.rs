@@ -107,6 +107,20 @@ pub enum Error {
         /// The format in the file.
         found: String,
     },
+    /// A quantized tensor lacks a part.
+    #[error(
+        "{}: tensor {name:?} is stored as {found}, but {scales:?}, which belongs to it, is not there", .path.display()
+    )]
+    MissingScales {
+        /// The file.
+        path: PathBuf,
+        /// The name in the file.
+        name: String,
+        /// The format in the file.
+        found: String,
+        /// The name of its scales or biases.
+        scales: String,
+    },
     /// Copies of a shared tensor differ from each other.
     #[error("{}: {first:?} and {second:?} differ, but this model shares one norm between its depth steps", .path.display())]
     Unshared {

@@ -1,23 +1,55 @@
-//! One safetensors file, mapped into memory, its header checked.
+//! One safetensors or GGUF file, mapped into memory, its header checked.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
-use crate::{Error, Result};
+use crate::{Error, Result, gguf};
+
+/// The number format of a tensor in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Number {
+    /// One of those that safetensors has a name for.
+    Plain(Dtype),
+    /// GGUF: blocks of 32 signed bytes behind one f16 scale.
+    Q8_0,
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(dtype) => write!(f, "{dtype:?}"),
+            Self::Q8_0 => f.write_str("Q8_0"),
+        }
+    }
+}
 
 /// A tensor as the file describes it.
 #[derive(Debug, Clone)]
 pub(crate) struct RawTensor {
-    pub(crate) dtype: Dtype,
+    pub(crate) number: Number,
     pub(crate) shape: Vec<usize>,
     /// First byte in the file.
     pub(crate) begin: usize,
     /// One past the last byte in the file; checked to lie inside.
     pub(crate) end: usize,
+}
+
+impl RawTensor {
+    /// Some of its rows. The bytes of all of them are divided evenly: a format whose rows are no whole bytes is refused
+    /// when its values are asked for.
+    pub(crate) fn rows(&self, rows: Range<usize>) -> Self {
+        let mut shape = self.shape.clone();
+        let total = shape.first_mut().map_or(1, |first| std::mem::replace(first, rows.len()));
+        let row = (self.end - self.begin) / total.max(1);
+        let begin = self.begin + row * rows.start;
+        Self { number: self.number, shape, begin, end: begin + row * rows.len() }
+    }
 }
 
 /// Where the bytes of a file are.
@@ -36,7 +68,7 @@ impl Store {
     }
 }
 
-/// A safetensors file, mapped or embedded.
+/// A safetensors or GGUF file, mapped or embedded.
 pub(crate) struct TensorFile {
     path: PathBuf,
     store: Store,
@@ -63,10 +95,14 @@ impl TensorFile {
 
     fn read(path: &Path, store: Store) -> Result<Self> {
         let bytes = store.bytes();
+        if bytes.starts_with(gguf::MAGIC) {
+            let gguf::Header { tensors, metadata } = gguf::read(path, bytes)?;
+            return Ok(Self { path: path.to_path_buf(), store, tensors, metadata });
+        }
         let (size, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| header_error(path, bytes, &e))?;
         let data = 8 + size;
         let raw = |info: &safetensors::tensor::TensorInfo| RawTensor {
-            dtype: info.dtype,
+            number: Number::Plain(info.dtype),
             shape: info.shape.clone(),
             begin: data + info.data_offsets.0,
             end: data + info.data_offsets.1,
@@ -103,20 +139,13 @@ fn map(file: &File) -> std::io::Result<Mmap> {
 }
 
 fn format_error(path: &Path, found: String) -> Error {
-    Error::Format { path: path.to_path_buf(), expected: "a safetensors file", found }
+    Error::Format { path: path.to_path_buf(), expected: "a safetensors or GGUF file", found }
 }
 
 /// Why the header cannot be used, in terms of what the user can check.
 fn header_error(path: &Path, bytes: &[u8], error: &SafeTensorError) -> Error {
     if let Some(kind) = describe(bytes) {
-        return match kind.starts_with("a GGUF") {
-            true => Error::Layout {
-                path: path.to_path_buf(),
-                layout: "a GGUF file (candle int8)".to_owned(),
-                advice: "use the repository's bf16 safetensors instead".to_owned(),
-            },
-            false => format_error(path, kind),
-        };
+        return format_error(path, kind);
     }
     let size = bytes.len();
     let length = bytes.first_chunk::<8>().map_or(0, |b| u64::from_le_bytes(*b));

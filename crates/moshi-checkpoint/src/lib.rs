@@ -8,6 +8,9 @@
 //! the published codec file. Attention projections with one weight set also answer to their older spelling
 //! (`self_attn.in_proj_weight`, `self_attn.out_proj.weight`).
 //!
+//! Quantized weights stay as the files hold them: int8 with row scales (PyTorch), groups with scales and biases (MLX),
+//! Q8_0 blocks (GGUF). The low-rank adapter that a configuration names is merged when a matrix is asked for.
+//!
 //! ```no_run
 //! use moshi_checkpoint::{OpenOptions, Repository, Source};
 //! let repo = Repository::open(&Source::parse("path/to/model")?, &OpenOptions::default(), &mut ())?;
@@ -19,11 +22,14 @@
 pub mod config;
 mod error;
 mod file;
+mod gguf;
 pub mod hub;
 mod layouts;
 mod locate;
+mod lora;
 mod mimi_names;
 mod names;
+mod quantized;
 pub mod random;
 mod repository;
 pub mod save;

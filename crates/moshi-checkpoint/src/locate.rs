@@ -16,6 +16,7 @@ const LM_NAMES: [&str; 5] = [
     "model.q4.safetensors",
 ];
 const MIMI_NAME: &str = "tokenizer-e351c8d8-checkpoint125.safetensors";
+const ADAPTER_NAME: &str = "lora.safetensors";
 const TOKENIZER_NAME: &str = "tokenizer_spm_32k_3.model";
 
 /// Where the files of a repository lie.
@@ -102,6 +103,11 @@ impl<'a> Locator<'a> {
             Some(given) => self.given(given),
             None => self.need(what, name.unwrap_or(default)),
         }
+    }
+
+    /// The adapter's file.
+    pub(crate) fn adapter(&mut self, name: Option<&str>) -> Result<PathBuf> {
+        self.need("LoRA adapter", name.unwrap_or(ADAPTER_NAME))
     }
 
     /// The codec's configuration: the one named, or one that lies beside it on disk.

@@ -138,6 +138,13 @@ impl Repository {
             })
         };
         let (config, mut warnings) = ModelConfig::from_json(&path("config.json"), json("config.json", files.config)?)?;
+        if config.lora.is_some() {
+            return Err(Error::Layout {
+                path: path("config.json"),
+                layout: "a model inside the program with a LoRA adapter".to_owned(),
+                advice: "merge the adapter into its file first".to_owned(),
+            });
+        }
         let lm = TensorFile::embedded(&path("model.safetensors"), files.lm)?;
         let (tensors, layout, more) = resolve_lm(vec![lm], &config)?;
         warnings.extend(more);
@@ -158,19 +165,15 @@ impl Repository {
     }
 
     fn open_lm(&mut self, single: Option<TensorFile>, locator: &mut Locator<'_>) -> Result<()> {
-        if self.config.lora.is_some() {
-            return Err(Error::Layout {
-                path: self.config_path.clone().unwrap_or_default(),
-                layout: "a model with a LoRA adapter".to_owned(),
-                advice: "merge the adapter into the model, or remove \"lora\" and \"lora_name\" to run without it"
-                    .to_owned(),
-            });
-        }
         let files = match single {
             Some(file) => vec![file],
             None => open_sharded(locator, self.config.names.moshi.as_deref())?,
         };
-        let (tensors, layout, warnings) = resolve_lm(files, &self.config)?;
+        let (mut tensors, layout, warnings) = resolve_lm(files, &self.config)?;
+        if let Some(lora) = &self.config.lora {
+            let file = TensorFile::open(&locator.adapter(lora.name.as_deref())?)?;
+            tensors.adapt(file, lora, &lm_tensors(&self.config.lm))?;
+        }
         self.warnings.extend(warnings);
         self.lm = Some((tensors, layout));
         Ok(())
@@ -271,10 +274,10 @@ impl Repository {
 /// The canonical tensors of a language model, checked.
 fn resolve_lm(files: Vec<TensorFile>, config: &ModelConfig) -> Result<(Tensors, Layout, Vec<String>)> {
     let lm = &config.lm;
-    let layout = layouts::detect(&files, lm)?;
+    let layout = layouts::detect(&files)?;
     let place = |spec: &TensorSpec, has: &dyn Fn(&str) -> bool| layouts::place(layout, spec, lm, has);
     // Steps that share a weight set hold copies of it, which are no surprise.
-    let copies = |name: &str| layout == Layout::Candle && name.starts_with("depformer.");
+    let copies = |name: &str| layout != Layout::PyTorch && name.starts_with("depformer.");
     let (tensors, warnings) = Tensors::resolve(files, &lm_tensors(lm), &place, &copies)?;
     for (first, second) in layouts::shared(layout, lm) {
         if tensors.bytes(&first).is_some() && tensors.bytes(&second).is_some_and(|b| Some(b) != tensors.bytes(&first)) {

@@ -1,20 +1,19 @@
 //! Named tensors, borrowed from mapped files.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use half::{bf16, f16};
-use moshi_kernels::weight::{HostWeight, WeightData};
+use moshi_kernels::weight::HostWeight;
 use moshi_nn::WeightSource;
-use safetensors::Dtype;
 
 use crate::error::some_of;
 use crate::file::{RawTensor, TensorFile};
 use crate::layouts::{Place, Placing};
+use crate::lora::Adapter;
 use crate::names::TensorSpec;
+use crate::quantized::Scales;
 use crate::{Error, Result};
 
 /// A model's tensors under their canonical names, whatever the files call them.
@@ -23,21 +22,25 @@ use crate::{Error, Result};
 /// that are no part of the configured model can be had under their own names.
 #[derive(Clone)]
 pub struct Tensors {
-    files: Arc<[TensorFile]>,
-    entries: Arc<BTreeMap<String, Entry>>,
+    files: Vec<Arc<TensorFile>>,
+    pub(crate) entries: Arc<BTreeMap<String, Entry>>,
 }
 
 /// A whole entry of a file, or some rows of one.
 #[derive(Debug, Clone)]
-struct Entry {
-    file: usize,
-    name: String,
-    raw: RawTensor,
+pub(crate) struct Entry {
+    pub(crate) file: usize,
+    /// Name in the file.
+    pub(crate) name: String,
+    pub(crate) raw: RawTensor,
+    pub(crate) scales: Scales,
+    /// What is added to it.
+    pub(crate) adapter: Option<Box<Adapter>>,
 }
 
 impl fmt::Debug for Tensors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let files: Vec<_> = self.files.iter().map(TensorFile::path).collect();
+        let files: Vec<_> = self.files.iter().map(|f| f.path()).collect();
         f.debug_struct("Tensors").field("files", &files).field("tensors", &self.entries.len()).finish()
     }
 }
@@ -52,13 +55,29 @@ impl Tensors {
     }
 
     fn raw(files: Vec<TensorFile>) -> Self {
+        let mut this = Self { files: Vec::new(), entries: Arc::default() };
         let mut entries = BTreeMap::new();
-        for (file, f) in files.iter().enumerate() {
-            for (name, raw) in f.tensors() {
-                entries.insert(name.clone(), Entry { file, name: name.clone(), raw: raw.clone() });
-            }
+        for file in files {
+            let index = this.add_file(file);
+            entries.extend(this.raw_entries(index));
         }
-        Self { files: files.into(), entries: Arc::new(entries) }
+        Self { entries: Arc::new(entries), ..this }
+    }
+
+    /// Keeps one more file mapped; returns its index.
+    pub(crate) fn add_file(&mut self, file: TensorFile) -> usize {
+        self.files.push(Arc::new(file));
+        self.files.len() - 1
+    }
+
+    /// The entries of a file under their own names.
+    pub(crate) fn raw_entries(&self, file: usize) -> BTreeMap<String, Entry> {
+        let tensors = self.files.get(file).into_iter().flat_map(|f| f.tensors());
+        let entry = |(name, raw): (&String, &RawTensor)| {
+            let entry = Entry { file, name: name.clone(), raw: raw.clone(), scales: Scales::None, adapter: None };
+            (name.clone(), entry)
+        };
+        tensors.map(entry).collect()
     }
 
     /// The tensors `specs` out of `files`, where `place` says they are. Checks that all are there and have the right
@@ -77,6 +96,7 @@ impl Tensors {
                 Some((place, entry)) => {
                     let entry = raw.cut(entry, spec, &place)?;
                     used.insert(place.entry);
+                    used.extend(entry.scales.entries().map(|e| e.name.clone()));
                     entries.insert(spec.name.clone(), entry);
                 }
                 None if spec.is_optional() => {}
@@ -97,35 +117,23 @@ impl Tensors {
         Ok((Self { files: raw.files, entries: Arc::new(entries) }, warnings))
     }
 
-    /// The part of `entry` that `place` names, checked against `spec`.
-    fn cut(&self, entry: &Entry, spec: &TensorSpec, place: &Place) -> Result<Entry> {
-        let found = &entry.raw.shape;
-        let wrong = |expected: Vec<usize>| Error::Shape {
-            path: self.path_of(entry),
-            name: entry.name.clone(),
-            expected,
-            found: found.clone(),
-        };
+    /// The part of `entry` that `place` names, with its scales, checked against `spec`.
+    pub(crate) fn cut(&self, entry: &Entry, spec: &TensorSpec, place: &Place) -> Result<Entry> {
+        let mut entry = self.with_scales(entry, spec.shape.iter().skip(1).product())?;
         let Some((rows, total)) = &place.rows else {
-            return if same(found, &spec.shape) { Ok(entry.clone()) } else { Err(wrong(spec.shape.clone())) };
+            let right = same(&entry.raw.shape, &spec.shape);
+            return if right { Ok(entry) } else { Err(self.wrong_shape(&entry, &spec.shape)) };
         };
         let mut stacked = spec.shape.clone();
         if let Some(first) = stacked.first_mut() {
             *first = *total;
         }
-        if *found != stacked || rows.end > *total {
-            return Err(wrong(stacked));
+        if entry.raw.shape != stacked || rows.end > *total {
+            return Err(self.wrong_shape(&entry, &stacked));
         }
-        // Formats of less than a byte are refused when the values are asked for; their rows need not be whole bytes.
-        let row = (entry.raw.end - entry.raw.begin) / (*total).max(1);
-        let begin = entry.raw.begin + row * rows.start;
-        let raw = RawTensor {
-            dtype: entry.raw.dtype,
-            shape: spec.shape.clone(),
-            begin,
-            end: begin + row * (rows.end - rows.start),
-        };
-        Ok(Entry { file: entry.file, name: entry.name.clone(), raw })
+        entry.raw = entry.raw.rows(rows.clone());
+        entry.scales = entry.scales.map(|e| Entry { raw: e.raw.rows(rows.clone()), ..e.clone() });
+        Ok(entry)
     }
 
     /// All names, sorted.
@@ -153,9 +161,9 @@ impl Tensors {
         self.find(name).map(|e| e.raw.shape.as_slice())
     }
 
-    /// The number format of a tensor in its file, as safetensors spells it (`BF16`).
+    /// The number format of a tensor in its file, as safetensors spells it (`BF16`), or GGUF (`Q8_0`).
     pub fn dtype(&self, name: &str) -> Option<String> {
-        self.find(name).map(|e| format!("{:?}", e.raw.dtype))
+        self.find(name).map(|e| e.raw.number.to_string())
     }
 
     /// The bytes of a tensor as the file holds them (little-endian, row-major).
@@ -165,16 +173,16 @@ impl Tensors {
 
     /// The files that the tensors come from.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(TensorFile::path)
+        self.files.iter().map(|f| f.path())
     }
 
     /// The `__metadata__` of the first file.
     pub fn metadata(&self) -> Option<&BTreeMap<String, String>> {
-        self.files.first().map(TensorFile::metadata)
+        self.files.first().map(|f| f.metadata())
     }
 
-    /// A matrix `[rows, cols]` in the file's number format, borrowed where the file's alignment allows. A tensor of
-    /// more dimensions is taken as its first dimension by all others.
+    /// A matrix `[rows, cols]` in the file's number format, borrowed where the file's alignment allows; with an adapter
+    /// merged into it, single precision. A tensor of more dimensions is taken as its first dimension by all others.
     ///
     /// # Errors
     /// [`Error::NoTensor`], [`Error::Shape`], [`Error::Dtype`].
@@ -185,7 +193,7 @@ impl Tensors {
         if shape.first() != Some(&rows) || rest != Some(cols) {
             return Err(self.wrong_shape(entry, &[rows, cols]));
         }
-        Ok(HostWeight::new(rows, cols, self.data(entry)?)?)
+        self.weight(entry, rows, cols)
     }
 
     /// A tensor of exactly this shape as single precision; dimensions of 1 do not count, so that `[1, 1, dim]` serves
@@ -198,12 +206,17 @@ impl Tensors {
         if !same(&entry.raw.shape, shape) {
             return Err(self.wrong_shape(entry, shape));
         }
-        Ok(match self.data(entry)? {
-            WeightData::F32(v) => v.into_owned(),
-            WeightData::Bf16(v) => v.iter().map(|x| x.to_f32()).collect(),
-            WeightData::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
-            _ => return Err(self.wrong_dtype(entry)),
-        })
+        let rows = entry.raw.shape.first().copied().unwrap_or(1);
+        let cols = entry.raw.shape.iter().skip(1).product();
+        Ok(self.weight(entry, rows, cols)?.to_f32()?)
+    }
+
+    fn weight(&self, entry: &Entry, rows: usize, cols: usize) -> Result<HostWeight<'_>> {
+        let weight = HostWeight::new(rows, cols, self.data(entry)?)?;
+        match &entry.adapter {
+            Some(adapter) => self.merge(&weight, adapter),
+            None => Ok(weight),
+        }
     }
 
     fn find(&self, name: &str) -> Option<&Entry> {
@@ -219,19 +232,29 @@ impl Tensors {
         (!several).then(|| format!("{stem}{list}.0.weight"))
     }
 
-    fn need(&self, name: &str) -> Result<&Entry> {
+    pub(crate) fn need(&self, name: &str) -> Result<&Entry> {
         self.find(name).ok_or_else(|| Error::NoTensor { path: self.first_path(), name: name.to_owned() })
+    }
+
+    /// An entry under the name that it has in its file, while nothing else is known of it.
+    pub(crate) fn raw_entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    pub(crate) fn no_tensor(&self, file: usize, name: &str) -> Error {
+        let path = self.files.get(file).map(|f| f.path().to_path_buf()).unwrap_or_default();
+        Error::NoTensor { path, name: name.to_owned() }
     }
 
     fn first_path(&self) -> PathBuf {
         self.files.first().map(|f| f.path().to_path_buf()).unwrap_or_default()
     }
 
-    fn path_of(&self, entry: &Entry) -> PathBuf {
+    pub(crate) fn path_of(&self, entry: &Entry) -> PathBuf {
         self.files.get(entry.file).map(|f| f.path().to_path_buf()).unwrap_or_default()
     }
 
-    fn wrong_shape(&self, entry: &Entry, expected: &[usize]) -> Error {
+    pub(crate) fn wrong_shape(&self, entry: &Entry, expected: &[usize]) -> Error {
         Error::Shape {
             path: self.path_of(entry),
             name: entry.name.clone(),
@@ -240,33 +263,13 @@ impl Tensors {
         }
     }
 
-    fn wrong_dtype(&self, entry: &Entry) -> Error {
-        Error::Dtype { path: self.path_of(entry), name: entry.name.clone(), found: format!("{:?}", entry.raw.dtype) }
+    pub(crate) fn wrong_dtype(&self, entry: &Entry) -> Error {
+        Error::Dtype { path: self.path_of(entry), name: entry.name.clone(), found: entry.raw.number.to_string() }
     }
 
-    fn bytes_of(&self, entry: &Entry) -> &[u8] {
+    pub(crate) fn bytes_of(&self, entry: &Entry) -> &[u8] {
         self.files.get(entry.file).map(|f| f.bytes(entry.raw.begin, entry.raw.end)).unwrap_or_default()
     }
-
-    fn data(&self, entry: &Entry) -> Result<WeightData<'_>> {
-        let bytes = self.bytes_of(entry);
-        Ok(match entry.raw.dtype {
-            Dtype::F32 => WeightData::F32(numbers(bytes, f32::from_le_bytes)),
-            Dtype::BF16 => WeightData::Bf16(numbers(bytes, bf16::from_le_bytes)),
-            Dtype::F16 => WeightData::F16(numbers(bytes, f16::from_le_bytes)),
-            _ => return Err(self.wrong_dtype(entry)),
-        })
-    }
-}
-
-/// Little-endian bytes as numbers: in place where they are aligned and the machine is little-endian.
-fn numbers<const N: usize, T: bytemuck::Pod>(bytes: &[u8], from_le: fn([u8; N]) -> T) -> Cow<'_, [T]> {
-    if cfg!(target_endian = "little")
-        && let Ok(borrowed) = bytemuck::try_cast_slice(bytes)
-    {
-        return Cow::Borrowed(borrowed);
-    }
-    Cow::Owned(bytes.as_chunks::<N>().0.iter().map(|b| from_le(*b)).collect())
 }
 
 /// Whether two shapes are equal but for dimensions of 1.

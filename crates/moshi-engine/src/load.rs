@@ -251,8 +251,7 @@ impl WeightSource for Weights<'_> {
             None => weight,
             Some(dtype) => convert(&weight, dtype)?,
         };
-        let width = if matches!(weight.data(), WeightData::F32(_)) { 4 } else { 2 };
-        self.count(name, rows * cols * width);
+        self.count(name, weight.bytes());
         Ok(weight)
     }
 

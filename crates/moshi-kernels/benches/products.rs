@@ -15,7 +15,7 @@ use moshi_kernels::cores::Cores;
 use moshi_kernels::isa::Isa;
 use moshi_kernels::memory::Block;
 use moshi_kernels::product::{Layout, Matrix, Stride, Taps, product};
-use moshi_kernels::weight::{HostWeight, WeightData};
+use moshi_kernels::weight::{Grouped, HostWeight, Quants, WeightData};
 
 fn matrix_bf16(n: usize, k: usize) -> Matrix {
     let values = (0..n * k).map(|i| bf16::from_f32((i % 251) as f32 / 251.0 - 0.5)).collect();
@@ -31,6 +31,15 @@ fn matrix_f32(n: usize, k: usize) -> Matrix {
 fn matrix_int8(n: usize, k: usize) -> Matrix {
     let values = (0..n * k).map(|i| (i % 251) as i8).collect();
     let data = WeightData::Int8 { values: Cow::Owned(values), scales: Cow::Owned(vec![0.01; n]) };
+    Matrix::new(&HostWeight::new(n, k, data).expect("a whole matrix"), None).expect("no bias to fit")
+}
+
+fn matrix_grouped(quants: Quants, n: usize, k: usize) -> Matrix {
+    let packed = (0..n * k * quants.bits() / 8).map(|i| (i % 251) as u8).collect();
+    let groups = n * k / 32;
+    let biases = Cow::Owned(vec![-0.5; if quants.has_biases() { groups } else { 0 }]);
+    let scales = Cow::Owned(vec![0.01; groups]);
+    let data = WeightData::Grouped(Grouped { quants, group: 32, packed: Cow::Owned(packed), scales, biases });
     Matrix::new(&HostWeight::new(n, k, data).expect("a whole matrix"), None).expect("no bias to fit")
 }
 
@@ -60,9 +69,14 @@ fn read(c: &mut Criterion) {
 
 fn gemv(c: &mut Criterion) {
     let mut group = c.benchmark_group("gemv");
-    for (name, w) in
-        [("f32", matrix_f32(6144, 4096)), ("bf16", matrix_bf16(12288, 4096)), ("int8", matrix_int8(24576, 4096))]
-    {
+    for (name, w) in [
+        ("f32", matrix_f32(6144, 4096)),
+        ("bf16", matrix_bf16(12288, 4096)),
+        ("int8", matrix_int8(24576, 4096)),
+        ("q8_0", matrix_grouped(Quants::I8, 24576, 4096)),
+        ("mlx q8", matrix_grouped(Quants::U8, 24576, 4096)),
+        ("mlx q4", matrix_grouped(Quants::U4, 24576, 4096)),
+    ] {
         group.throughput(Throughput::Bytes(w.bytes() as u64));
         let (x, mut y) = (vec![0.5; w.k()], vec![0.0; w.n()]);
         for cores in isas() {
@@ -76,9 +90,12 @@ fn gemv(c: &mut Criterion) {
 
 fn gemm(c: &mut Criterion) {
     let mut group = c.benchmark_group("gemm");
-    for (name, w) in
-        [("f32", matrix_f32(2048, 512)), ("bf16", matrix_bf16(2048, 512)), ("int8", matrix_int8(2048, 512))]
-    {
+    for (name, w) in [
+        ("f32", matrix_f32(2048, 512)),
+        ("bf16", matrix_bf16(2048, 512)),
+        ("int8", matrix_int8(2048, 512)),
+        ("mlx q4", matrix_grouped(Quants::U4, 2048, 512)),
+    ] {
         for t in [2, 8, 32] {
             group.throughput(Throughput::Elements((t * w.n() * w.k()) as u64));
             let (x, mut y) = (vec![0.5; t * w.k()], vec![0.0; t * w.n()]);

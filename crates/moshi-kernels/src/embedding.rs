@@ -6,13 +6,14 @@ use crate::KernelError;
 use crate::cores::Cores;
 use crate::memory::Block;
 use crate::simd::{Element, LANES, Simd, get, put};
-use crate::weight::{HostWeight, WeightData};
+use crate::weight::{Grouped, HostWeight, WeightData};
 
 #[derive(Debug)]
 enum Vectors {
     F32(Block<f32>),
     Bf16(Block<bf16>),
     F16(Block<f16>),
+    Grouped(Grouped<'static>),
 }
 
 /// An embedding table `[v, d]`.
@@ -41,6 +42,7 @@ impl Embedding {
             WeightData::F16(w) => Vectors::F16(copy(w)),
             // No published layout quantizes embeddings by rows.
             WeightData::Int8 { .. } => Vectors::F32(copy(&weight.to_f32()?)),
+            WeightData::Grouped(g) => Vectors::Grouped(g.owned()),
         };
         Ok(Self { v: weight.rows(), d: weight.cols(), vectors })
     }
@@ -71,6 +73,8 @@ impl Embedding {
                 Vectors::F32(v) => (cores.table().add_f32)(&v[range], y),
                 Vectors::Bf16(v) => (cores.table().add_bf16)(&v[range], y),
                 Vectors::F16(v) => (cores.table().add_f16)(&v[range], y),
+                // A row of a table is read a few times a step; what it takes to widen it is not worth a kernel.
+                Vectors::Grouped(g) => g.row(id, self.d, |i, value| y[i] += value),
             }
         }
         Ok(())

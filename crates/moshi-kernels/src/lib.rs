@@ -7,6 +7,7 @@ pub mod attention;
 pub mod codebook;
 pub mod cores;
 pub mod embedding;
+mod grouped;
 pub mod isa;
 mod math;
 pub mod memory;

@@ -9,6 +9,7 @@ use crate::attention::kernel::{self as attention, Head};
 use crate::codebook;
 use crate::embedding;
 use crate::isa::Isa;
+use crate::product::format::{GroupedI8, GroupedU4, GroupedU8, Plain};
 use crate::product::{Part, tile};
 use crate::rowwise::kernel as rowwise;
 use crate::simd;
@@ -26,6 +27,9 @@ pub(crate) struct Table {
     pub product_bf16: unsafe fn(&Part<'_>),
     pub product_f16: unsafe fn(&Part<'_>),
     pub product_i8: unsafe fn(&Part<'_>),
+    pub product_grouped_i8: unsafe fn(&Part<'_>),
+    pub product_grouped_u8: unsafe fn(&Part<'_>),
+    pub product_grouped_u4: unsafe fn(&Part<'_>),
     pub attend: unsafe fn(&Head<'_>, &mut [f32], &mut [f32]),
     pub rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     pub layer_norm: unsafe fn(&[f32], Pair<'_>, f32, &mut [f32]),
@@ -57,10 +61,13 @@ macro_rules! compile {
         mod $module {
             use super::*;
 
-            kernel!([$($feature)?] product_f32 = tile::part::<$simd, f32>, (part: &Part<'_>) ());
-            kernel!([$($feature)?] product_bf16 = tile::part::<$simd, bf16>, (part: &Part<'_>) ());
-            kernel!([$($feature)?] product_f16 = tile::part::<$simd, f16>, (part: &Part<'_>) ());
-            kernel!([$($feature)?] product_i8 = tile::part::<$simd, i8>, (part: &Part<'_>) ());
+            kernel!([$($feature)?] product_f32 = tile::part::<$simd, Plain<f32>>, (part: &Part<'_>) ());
+            kernel!([$($feature)?] product_bf16 = tile::part::<$simd, Plain<bf16>>, (part: &Part<'_>) ());
+            kernel!([$($feature)?] product_f16 = tile::part::<$simd, Plain<f16>>, (part: &Part<'_>) ());
+            kernel!([$($feature)?] product_i8 = tile::part::<$simd, Plain<i8>>, (part: &Part<'_>) ());
+            kernel!([$($feature)?] product_grouped_i8 = tile::part::<$simd, GroupedI8>, (part: &Part<'_>) ());
+            kernel!([$($feature)?] product_grouped_u8 = tile::part::<$simd, GroupedU8>, (part: &Part<'_>) ());
+            kernel!([$($feature)?] product_grouped_u4 = tile::part::<$simd, GroupedU4>, (part: &Part<'_>) ());
             kernel!([$($feature)?] attend = attention::attend::<$simd>,
                 (head: &Head<'_>, scores: &mut [f32], y: &mut [f32]) ());
             kernel!([$($feature)?] rms_norm = rowwise::rms_norm::<$simd>,
@@ -85,6 +92,9 @@ macro_rules! compile {
                 product_bf16,
                 product_f16,
                 product_i8,
+                product_grouped_i8,
+                product_grouped_u8,
+                product_grouped_u4,
                 attend,
                 rms_norm,
                 layer_norm,

@@ -15,6 +15,8 @@ use std::borrow::Cow;
 use half::{bf16, f16};
 
 use crate::KernelError;
+use crate::grouped::slice_cow;
+pub use crate::grouped::{Grouped, Quants};
 
 /// The numbers of a matrix, in one of the formats that checkpoints use.
 #[derive(Debug, Clone)]
@@ -34,6 +36,8 @@ pub enum WeightData<'a> {
         /// One for each row.
         scales: Cow<'a, [f32]>,
     },
+    /// Integers of eight or four bits in groups along a row (MLX, GGUF Q8_0).
+    Grouped(Grouped<'a>),
 }
 
 /// A matrix `[rows, cols]`, row-major, as a file holds it.
@@ -48,7 +52,8 @@ impl<'a> HostWeight<'a> {
     /// Wraps `data` as a matrix of `rows` x `cols`.
     ///
     /// # Errors
-    /// [`KernelError::Length`] when the number of values is not `rows * cols`, or that of scales not `rows`.
+    /// [`KernelError::Length`] when the number of values is not `rows * cols`, or that of scales and biases not what
+    /// the format needs; [`KernelError::Unsupported`] for groups of a size that does not fit.
     pub fn new(rows: usize, cols: usize, data: WeightData<'a>) -> Result<Self, KernelError> {
         let found = match &data {
             WeightData::F32(v) => v.len(),
@@ -57,6 +62,10 @@ impl<'a> HostWeight<'a> {
             WeightData::Int8 { values, scales } => {
                 KernelError::length("scales of a weight matrix", rows, scales.len())?;
                 values.len()
+            }
+            WeightData::Grouped(g) => {
+                g.check(rows, cols)?;
+                rows * cols
             }
         };
         let expected = rows * cols;
@@ -89,11 +98,22 @@ impl<'a> HostWeight<'a> {
         &self.data
     }
 
-    /// All values as single precision, row-major. Exact for every format that is not quantized; of a quantized one
-    /// each value is rounded once.
+    /// Bytes that the stored numbers take, scales and biases among them.
+    pub fn bytes(&self) -> usize {
+        match &self.data {
+            WeightData::F32(v) => size_of_val(&**v),
+            WeightData::Bf16(v) => size_of_val(&**v),
+            WeightData::F16(v) => size_of_val(&**v),
+            WeightData::Int8 { values, scales } => values.len() + size_of_val(&**scales),
+            WeightData::Grouped(g) => g.bytes(),
+        }
+    }
+
+    /// All values as single precision, row-major. Exact for every format that is not quantized; integers with a scale
+    /// for each row are rounded once, groups as [`Grouped`] says.
     ///
     /// # Errors
-    /// None for the present formats; quantized formats report damaged blocks here.
+    /// None for the present formats, whose sizes are checked when they are wrapped.
     pub fn to_f32(&self) -> Result<Vec<f32>, KernelError> {
         Ok(match &self.data {
             WeightData::F32(v) => v.to_vec(),
@@ -103,6 +123,7 @@ impl<'a> HostWeight<'a> {
                 let scales = scales.iter().flat_map(|&scale| std::iter::repeat_n(scale, self.cols));
                 values.iter().zip(scales).map(|(&value, scale)| f32::from(value) * scale).collect()
             }
+            WeightData::Grouped(g) => g.to_f32(self.rows, self.cols),
         })
     }
 
@@ -123,14 +144,8 @@ impl<'a> HostWeight<'a> {
             WeightData::Int8 { values, scales } => {
                 WeightData::Int8 { values: slice_cow(values, range), scales: slice_cow(scales, first..end) }
             }
+            WeightData::Grouped(g) => WeightData::Grouped(g.slice(first..end, self.cols)),
         };
         Ok(HostWeight { rows: count, cols: self.cols, data })
-    }
-}
-
-fn slice_cow<'a, T: Clone>(v: &Cow<'a, [T]>, range: std::ops::Range<usize>) -> Cow<'a, [T]> {
-    match v {
-        Cow::Borrowed(s) => Cow::Borrowed(&s[range]),
-        Cow::Owned(s) => Cow::Owned(s[range].to_vec()),
     }
 }

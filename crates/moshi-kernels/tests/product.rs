@@ -10,7 +10,7 @@ use moshi_kernels::KernelError;
 use moshi_kernels::cores::Cores;
 use moshi_kernels::isa::Isa;
 use moshi_kernels::product::{Layout, Matrix, Stride, Taps, product};
-use moshi_kernels::weight::{HostWeight, WeightData};
+use moshi_kernels::weight::{Grouped, HostWeight, Quants, WeightData};
 use proptest::prelude::*;
 
 /// Values in -1..1 from a counter: the same on every machine.
@@ -210,4 +210,67 @@ fn operands_that_do_not_fit_are_refused() {
     let unordered = Layout { rows: &[1, 1], ..good };
     assert!(matches!(refused(&unordered, 20, 20), KernelError::Unsupported { what: "rows", .. }));
     assert!(Matrix::new(&weight, Some(&[0.0])).is_err());
+}
+
+/// Random integers in groups with scales and biases of half precision, as the files have them.
+fn grouped(seed: u64, quants: Quants, group: usize, n: usize, k: usize) -> HostWeight<'static> {
+    let packed = values(seed, n * k * quants.bits() / 8).iter().map(|x| (x * 128.0) as i32 as u8).collect();
+    let half = |seed, count| values(seed, count).iter().map(|&x| bf16::from_f32(x).to_f32()).collect::<Vec<_>>();
+    let groups = n * k / group;
+    let biases = half(seed ^ 7, if quants.has_biases() { groups } else { 0 });
+    let scales = Cow::Owned(half(seed ^ 5, groups));
+    let data = Grouped { quants, group, packed: Cow::Owned(packed), scales, biases: Cow::Owned(biases) };
+    HostWeight::new(n, k, WeightData::Grouped(data)).unwrap()
+}
+
+const QUANTS: [Quants; 3] = [Quants::I8, Quants::U8, Quants::U4];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn grouped_integers_give_the_bits_of_their_widened_matrix(
+        seed: u64,
+        quants in prop::sample::select(QUANTS.to_vec()),
+        group in prop::sample::select(vec![8usize, 32, 64]),
+        n in 1usize..150,
+        (taps, len) in (1usize..3, 1usize..9),
+        columns in 1usize..12,
+        with_bias: bool,
+    ) {
+        // Runs that begin and end inside of groups where there are two of them.
+        let len = if taps == 1 { len * group } else { len * group / 2 };
+        let (taps, k) = if taps * len % group == 0 { (taps, taps * len) } else { (taps * 2, taps * 2 * len) };
+        let taps = Taps { count: taps, len, distance: len + 3 };
+        let (x, y) = (Stride { row: columns * k + 10, column: len }, Stride { row: columns * n, column: n });
+        let layout = Layout { rows: &[0, 2], columns, x, y, taps };
+        let x = values(seed ^ 2, 3 * layout.x.row + taps.count * taps.distance);
+        let bias = with_bias.then(|| values(seed ^ 3, n));
+        let weight = grouped(seed, quants, group, n, k);
+        let mut expected = vec![0.5; 3 * columns * n];
+        plain(&layout, n, &weight.to_f32().unwrap(), bias.as_deref(), &x, &mut expected);
+        let matrix = Matrix::new(&weight, bias.as_deref()).unwrap();
+        for cores in all_cores() {
+            let mut y = vec![0.5; 3 * columns * n];
+            product(&cores, &matrix, &layout, &x, &mut y).unwrap();
+            prop_assert!(bits(&y) == bits(&expected), "{cores:?} {layout:?} n {n} {quants:?} {group}");
+        }
+    }
+}
+
+#[test]
+fn long_grouped_sums_are_cut_for_the_cache_without_changing_a_bit() {
+    let (n, k) = (70, 5024);
+    let x = values(2, 40 * k);
+    for (weight, t) in QUANTS.into_iter().flat_map(|q| [1, 7, 40].map(|t| (grouped(3, q, 32, n, k), t))) {
+        let matrix = Matrix::new(&weight, None).unwrap();
+        let layout = Layout::linear(&[0], t, &matrix);
+        let mut expected = vec![0.0; t * n];
+        plain(&layout, n, &weight.to_f32().unwrap(), None, &x, &mut expected);
+        for cores in all_cores() {
+            let mut y = vec![0.0; t * n];
+            product(&cores, &matrix, &layout, &x, &mut y).unwrap();
+            assert_eq!(bits(&y), bits(&expected), "{cores:?} t {t}");
+        }
+    }
 }

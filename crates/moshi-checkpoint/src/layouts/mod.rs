@@ -4,6 +4,7 @@
 //! layout is a file with a `place` function, a variant of [`Layout`] and a line in [`detect`].
 
 mod candle;
+mod mlx;
 mod other;
 mod pytorch;
 
@@ -22,6 +23,8 @@ pub enum Layout {
     PyTorch,
     /// The names of the published Rust server: the depth part step by step.
     Candle,
+    /// The names of the MLX package.
+    Mlx,
 }
 
 impl Layout {
@@ -30,6 +33,7 @@ impl Layout {
         match self {
             Self::PyTorch => "PyTorch",
             Self::Candle => "Rust (candle)",
+            Self::Mlx => "MLX",
         }
     }
 }
@@ -55,16 +59,24 @@ impl Place {
 /// Tells which layout the files are in.
 ///
 /// # Errors
-/// [`Error::Layout`] for recognised layouts that cannot be read, [`Error::Format`] for files of another kind.
-pub(crate) fn detect(files: &[TensorFile], config: &LmConfig) -> Result<Layout> {
+/// [`Error::Format`] for files of another kind.
+pub(crate) fn detect(files: &[TensorFile]) -> Result<Layout> {
     if let Some(file) = files.first()
-        && let Some((layout, advice)) = other::recognise(files, config)
+        && other::is_adapter(files)
     {
-        return Err(Error::Layout { path: file.path().to_path_buf(), layout, advice });
+        return Err(Error::Format {
+            path: file.path().to_path_buf(),
+            expected: "a language model",
+            found: "a LoRA adapter; name it as \"lora_name\" in config.json, with its model as \"moshi_name\""
+                .to_owned(),
+        });
     }
     let has = |name: &str| files.iter().any(|f| f.tensors().contains_key(name));
     if has("depformer.0.linear_in.weight") {
         return Ok(Layout::Candle);
+    }
+    if has("audio_embs.0.weight") || has("depformer.slices.0.linear_in.weight") {
+        return Ok(Layout::Mlx);
     }
     if has("text_emb.weight") || has("emb.0.weight") {
         return Ok(Layout::PyTorch);
@@ -85,6 +97,7 @@ pub(crate) fn place(
         Layout::Candle => {
             candle::place(&tensor.name, config).filter(|p| has(&p.entry)).or_else(|| pytorch::place(tensor, has))
         }
+        Layout::Mlx => mlx::place(tensor, config, has),
     }
 }
 
@@ -93,7 +106,13 @@ pub(crate) fn shared(layout: Layout, config: &LmConfig) -> Vec<(String, String)>
     match layout {
         Layout::PyTorch => Vec::new(),
         Layout::Candle => candle::shared(config),
+        Layout::Mlx => mlx::shared(config),
     }
+}
+
+/// The place of what an adapter's file holds for a tensor, which has the names of the PyTorch package.
+pub(crate) fn place_adapter(tensor: &TensorSpec, has: &dyn Fn(&str) -> bool) -> Option<Place> {
+    pytorch::place(tensor, has)
 }
 
 /// The place of a codec tensor, whose names differ only in the attention projections.

@@ -122,20 +122,6 @@ fn tensors_serve_as_a_weight_source() {
 }
 
 #[test]
-fn layouts_of_later_are_named() {
-    for (file, expected) in [
-        ("model.torch.q8.safetensors", "PyTorch int8"),
-        ("model.mlx.q8.safetensors", "MLX q8 (group 32)"),
-        ("model.mlx.q4.safetensors", "MLX q4 (group 32)"),
-        ("model.q8.gguf", "GGUF"),
-        ("lora.safetensors", "LoRA"),
-    ] {
-        let message = open_lm("tiny-moshi", file).unwrap_err().to_string();
-        assert_says(&message, &[expected, "not supported yet", file]);
-    }
-}
-
-#[test]
 fn a_single_file_takes_the_rest_from_its_folder() {
     let repo = open(&golden("tiny-moshi/model.candle.safetensors")).unwrap();
     assert_eq!(repo.lm_layout().unwrap(), Layout::Candle);
@@ -163,6 +149,9 @@ fn a_repository_inside_the_program_is_the_same_model() {
     let (inside, outside) = (Repository::embedded(&files).unwrap(), open(&golden("tiny-moshi")).unwrap());
     assert_identical(&inside, &outside);
     assert_eq!(inside.tokenizer_bytes().unwrap(), outside.tokenizer_bytes().unwrap());
+    let config = std::str::from_utf8(bytes!("lora_config.json")).unwrap();
+    let message = Repository::embedded(&EmbeddedRepository { config, ..files }).unwrap_err().to_string();
+    assert_says(&message, &["inside", "LoRA"]);
     let message = Repository::embedded(&EmbeddedRepository { lm: b"words", ..files }).unwrap_err().to_string();
     assert_says(&message, &["inside", "model.safetensors", "text file"]);
 }

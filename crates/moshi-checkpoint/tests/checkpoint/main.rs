@@ -5,9 +5,11 @@
 
 mod configs;
 mod damage;
+mod gguf;
 mod hub;
 mod hub_server;
 mod layouts;
+mod quantized;
 mod written;
 
 use std::path::{Path, PathBuf};

@@ -7,7 +7,8 @@
 //! Every output is one sum, over k in order, of fused multiply-adds that starts at the bias. So its bits do not depend
 //! on tiles, other rows, threads or instruction set, and narrower weights give the bits of their widened values. With
 //! integers and a scale for each output, the sum of the integers' products starts at zero, and the scale is multiplied
-//! and the bias added at its end, rounded once; activations stay in single precision.
+//! and the bias added at its end, rounded once; activations stay in single precision. Integers in groups are widened to
+//! the weights of [`HostWeight::to_f32`] in registers, so that the bits are those of the widened matrix.
 //!
 //! ```
 //! use std::num::NonZeroUsize;
@@ -20,48 +21,17 @@
 //! # Ok::<(), moshi_kernels::KernelError>(())
 //! ```
 
+pub(crate) mod format;
+mod packed;
 pub(crate) mod tile;
-
-use half::{bf16, f16};
 
 use crate::KernelError;
 use crate::cores::{Cores, Shared};
 use crate::memory::Block;
 use crate::simd::LANES;
-use crate::table::Table;
-use crate::weight::{HostWeight, WeightData};
-
-/// The numbers of a [`Matrix`], in panels. Each format has its own entry in the kernels' table.
-#[derive(Debug)]
-enum Packed {
-    F32(Block<f32>),
-    Bf16(Block<bf16>),
-    F16(Block<f16>),
-    /// With a scale for each output, padded to whole panels.
-    Int8(Block<i8>, Block<f32>),
-}
-
-impl Packed {
-    /// The panels, and the scales if there are any.
-    fn addresses(&self) -> (*const u8, *const f32) {
-        match self {
-            Packed::F32(p) => (p.as_ptr().cast(), std::ptr::null()),
-            Packed::Bf16(p) => (p.as_ptr().cast(), std::ptr::null()),
-            Packed::F16(p) => (p.as_ptr().cast(), std::ptr::null()),
-            Packed::Int8(p, scales) => (p.as_ptr().cast(), scales.as_ptr()),
-        }
-    }
-
-    /// The kernel of this format.
-    fn kernel(&self, table: &Table) -> unsafe fn(&Part<'_>) {
-        match self {
-            Packed::F32(_) => table.product_f32,
-            Packed::Bf16(_) => table.product_bf16,
-            Packed::F16(_) => table.product_f16,
-            Packed::Int8(..) => table.product_i8,
-        }
-    }
-}
+use crate::weight::HostWeight;
+use format::Groups;
+use packed::{Addresses, Packed, padded};
 
 /// A weight matrix `[n, k]` with an optional bias `[n]`, laid out for streaming reads.
 #[derive(Debug)]
@@ -87,13 +57,7 @@ impl Matrix {
                 Some(padded(b))
             }
         };
-        let packed = match weight.data() {
-            WeightData::F32(w) => Packed::F32(pack(n, k, w)),
-            WeightData::Bf16(w) => Packed::Bf16(pack(n, k, w)),
-            WeightData::F16(w) => Packed::F16(pack(n, k, w)),
-            WeightData::Int8 { values, scales } => Packed::Int8(pack(n, k, values), padded(scales)),
-        };
-        Ok(Self { n, k, packed, bias })
+        Ok(Self { n, k, packed: Packed::new(weight), bias })
     }
 
     /// Number of outputs.
@@ -108,45 +72,12 @@ impl Matrix {
 
     /// Bytes that one product reads.
     pub fn bytes(&self) -> usize {
-        let number = match &self.packed {
-            Packed::F32(_) => 4,
-            Packed::Bf16(_) | Packed::F16(_) => 2,
-            Packed::Int8(..) => 1,
-        };
-        self.panels() * LANES * self.k * number
+        self.packed.bytes()
     }
 
     fn panels(&self) -> usize {
         self.n.div_ceil(LANES)
     }
-}
-
-/// Values per output, in whole panels.
-fn padded(values: &[f32]) -> Block<f32> {
-    let mut padded = Block::zeros(values.len().next_multiple_of(LANES));
-    padded[..values.len()].copy_from_slice(values);
-    padded
-}
-
-/// `[n, k]` to `[panel][k][16]`; outputs past the last are zero.
-fn pack<T: bytemuck::Pod>(n: usize, k: usize, w: &[T]) -> Block<T> {
-    /// Inputs at a time: sixteen rows of them stay in the first cache.
-    const STRIP: usize = 64;
-    let mut packed = Block::zeros(n.div_ceil(LANES) * LANES * k);
-    if k == 0 {
-        return packed;
-    }
-    for (panel, rows) in packed.chunks_exact_mut(LANES * k).zip(w.chunks(LANES * k)) {
-        for start in (0..k).step_by(STRIP) {
-            let end = (start + STRIP).min(k);
-            for (lane, row) in rows.chunks_exact(k).enumerate() {
-                for (i, &value) in row[start..end].iter().enumerate() {
-                    panel[(start + i) * LANES + lane] = value;
-                }
-            }
-        }
-    }
-    packed
 }
 
 /// Distances, in values, between the vectors of an operand.
@@ -230,6 +161,7 @@ pub(crate) struct Part<'a> {
     pub bias: *const f32,
     /// Padded to whole panels; null for a format without scales.
     pub scales: *const f32,
+    pub groups: Groups,
     pub n: usize,
     pub k: usize,
     pub layout: &'a Layout<'a>,
@@ -249,16 +181,17 @@ pub fn product(cores: &Cores, w: &Matrix, layout: &Layout<'_>, x: &[f32], y: &mu
     layout.check(w, x.len(), y.len())?;
     let vectors = layout.rows.len() * layout.columns;
     let kernel = w.packed.kernel(cores.table());
-    let (weights, scales) = w.packed.addresses();
+    let weights = &w.packed.addresses();
     let bias = w.bias.as_ref().map_or(std::ptr::null(), |b| b.as_ptr());
     let cut = Cut::new(cores.threads(), w.panels(), vectors);
     let out = Shared::new(y);
-    let addresses = (Address(x.as_ptr()), Address(bias), Address(scales), Address(weights));
+    let addresses = (Address(x.as_ptr()), Address(bias));
     cores.run(cut.parts, vectors * w.panels() * w.k, &|i| {
-        let (x, bias, scales) = (addresses.0.get(), addresses.1.get(), addresses.2.get());
-        let weights = addresses.3.get();
+        let (x, bias) = (addresses.0.get(), addresses.1.get());
+        let Addresses { weights, scales, groups } = *weights;
         let (panels, vectors) = cut.part(i);
-        let part = Part { weights, bias, scales, n: w.n, k: w.k, layout, x, y: out.as_mut_ptr(), panels, vectors };
+        let part =
+            Part { weights, bias, scales, groups, n: w.n, k: w.k, layout, x, y: out.as_mut_ptr(), panels, vectors };
         // SAFETY: `check` bounds every vector by `x` and `y`, the weights are `panels * k * 16` values of the kernel's
         // format, the kernel's instruction set is available (`Cores`), and parts write different outputs.
         unsafe { kernel(&part) }

@@ -3,7 +3,8 @@
 #![allow(clippy::needless_range_loop)] // one index runs over several arrays of constant length
 
 use super::Part;
-use crate::simd::{Element, LANES, Simd};
+use super::format::{Format, Groups};
+use crate::simd::{LANES, Simd};
 
 /// Bytes of weights of one panel group that stay in the second cache while several blocks of vectors pass over them.
 const CACHED: usize = 256 << 10;
@@ -15,24 +16,24 @@ const MOST_VECTORS: usize = 8;
 /// Computes one part of a product.
 ///
 /// # Safety
-/// The instruction set of `S` is available; `weights` are `ceil(n / 16) * k * 16` values of `E`, `bias` and `scales`
-/// are null or as many as there are outputs, padded; panels and vectors lie inside of the matrix and of the layout, whose vectors lie
+/// The instruction set of `S` is available; `weights` are `ceil(n / 16) * k * 16` values of `F` with their
+/// groups, `bias` and `scales` are null or as many as there are outputs, padded; panels and vectors lie inside of the matrix and of the layout, whose vectors lie
 /// inside of `x` and `y`; nobody else uses the outputs.
 #[inline(always)]
-pub(crate) unsafe fn part<S: Simd, E: Element>(part: &Part<'_>) {
+pub(crate) unsafe fn part<S: Simd, F: Format>(part: &Part<'_>) {
     let vectors = part.vectors.1 - part.vectors.0;
     let mut panel = part.panels.0;
     while panel < part.panels.1 && vectors > 0 {
         let left = part.panels.1 - panel;
         let fits = |p: usize| p <= left && most_vectors::<S>(p) >= vectors.min(6);
         if fits(4) {
-            group::<S, E, 4>(part, panel);
+            group::<S, F, 4>(part, panel);
             panel += 4;
         } else if fits(2) {
-            group::<S, E, 2>(part, panel);
+            group::<S, F, 2>(part, panel);
             panel += 2;
         } else {
-            group::<S, E, 1>(part, panel);
+            group::<S, F, 1>(part, panel);
             panel += 1;
         }
     }
@@ -55,12 +56,16 @@ enum Start {
 
 /// `P` panels side by side.
 #[derive(Clone, Copy)]
-struct Panels<E> {
-    weights: *const E,
-    /// From one panel to the next.
+struct Panels {
+    weights: *const u8,
+    /// Bytes from one panel to the next.
     distance: usize,
+    /// The first input to sum over.
+    first: usize,
     /// Inputs to sum over.
     k: usize,
+    /// Those of the first panel.
+    groups: Groups,
     /// Outputs that exist: the last panel may have fewer than sixteen.
     valid: usize,
     start: Start,
@@ -78,32 +83,34 @@ enum End {
 
 /// All vectors of the part with `P` panels from `panel` on.
 #[inline(always)]
-unsafe fn group<S: Simd, E: Element, const P: usize>(part: &Part<'_>, panel: usize) {
+unsafe fn group<S: Simd, F: Format, const P: usize>(part: &Part<'_>, panel: usize) {
     let most = most_vectors::<S>(P);
     let vectors = part.vectors.1 - part.vectors.0;
     let taps = part.layout.taps;
-    let cached = CACHED / (P * LANES * size_of::<E>());
+    let cached = CACHED / (P * F::BYTES);
     let length = if vectors > most { cached } else { taps.len };
-    let weights = part.weights.cast::<E>().add(panel * LANES * part.k);
+    let weights = part.weights.add(panel * F::BYTES * part.k);
     // An offset of null is never followed.
     let bias = part.bias.wrapping_add(panel * LANES);
     let scaled = !part.scales.is_null();
     let mut start = if part.bias.is_null() || scaled { Start::Zero } else { Start::Bias(bias) };
     let bias = if part.bias.is_null() { part.bias } else { bias };
     let valid = (part.n - panel * LANES).min(P * LANES);
+    let groups = part.groups.at(panel, 0);
     for tap in 0..taps.count {
         let mut done = 0;
         // An empty sum still writes its start.
         while done < taps.len || (tap == 0 && done == 0 && taps.len == 0) {
             let k = length.min(taps.len - done);
-            let weights = weights.add((tap * taps.len + done) * LANES);
+            let first = tap * taps.len + done;
+            let weights = weights.add(first * F::BYTES);
             let last = (tap + 1 == taps.count || taps.len == 0) && done + k == taps.len;
             let end = match scaled && last {
                 true => End::Scaled { scales: part.scales.add(panel * LANES), bias },
                 false => End::Sum,
             };
-            let panels = Panels { weights, distance: part.k * LANES, k, valid, start, end };
-            blocks::<S, E, P>(part, &panels, panel, tap * taps.distance + done);
+            let panels = Panels { weights, distance: part.k * F::BYTES, first, k, groups, valid, start, end };
+            blocks::<S, F, P>(part, &panels, panel, tap * taps.distance + done);
             start = Start::Output;
             done += k.max(1);
         }
@@ -112,7 +119,7 @@ unsafe fn group<S: Simd, E: Element, const P: usize>(part: &Part<'_>, panel: usi
 
 /// All vectors of the part, in blocks of nearly equal size.
 #[inline(always)]
-unsafe fn blocks<S: Simd, E: Element, const P: usize>(part: &Part<'_>, panels: &Panels<E>, panel: usize, x: usize) {
+unsafe fn blocks<S: Simd, F: Format, const P: usize>(part: &Part<'_>, panels: &Panels, panel: usize, x: usize) {
     let most = most_vectors::<S>(P);
     let mut first = part.vectors.0;
     let mut blocks = (part.vectors.1 - first).div_ceil(most);
@@ -123,7 +130,7 @@ unsafe fn blocks<S: Simd, E: Element, const P: usize>(part: &Part<'_>, panels: &
                 match size {
                     $($m if $m <= most_vectors::<S>(P) => {
                         let (xs, ys) = vectors::<$m>(part, first, x, panel * LANES);
-                        tile::<S, E, $m, P>(panels, xs, ys);
+                        tile::<S, F, $m, P>(panels, xs, ys);
                     })*
                     _ => {}
                 }
@@ -160,8 +167,8 @@ unsafe fn vectors<const M: usize>(
 
 /// `M` vectors times `P` panels.
 #[inline(always)]
-unsafe fn tile<S: Simd, E: Element, const M: usize, const P: usize>(
-    panels: &Panels<E>,
+unsafe fn tile<S: Simd, F: Format, const M: usize, const P: usize>(
+    panels: &Panels,
     xs: [*const f32; M],
     ys: [*mut f32; M],
 ) {
@@ -172,19 +179,13 @@ unsafe fn tile<S: Simd, E: Element, const M: usize, const P: usize>(
     if M * P <= 8 {
         while k + TURN <= panels.k {
             for i in 0..TURN {
-                add_input::<S, E, M, P>(
-                    panels,
-                    xs,
-                    k + i,
-                    M <= 4 && (i * LANES * size_of::<E>()).is_multiple_of(64),
-                    &mut sums,
-                );
+                add_input::<S, F, M, P>(panels, xs, k + i, M <= 4 && (i * F::BYTES).is_multiple_of(64), &mut sums);
             }
             k += TURN;
         }
     }
     while k < panels.k {
-        add_input::<S, E, M, P>(panels, xs, k, M <= 4, &mut sums);
+        add_input::<S, F, M, P>(panels, xs, k, M <= 4, &mut sums);
         k += 1;
     }
     if let End::Scaled { scales, bias } = panels.end {
@@ -205,8 +206,8 @@ unsafe fn tile<S: Simd, E: Element, const M: usize, const P: usize>(
 
 /// Adds input k of every vector to all sums.
 #[inline(always)]
-unsafe fn add_input<S: Simd, E: Element, const M: usize, const P: usize>(
-    panels: &Panels<E>,
+unsafe fn add_input<S: Simd, F: Format, const M: usize, const P: usize>(
+    panels: &Panels,
     xs: [*const f32; M],
     k: usize,
     ask_ahead: bool,
@@ -214,11 +215,11 @@ unsafe fn add_input<S: Simd, E: Element, const M: usize, const P: usize>(
 ) {
     let mut weights = [S::splat(0.0); P];
     for p in 0..P {
-        let at = panels.weights.add(p * panels.distance + k * LANES);
+        let at = panels.weights.add(p * panels.distance + k * F::BYTES);
         if ask_ahead {
-            S::prefetch(at.cast::<u8>().wrapping_add(AHEAD));
+            S::prefetch(at.wrapping_add(AHEAD));
         }
-        weights[p] = E::load::<S>(at);
+        weights[p] = F::load::<S>(at, panels.groups.at(p, panels.first + k));
     }
     for m in 0..M {
         let x = S::splat(*xs[m].add(k));

@@ -83,6 +83,22 @@ impl Simd for Avx2 {
         )
     }
     #[inline(always)]
+    unsafe fn load_u8(p: *const u8) -> V {
+        let bytes = _mm_loadu_si128(p.cast());
+        V(
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128::<8>(bytes))),
+        )
+    }
+    #[inline(always)]
+    unsafe fn load_u4(p: *const u8) -> V {
+        let bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast()));
+        V(
+            _mm256_cvtepi32_ps(_mm256_and_si256(bytes, _mm256_set1_epi32(15))),
+            _mm256_cvtepi32_ps(_mm256_srli_epi32::<4>(bytes)),
+        )
+    }
+    #[inline(always)]
     unsafe fn store(p: *mut f32, v: V) {
         _mm256_storeu_ps(p, v.0);
         _mm256_storeu_ps(p.add(8), v.1);

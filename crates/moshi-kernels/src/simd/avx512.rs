@@ -43,6 +43,16 @@ impl Simd for Avx512 {
         _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())))
     }
     #[inline(always)]
+    unsafe fn load_u8(p: *const u8) -> Self::V {
+        _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())))
+    }
+    #[inline(always)]
+    unsafe fn load_u4(p: *const u8) -> Self::V {
+        let bytes = _mm_loadl_epi64(p.cast());
+        let both = _mm_unpacklo_epi64(bytes, _mm_srli_epi64::<4>(bytes));
+        _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_and_si128(both, _mm_set1_epi8(15))))
+    }
+    #[inline(always)]
     unsafe fn store(p: *mut f32, v: Self::V) {
         _mm512_storeu_ps(p, v)
     }

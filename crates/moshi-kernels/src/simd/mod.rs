@@ -37,6 +37,9 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn load_bf16(p: *const bf16) -> Self::V;
     unsafe fn load_f16(p: *const f16) -> Self::V;
     unsafe fn load_i8(p: *const i8) -> Self::V;
+    unsafe fn load_u8(p: *const u8) -> Self::V;
+    /// The lower halves of eight bytes, then the upper ones.
+    unsafe fn load_u4(p: *const u8) -> Self::V;
     unsafe fn store(p: *mut f32, v: Self::V);
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;

@@ -42,6 +42,17 @@ unsafe fn widen(p: *const u16) -> float32x4_t {
 }
 
 #[inline(always)]
+unsafe fn widen_u8(low: uint8x8_t, high: uint8x8_t) -> V {
+    let (low, high) = (vmovl_u8(low), vmovl_u8(high));
+    V([
+        vcvtq_f32_u32(vmovl_u16(vget_low_u16(low))),
+        vcvtq_f32_u32(vmovl_u16(vget_high_u16(low))),
+        vcvtq_f32_u32(vmovl_u16(vget_low_u16(high))),
+        vcvtq_f32_u32(vmovl_u16(vget_high_u16(high))),
+    ])
+}
+
+#[inline(always)]
 unsafe fn pow2_4(n: float32x4_t) -> float32x4_t {
     vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127))))
 }
@@ -78,6 +89,15 @@ impl Simd for Neon {
             vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
             vcvtq_f32_s32(vmovl_s16(vget_high_s16(high))),
         ])
+    }
+    #[inline(always)]
+    unsafe fn load_u8(p: *const u8) -> V {
+        widen_u8(vld1_u8(p), vld1_u8(p.add(8)))
+    }
+    #[inline(always)]
+    unsafe fn load_u4(p: *const u8) -> V {
+        let bytes = vld1_u8(p);
+        widen_u8(vand_u8(bytes, vdup_n_u8(15)), vshr_n_u8::<4>(bytes))
     }
     #[inline(always)]
     unsafe fn store(p: *mut f32, v: V) {

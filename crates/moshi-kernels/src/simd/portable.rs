@@ -60,6 +60,17 @@ impl Simd for Portable {
         unsafe { p.cast::<[i8; LANES]>().read_unaligned() }.map(f32::from)
     }
     #[inline(always)]
+    unsafe fn load_u8(p: *const u8) -> Self::V {
+        // SAFETY: valid for sixteen values, as the trait asks.
+        unsafe { p.cast::<[u8; LANES]>().read_unaligned() }.map(f32::from)
+    }
+    #[inline(always)]
+    unsafe fn load_u4(p: *const u8) -> Self::V {
+        // SAFETY: valid for sixteen values in eight bytes, as the trait asks.
+        let bytes = unsafe { p.cast::<[u8; LANES / 2]>().read_unaligned() };
+        std::array::from_fn(|i| f32::from(if i < LANES / 2 { bytes[i] & 15 } else { bytes[i - LANES / 2] >> 4 }))
+    }
+    #[inline(always)]
     unsafe fn store(p: *mut f32, v: Self::V) {
         // SAFETY: valid for sixteen values, as the trait asks.
         unsafe { p.cast::<[f32; LANES]>().write_unaligned(v) }

@@ -1,0 +1,127 @@
+//! Low-rank adapters: W + scaling * (B A), merged when a matrix is asked for.
+//!
+//! The published fine-tuning code writes `<linear>.lora_A.weight` [r, in] and `<linear>.lora_B.weight` [out, r], and
+//! whole tensors for what was trained in full (embeddings). The scaling is not divided by r. The merged matrix is in
+//! single precision: rounding it to what the file holds would lose a part of a small adapter.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use moshi_kernels::cores::Cores;
+use moshi_kernels::product::{Layout, Matrix, product};
+use moshi_kernels::weight::HostWeight;
+use safetensors::Dtype;
+
+use crate::config::LoraConfig;
+use crate::error::some_of;
+use crate::file::{Number, TensorFile};
+use crate::layouts::{self, Place};
+use crate::names::TensorSpec;
+use crate::tensors::{Entry, Tensors};
+use crate::{Error, Result};
+
+/// Rows that are merged at a time.
+const ROWS: usize = 256;
+
+/// What is added to a matrix.
+#[derive(Debug, Clone)]
+pub(crate) struct Adapter {
+    /// `[r, in]`
+    a: Entry,
+    /// `[out, r]`
+    b: Entry,
+    rank: usize,
+    scaling: f32,
+}
+
+impl Tensors {
+    /// Puts the adapter in `file` on the tensors `specs`, each of which `self` has.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and [`Error::NoTensor`] for halves that do not fit, [`Error::Layout`] for a quantized base,
+    /// [`Error::Format`] when a tensor of the adapter belongs to nothing.
+    pub(crate) fn adapt(&mut self, file: TensorFile, lora: &LoraConfig, specs: &[TensorSpec]) -> Result<()> {
+        let path = file.path().to_path_buf();
+        let index = self.add_file(file);
+        let given = self.raw_entries(index);
+        let has = |name: &str| given.contains_key(name);
+        let mut used = BTreeSet::new();
+        let mut adapted = Vec::new();
+        for spec in specs {
+            if let Some(place) = layouts::place_adapter(spec, &has) {
+                let whole = given.get(&place.entry).ok_or_else(|| self.no_tensor(index, &place.entry))?;
+                adapted.push((spec.name.clone(), self.cut(whole, spec, &place)?));
+                used.insert(place.entry);
+            }
+            let Some(place) = layouts::place_adapter(spec, &|name| halves(name).is_some_and(|(a, _)| has(&a))) else {
+                continue;
+            };
+            let Some((a, b)) = halves(&place.entry) else { continue };
+            let half = |name: &str| given.get(name).ok_or_else(|| self.no_tensor(index, name));
+            let adapter = self.adapter(spec, lora, &place, (half(&a)?, half(&b)?))?;
+            let base = self.base(&spec.name)?.clone();
+            adapted.push((spec.name.clone(), Entry { adapter: Some(Box::new(adapter)), ..base }));
+            used.extend([a, b]);
+        }
+        let unused: Vec<_> = given.keys().filter(|n| !used.contains(*n)).cloned().collect();
+        if used.is_empty() || !unused.is_empty() {
+            let found = format!("{} tensors that belong to none of its layers: {}", unused.len(), some_of(&unused));
+            return Err(Error::Format { path, expected: "a LoRA adapter of this model", found });
+        }
+        Arc::make_mut(&mut self.entries).extend(adapted);
+        Ok(())
+    }
+
+    /// The entry that is adapted, unless it is quantized.
+    fn base(&self, name: &str) -> Result<&Entry> {
+        let base = self.need(name)?;
+        match base.raw.number {
+            Number::Plain(Dtype::F32 | Dtype::F16 | Dtype::BF16) => Ok(base),
+            number => Err(Error::Layout {
+                path: self.path_of(base),
+                layout: format!("the quantized base ({number}) of a LoRA adapter"),
+                advice: "name its bf16 file as \"moshi_name\"".to_owned(),
+            }),
+        }
+    }
+
+    fn adapter(
+        &self,
+        spec: &TensorSpec,
+        lora: &LoraConfig,
+        place: &Place,
+        (a, b): (&Entry, &Entry),
+    ) -> Result<Adapter> {
+        let (rows, cols) = (spec.shape.first().copied().unwrap_or(1), spec.shape.iter().skip(1).product());
+        if a.raw.shape != [lora.rank, cols] {
+            return Err(self.wrong_shape(a, &[lora.rank, cols]));
+        }
+        let b_spec = TensorSpec { name: b.name.clone(), shape: vec![rows, lora.rank], sets: spec.sets };
+        let b = self.cut(b, &b_spec, &Place { entry: b.name.clone(), rows: place.rows.clone() })?;
+        Ok(Adapter { a: a.clone(), b, rank: lora.rank, scaling: lora.scaling })
+    }
+
+    /// `weight` with its adapter added.
+    pub(crate) fn merge(&self, weight: &HostWeight<'_>, adapter: &Adapter) -> Result<HostWeight<'static>> {
+        let (rows, cols, rank) = (weight.rows(), weight.cols(), adapter.rank);
+        let (a, b) = (self.floats(&adapter.a)?, self.floats(&adapter.b)?);
+        let transposed = (0..cols).flat_map(|c| a.iter().skip(c).step_by(cols).copied()).collect();
+        let a = Matrix::new(&HostWeight::from_f32(cols, rank, transposed)?, None)?;
+        let cores = Cores::new(NonZeroUsize::MIN);
+        let mut merged = weight.to_f32()?;
+        let mut delta = vec![0.0; ROWS.min(rows) * cols];
+        for (w, b) in merged.chunks_mut((ROWS * cols).max(1)).zip(b.chunks(ROWS * rank)) {
+            let delta = &mut delta[..w.len()];
+            product(&cores, &a, &Layout::linear(&[0], b.len() / rank, &a), b, delta)?; // [rows, in]
+            w.iter_mut().zip(delta).for_each(|(w, d)| *w += adapter.scaling * *d);
+        }
+        Ok(HostWeight::from_f32(rows, cols, merged)?)
+    }
+}
+
+/// The adapter of a weight: names of A and B.
+fn halves(name: &str) -> Option<(String, String)> {
+    let stem = name.strip_suffix(".weight")?;
+    Some((format!("{stem}.lora_A.weight"), format!("{stem}.lora_B.weight")))
+}
