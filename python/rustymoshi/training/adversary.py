@@ -29,7 +29,9 @@ class Discriminator(nn.Module):
     def forward(self, pcm: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """pcm [b, samples] -> (scores, what every layer saw)."""
         window = torch.hann_window(self.fft, device=pcm.device)
-        spectrum = torch.stft(pcm, self.fft, self.fft // 4, window=window, return_complex=True) / window.sum().sqrt()
+        spectrum = torch.stft(pcm, self.fft, self.fft // 4, window=window, return_complex=True)
+        spectrum = spectrum / window.square().sum().sqrt()
+        spectrum = spectrum / (spectrum.abs() + 1e-4).sqrt()  # quiet parts are heard too
         x = torch.view_as_real(spectrum).permute(0, 3, 2, 1).contiguous(memory_format=torch.channels_last)
         seen = []
         for layer in self.layers:

@@ -59,7 +59,7 @@ def main() -> None:
             "--start-from",
             frozen,
             "--freeze-encoder",
-            "--adversary",
+            *(["--adversary"] if share > 0.5 else []),  # four times as slow: only once the rest has been learned
             "--agent",
             "5",
             "--minutes",

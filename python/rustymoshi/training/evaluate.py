@@ -91,6 +91,23 @@ class Judge:
         means = {f"stoi_{name}": float(np.mean(values)) for name, values in scores.items()}
         return means | {"agent_wer_before": float(before), "agent_wer_after": float(after)}
 
+    def streaming(self) -> dict:
+        """Share of codes that are the same frame by frame, and how far the sounds differ (wheel only)."""
+        if self.wheel is None:
+            return {}
+        wav = self.spoken(
+            "A little bird found a seed. In spring a tree grew.", voices.AGENT, np.random.default_rng(self.seed)
+        )
+        wav = np.pad(wav, (0, -len(wav) % FRAME)).astype(np.float32)
+        mimi, stream = self.wheel.mimi, self.wheel.mimi.stream()
+        codes = np.asarray(mimi.encode(wav))
+        live = np.stack([np.asarray(stream.encode_step(frame)).reshape(-1) for frame in wav.reshape(-1, FRAME)], 1)
+        sound = np.concatenate(
+            [np.asarray(stream.decode_step(np.ascontiguousarray(c[:, None]))).reshape(-1) for c in codes.T]
+        )
+        apart = np.abs(sound - np.asarray(mimi.decode(codes)).reshape(-1)).max()
+        return {"streaming_same_codes": float((live == codes).mean()), "streaming_sound_differs": float(apart)}
+
     def question(self, text: str, setting: VoiceSetting, rng: np.random.Generator) -> tuple[np.ndarray, float]:
         """A question behind a drawn microphone and five seconds to answer; and the frame in which it ends."""
         wav = trim(self.studio.say(text, setting, int(rng.integers(1 << 30))).wav)
@@ -170,6 +187,7 @@ def _level(pcm: np.ndarray, start: int, end: int) -> float:
 
 PARTS = {
     "codec": lambda j: j.codec_quality(),
+    "streaming": lambda j: j.streaming(),
     "trained": lambda j: j.dialogue("trained_voices", voices.training_voice),
     "held_out": lambda j: j.dialogue("held_out_voices", voices.held_out_voice),
     "new": lambda j: j.dialogue("new_synthesizer", voices.new_synthesizer_voice),
