@@ -75,12 +75,24 @@ impl<'a> Listener<'a> {
         Err(Ending::because(CloseReason::TooFast))
     }
 
+    fn size(&self, found: usize) -> Result<(), Ending> {
+        let limit = self.app.config.calls.max_message_bytes;
+        if found <= limit {
+            return Ok(());
+        }
+        self.app.metrics.bad_input("too_long");
+        let why = MessageError::TooLong { found, limit }.to_string();
+        Err(Ending::Close(CloseReason::TooLong, Some(why)))
+    }
+
     fn text_frame(&mut self, bytes: usize) -> Result<(), Ending> {
+        self.size(bytes)?;
         self.count(bytes)?;
         self.complain("text_frame", CloseReason::TextFrame, CloseReason::TextFrame.text().to_owned())
     }
 
     async fn message(&mut self, bytes: Bytes) -> Result<(), Ending> {
+        self.size(bytes.len())?;
         self.count(bytes.len())?;
         match Message::decode(&bytes, self.app.config.calls.max_message_bytes) {
             Ok(message) => {

@@ -30,6 +30,9 @@ const RETRY_FULL: u32 = 5;
 /// Likewise when too many asked at the same moment.
 const RETRY_BUSY: u32 = 1;
 
+/// A message is read up to this many times the size limit, only to be refused with a reason.
+const READ_OUT: usize = 16;
+
 /// Answers a request for a call.
 pub(crate) async fn handler(
     State(app): State<Arc<App>>,
@@ -44,7 +47,9 @@ pub(crate) async fn handler(
     };
     match admit(&app, peer, query.as_deref().unwrap_or_default(), &headers).await {
         Ok(call) => {
-            let limit = app.config.calls.max_message_bytes;
+            // A message over the limit is read to its end before the call is closed, if it is not absurd: closing a
+            // connection with unread bytes resets it, and the caller might never see why.
+            let limit = app.config.calls.max_message_bytes.saturating_mul(READ_OUT);
             upgrade.max_message_size(limit).max_frame_size(limit).on_upgrade(move |socket| call.run(socket))
         }
         Err((status, refusal)) => {

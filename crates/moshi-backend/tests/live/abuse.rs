@@ -74,12 +74,19 @@ async fn unusable_messages_are_answered_and_too_many_end_the_call() {
 async fn a_message_over_the_limit_ends_the_call() {
     let server = start(config()).await;
     let heard = beside_a_healthy_caller(&server, async {
-        let mut caller = Caller::connect(&server, "").await;
-        caller.send(1, &vec![0; 300_000]).await;
-        caller.hear(Duration::from_secs(5)).await
+        let mut heard = Vec::new();
+        for bytes in [65_536, 100_000, 300_000, 1_000_000] {
+            let mut caller = Caller::connect(&server, "").await;
+            caller.send(1, &vec![0; bytes]).await;
+            heard.push(caller.hear(Duration::from_secs(5)).await);
+        }
+        heard
     })
     .await;
-    assert_eq!(close_code(&heard), 1009);
+    for heard in heard {
+        assert_eq!(close_code(&heard), 1009);
+        assert!(heard.errors().contains("65536"), "the limit is told: {}", heard.errors());
+    }
     server.shutdown().await;
 }
 
