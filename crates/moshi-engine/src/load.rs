@@ -9,7 +9,7 @@ use mimi::Mimi;
 use moshi_checkpoint::Repository;
 use moshi_lm::Lm;
 use moshi_lm::text::Detokenizer;
-use moshi_nn::executors::{Candle, Cpu};
+use moshi_nn::executors::{Arithmetic, Candle, Cpu};
 use moshi_nn::{Backend, HostWeight, WeightData, WeightSource};
 
 use crate::codec::MimiCodec;
@@ -93,6 +93,9 @@ pub struct LoadOptions {
     pub dtype: Option<Dtype>,
     /// Codebooks of a codec that is loaded alone; a model decides for itself.
     pub num_codebooks: Option<usize>,
+    /// Round nothing for speed: activations, keys and values of the language model in single precision even where its
+    /// weights are quantized. Slower; for comparisons.
+    pub exact: bool,
     /// Threads per step; `None` takes one for each core, or one where steps are too small to share.
     pub threads: Option<NonZeroUsize>,
 }
@@ -121,8 +124,11 @@ pub(crate) fn load_model_with_notice(
 ) -> Result<Loaded, EngineError> {
     let threads = threads(repository, options);
     let options = &LoadOptions { threads: Some(threads), ..options.clone() };
+    let arithmetic = if options.exact { Arithmetic::Exact } else { Arithmetic::Fast };
     match options.device {
-        Device::Auto | Device::Cpu => model_on(Cpu::new(threads), repository, source, options, notice),
+        Device::Auto | Device::Cpu => {
+            model_on(Cpu::new(threads).with_arithmetic(arithmetic), repository, source, options, notice)
+        }
         Device::Reference => model_on(Candle::cpu(), repository, source, options, notice),
         missing => Err(unavailable(missing)),
     }
@@ -168,7 +174,8 @@ fn model_on<B: Backend>(
     let lm = Lm::load(backend.clone(), &lm_weights, &repository.config().lm)?;
     let codebooks = lm.config().dep_q.max(lm.heard());
     let mimi_weights = Weights::new(&mimi_tensors, None);
-    let mimi = Arc::new(Mimi::load(backend, &mimi_weights, repository.mimi_config().map_err(failed)?, codebooks)?);
+    let mimi =
+        Arc::new(Mimi::load(backend.exact(), &mimi_weights, repository.mimi_config().map_err(failed)?, codebooks)?);
     let words = Detokenizer::from_bytes(source, &repository.tokenizer_bytes().map_err(failed)?, lm.config())
         .map_err(|e| EngineError::Model(e.to_string()))?;
     let weight_bytes = lm_weights.read.get() + mimi_weights.read.get();

@@ -95,17 +95,17 @@ impl<T> Address<T> {
 }
 
 /// A slice that several parts of an operation write, each its own range.
-pub(crate) struct Shared<'a> {
-    start: *mut f32,
+pub(crate) struct Shared<'a, T = f32> {
+    start: *mut T,
     len: usize,
-    slice: PhantomData<&'a mut [f32]>,
+    slice: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: `range` is the only way in, and its caller promises that ranges in use do not overlap.
-unsafe impl Sync for Shared<'_> {}
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
 
-impl<'a> Shared<'a> {
-    pub(crate) fn new(slice: &'a mut [f32]) -> Self {
+impl<'a, T> Shared<'a, T> {
+    pub(crate) fn new(slice: &'a mut [T]) -> Self {
         Self { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
@@ -114,7 +114,7 @@ impl<'a> Shared<'a> {
     /// # Safety
     /// No two ranges in use at one time may overlap.
     #[allow(clippy::mut_from_ref)]
-    pub(crate) unsafe fn range(&self, range: Range<usize>) -> &mut [f32] {
+    pub(crate) unsafe fn range(&self, range: Range<usize>) -> &mut [T] {
         if range.start > range.end || range.end > self.len {
             return &mut [];
         }
@@ -123,7 +123,7 @@ impl<'a> Shared<'a> {
     }
 
     /// The start of the slice, for kernels that keep to their own part.
-    pub(crate) fn as_mut_ptr(&self) -> *mut f32 {
+    pub(crate) fn as_mut_ptr(&self) -> *mut T {
         self.start
     }
 }

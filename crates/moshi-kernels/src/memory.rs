@@ -53,10 +53,10 @@ fn map_huge(bytes: usize) -> Option<Store> {
     (start <= HUGE_PAGE).then_some(Store::Map(map, start))
 }
 
-impl Block<f32> {
+impl Block<u32> {
     /// The same memory as bytes.
     pub(crate) fn into_bytes(self) -> Block<u8> {
-        Block { len: self.len * size_of::<f32>(), store: self.store, values: PhantomData }
+        Block { len: self.len * size_of::<u32>(), store: self.store, values: PhantomData }
     }
 }
 

@@ -30,7 +30,8 @@ pub(crate) struct Table {
     pub product_grouped_i8: unsafe fn(&Part<'_>),
     pub product_grouped_u8: unsafe fn(&Part<'_>),
     pub product_grouped_u4: unsafe fn(&Part<'_>),
-    pub attend: unsafe fn(&Head<'_>, &mut [f32], &mut [f32]),
+    pub attend_f32: unsafe fn(&Head<'_, f32>, &mut [f32], &mut [f32]),
+    pub attend_bf16: unsafe fn(&Head<'_, bf16>, &mut [f32], &mut [f32]),
     pub rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     pub layer_norm: unsafe fn(&[f32], Pair<'_>, f32, &mut [f32]),
     pub softmax: unsafe fn(&mut [f32]),
@@ -68,8 +69,10 @@ macro_rules! compile {
             kernel!([$($feature)?] product_grouped_i8 = tile::part::<$simd, GroupedI8>, (part: &Part<'_>) ());
             kernel!([$($feature)?] product_grouped_u8 = tile::part::<$simd, GroupedU8>, (part: &Part<'_>) ());
             kernel!([$($feature)?] product_grouped_u4 = tile::part::<$simd, GroupedU4>, (part: &Part<'_>) ());
-            kernel!([$($feature)?] attend = attention::attend::<$simd>,
-                (head: &Head<'_>, scores: &mut [f32], y: &mut [f32]) ());
+            kernel!([$($feature)?] attend_f32 = attention::attend::<$simd, f32>,
+                (head: &Head<'_, f32>, scores: &mut [f32], y: &mut [f32]) ());
+            kernel!([$($feature)?] attend_bf16 = attention::attend::<$simd, bf16>,
+                (head: &Head<'_, bf16>, scores: &mut [f32], y: &mut [f32]) ());
             kernel!([$($feature)?] rms_norm = rowwise::rms_norm::<$simd>,
                 (x: &[f32], alpha: &[f32], eps: f32, y: &mut [f32]) ());
             kernel!([$($feature)?] layer_norm = rowwise::layer_norm::<$simd>,
@@ -95,7 +98,8 @@ macro_rules! compile {
                 product_grouped_i8,
                 product_grouped_u8,
                 product_grouped_u4,
-                attend,
+                attend_f32,
+                attend_bf16,
                 rms_norm,
                 layer_norm,
                 softmax,

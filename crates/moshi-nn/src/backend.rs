@@ -126,6 +126,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Short name of the executor: `cpu`, `candle-cpu`, `cuda`.
     fn name(&self) -> &'static str;
 
+    /// The same executor without the roundings that it may otherwise make for speed. A codec runs on it: its codes are
+    /// to be the same everywhere.
+    fn exact(&self) -> Self {
+        self.clone()
+    }
+
     // ---- constants -------------------------------------------------------------------------------------------------
     /// Lays out a weight matrix `[n, k]`; `bias` has n values.
     fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Self::Matrix>;

@@ -23,7 +23,7 @@ pub(crate) fn options(
     };
     let device: Device = device.parse().map_err(engine)?;
     let dtype: Option<Dtype> = dtype.map(str::parse).transpose().map_err(engine)?;
-    Ok(LoadOptions { device, dtype, num_codebooks, threads })
+    Ok(LoadOptions { device, dtype, num_codebooks, threads, ..LoadOptions::default() })
 }
 
 /// Opens a repository and lays out its model.

@@ -3,19 +3,19 @@
 #![allow(clippy::needless_range_loop)] // one index runs over several arrays of constant length
 
 use crate::rowwise::kernel::exp_weights;
-use crate::simd::{LANES, Simd, put};
+use crate::simd::{Element, LANES, Simd, put};
 
 /// Keys of a head that are scored side by side, for as many independent sums.
 const SIDE_BY_SIDE: usize = 4;
 
 /// A query and what it sees.
-pub(crate) struct Head<'a> {
+pub(crate) struct Head<'a, E> {
     /// The query, scaled, padded with zeros to `width`.
     pub q: &'a [f32],
     /// `[slot][width]`.
-    pub keys: &'a [f32],
+    pub keys: &'a [E],
     /// `[slot][width]`.
-    pub values: &'a [f32],
+    pub values: &'a [E],
     /// Channels of a head, padded to whole vectors.
     pub width: usize,
     /// First slot and number of the keys seen, oldest first: two runs, because the ring wraps.
@@ -29,10 +29,10 @@ pub(crate) struct Head<'a> {
 /// The instruction set of `S` is available; runs lie inside of `keys` and `values`, which are as long as each other;
 /// `q` has `width` values; `scores` has one value a key; `y` has at most `width` values.
 #[inline(always)]
-pub(crate) unsafe fn attend<S: Simd>(head: &Head<'_>, scores: &mut [f32], y: &mut [f32]) {
+pub(crate) unsafe fn attend<S: Simd, E: Element>(head: &Head<'_, E>, scores: &mut [f32], y: &mut [f32]) {
     let mut filled = 0;
     for (first, count) in head.runs {
-        score::<S>(head, first, &mut scores[filled..filled + count]);
+        score::<S, E>(head, first, &mut scores[filled..filled + count]);
         filled += count;
     }
     let scores = &mut scores[..filled];
@@ -43,37 +43,37 @@ pub(crate) unsafe fn attend<S: Simd>(head: &Head<'_>, scores: &mut [f32], y: &mu
         let most = if S::SUMS >= 8 { 8 } else { 4 };
         channel += LANES
             * match left.min(most) {
-                8.. => mix::<S, 8>(head, scores, channel, scale, y),
-                4.. => mix::<S, 4>(head, scores, channel, scale, y),
-                2.. => mix::<S, 2>(head, scores, channel, scale, y),
-                _ => mix::<S, 1>(head, scores, channel, scale, y),
+                8.. => mix::<S, E, 8>(head, scores, channel, scale, y),
+                4.. => mix::<S, E, 4>(head, scores, channel, scale, y),
+                2.. => mix::<S, E, 2>(head, scores, channel, scale, y),
+                _ => mix::<S, E, 1>(head, scores, channel, scale, y),
             };
     }
 }
 
 /// Products of the query with the keys of one run.
 #[inline(always)]
-unsafe fn score<S: Simd>(head: &Head<'_>, first: usize, scores: &mut [f32]) {
+unsafe fn score<S: Simd, E: Element>(head: &Head<'_, E>, first: usize, scores: &mut [f32]) {
     let mut done = 0;
     while done + SIDE_BY_SIDE <= scores.len() {
-        let sums = dots::<S, SIDE_BY_SIDE>(head, first + done);
+        let sums = dots::<S, E, SIDE_BY_SIDE>(head, first + done);
         scores[done..done + SIDE_BY_SIDE].copy_from_slice(&sums);
         done += SIDE_BY_SIDE;
     }
     while done < scores.len() {
-        [scores[done]] = dots::<S, 1>(head, first + done);
+        [scores[done]] = dots::<S, E, 1>(head, first + done);
         done += 1;
     }
 }
 
 #[inline(always)]
-unsafe fn dots<S: Simd, const N: usize>(head: &Head<'_>, first: usize) -> [f32; N] {
+unsafe fn dots<S: Simd, E: Element, const N: usize>(head: &Head<'_, E>, first: usize) -> [f32; N] {
     let mut sums = [S::splat(0.0); N];
     let keys = head.keys.as_ptr().add(first * head.width);
     for c in (0..head.width).step_by(LANES) {
         let q = S::load(head.q.as_ptr().add(c));
         for n in 0..N {
-            sums[n] = S::fma(q, S::load(keys.add(n * head.width + c)), sums[n]);
+            sums[n] = S::fma(q, E::load::<S>(keys.add(n * head.width + c)), sums[n]);
         }
     }
     let mut dots = [0.0; N];
@@ -85,8 +85,8 @@ unsafe fn dots<S: Simd, const N: usize>(head: &Head<'_>, first: usize) -> [f32; 
 
 /// The weighted sum of `N` vectors' worth of channels; gives `N`.
 #[inline(always)]
-unsafe fn mix<S: Simd, const N: usize>(
-    head: &Head<'_>,
+unsafe fn mix<S: Simd, E: Element, const N: usize>(
+    head: &Head<'_, E>,
     weights: &[f32],
     channel: usize,
     scale: S::V,
@@ -99,7 +99,7 @@ unsafe fn mix<S: Simd, const N: usize>(
         for (slot, &weight) in weights.by_ref().take(count).enumerate() {
             let weight = S::splat(weight);
             for n in 0..N {
-                sums[n] = S::fma(weight, S::load(values.add(slot * head.width + n * LANES)), sums[n]);
+                sums[n] = S::fma(weight, E::load::<S>(values.add(slot * head.width + n * LANES)), sums[n]);
             }
         }
     }

@@ -7,11 +7,15 @@ pub(crate) mod kernel;
 
 use std::cell::RefCell;
 
+use bytemuck::Pod;
+use half::bf16;
+
 use crate::KernelError;
 use crate::cores::{Cores, Shared};
 use crate::memory::Block;
 use crate::rope::Rotations;
-use crate::simd::LANES;
+use crate::simd::{Element, LANES};
+use crate::table::Table;
 use kernel::Head;
 
 /// The shape of an attention operation.
@@ -79,25 +83,83 @@ impl Geometry {
     }
 }
 
+/// The number format of a ring's keys and values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RingFormat {
+    /// Single precision.
+    #[default]
+    F32,
+    /// bfloat16, rounded to nearest: half the memory, and half of what a step reads.
+    Bf16,
+}
+
 /// Keys and values of one attention layer, all rows.
 #[derive(Debug)]
 pub struct Ring {
     geometry: Geometry,
-    keys: Block<f32>,
-    values: Block<f32>,
+    memory: Memory,
+}
+
+#[derive(Debug)]
+enum Memory {
+    F32 { keys: Block<f32>, values: Block<f32> },
+    Bf16 { keys: Block<bf16>, values: Block<bf16> },
+}
+
+/// A number format of keys and values.
+trait Key: Element + Pod + Send {
+    fn store(x: &[f32], to: &mut [Self]);
+    fn kernel(table: &Table) -> unsafe fn(&Head<'_, Self>, &mut [f32], &mut [f32]);
+}
+
+impl Key for f32 {
+    fn store(x: &[f32], to: &mut [Self]) {
+        to.copy_from_slice(x);
+    }
+
+    fn kernel(table: &Table) -> unsafe fn(&Head<'_, Self>, &mut [f32], &mut [f32]) {
+        table.attend_f32
+    }
+}
+
+impl Key for bf16 {
+    fn store(x: &[f32], to: &mut [Self]) {
+        to.iter_mut().zip(x).for_each(|(to, &x)| *to = bf16::from_f32(x));
+    }
+
+    fn kernel(table: &Table) -> unsafe fn(&Head<'_, Self>, &mut [f32], &mut [f32]) {
+        table.attend_bf16
+    }
 }
 
 impl Ring {
-    /// An empty ring for `rows` rows and chunks of up to `max_chunk` positions.
+    /// An empty ring in single precision for `rows` rows and chunks of up to `max_chunk` positions.
     ///
     /// # Errors
     /// [`KernelError::Unsupported`] for a shape that makes no sense.
     pub fn new(shape: AttentionShape, rows: usize, max_chunk: usize) -> Result<Self, KernelError> {
+        Self::with_format(shape, rows, max_chunk, RingFormat::F32)
+    }
+
+    /// As [`Ring::new`], in a format of choice. Memory is taken from the system as positions are first used.
+    ///
+    /// # Errors
+    /// As [`Ring::new`].
+    pub fn with_format(
+        shape: AttentionShape,
+        rows: usize,
+        max_chunk: usize,
+        format: RingFormat,
+    ) -> Result<Self, KernelError> {
         shape.check()?;
         let slots = shape.context + max_chunk.max(1) - 1;
         let geometry = Geometry { shape, rows, slots, width: shape.head_dim.next_multiple_of(LANES) };
         let len = rows * geometry.row_len();
-        Ok(Self { geometry, keys: Block::zeros(len), values: Block::zeros(len) })
+        let memory = match format {
+            RingFormat::F32 => Memory::F32 { keys: Block::zeros(len), values: Block::zeros(len) },
+            RingFormat::Bf16 => Memory::Bf16 { keys: Block::zeros(len), values: Block::zeros(len) },
+        };
+        Ok(Self { geometry, memory })
     }
 
     /// The attention that the ring was made for.
@@ -123,8 +185,20 @@ impl Ring {
         KernelError::row(row, to_shape.rows)?;
         let len = to_shape.row_len();
         let (to, source) = (row * len..(row + 1) * len, from_row * len..(from_row + 1) * len);
-        self.keys[to.clone()].copy_from_slice(&from.keys[source.clone()]);
-        self.values[to].copy_from_slice(&from.values[source]);
+        match (&mut self.memory, &from.memory) {
+            (Memory::F32 { keys, values }, Memory::F32 { keys: from_keys, values: from_values }) => {
+                keys[to.clone()].copy_from_slice(&from_keys[source.clone()]);
+                values[to].copy_from_slice(&from_values[source]);
+            }
+            (Memory::Bf16 { keys, values }, Memory::Bf16 { keys: from_keys, values: from_values }) => {
+                keys[to.clone()].copy_from_slice(&from_keys[source.clone()]);
+                values[to].copy_from_slice(&from_values[source]);
+            }
+            _ => {
+                let expected = "both rings have one number format";
+                return Err(KernelError::Unsupported { what: "row of a ring to copy", found: from_row, expected });
+            }
+        }
         Ok(())
     }
 }
@@ -159,20 +233,13 @@ pub fn attend(
     ring: &mut Ring,
     y: &mut [f32],
 ) -> Result<(), KernelError> {
-    let Ring { geometry, keys, values } = ring;
+    let Ring { geometry, memory } = ring;
     check(chunk, rotations, qkv, geometry, y.len())?;
     let step = Step { cores, chunk, rotations, qkv, ring: geometry };
-    // Both blocks are cut into heads of rows, of which each part of the operation takes its own.
-    let (keys, values, y) = (Shared::new(keys), Shared::new(values), Shared::new(y));
-    let heads = geometry.shape.kv_heads;
-    cores.run(chunk.rows.len() * heads, step.cost(), &|part| {
-        let (i, head) = (part / heads, part % heads);
-        let start = (chunk.rows[i] * heads + head) * geometry.head_len();
-        let range = start..start + geometry.head_len();
-        // SAFETY: rows are distinct, so every part has its own range, and `head` writes its own heads of its row of y.
-        let memory = unsafe { (keys.range(range.clone()), values.range(range)) };
-        step.head(i, head, memory, &y);
-    });
+    match memory {
+        Memory::F32 { keys, values } => step.run(keys, values, y),
+        Memory::Bf16 { keys, values } => step.run(keys, values, y),
+    }
     Ok(())
 }
 
@@ -223,11 +290,25 @@ impl Step<'_> {
         self.chunk.rows.len() * self.chunk.t * self.ring.shape.heads * keys * self.ring.width / LANES * 2
     }
 
+    fn run<E: Key>(&self, keys: &mut [E], values: &mut [E], y: &mut [f32]) {
+        // Both blocks are cut into heads of rows, of which each part of the operation takes its own.
+        let (keys, values, y) = (Shared::new(keys), Shared::new(values), Shared::new(y));
+        let heads = self.ring.shape.kv_heads;
+        self.cores.run(self.chunk.rows.len() * heads, self.cost(), &|part| {
+            let (i, head) = (part / heads, part % heads);
+            let start = (self.chunk.rows[i] * heads + head) * self.ring.head_len();
+            let range = start..start + self.ring.head_len();
+            // SAFETY: rows are distinct, so every part has its own range, and `head` writes its own heads of its row
+            // of y.
+            let memory = unsafe { (keys.range(range.clone()), values.range(range)) };
+            self.head(i, head, memory, &y);
+        });
+    }
+
     /// Key head `head` of the `i`th active row, and the query heads that read it.
-    fn head(&self, i: usize, head: usize, (keys, values): (&mut [f32], &mut [f32]), y: &Shared<'_>) {
+    fn head<E: Key>(&self, i: usize, head: usize, (keys, values): (&mut [E], &mut [E]), y: &Shared<'_>) {
         let (shape, t) = (&self.ring.shape, self.chunk.t);
         let row = self.chunk.rows[i];
-        self.append(i, head, keys, values);
         let group = shape.heads / shape.kv_heads;
         SCRATCH.with_borrow_mut(|scratch| {
             let len = self.ring.width + shape.context;
@@ -236,6 +317,7 @@ impl Step<'_> {
             }
             let (q, scores) = scratch.split_at_mut(self.ring.width);
             q.fill(0.0);
+            self.append(i, head, &mut q[..shape.head_dim], (keys, values));
             for (step, query) in (0..t).flat_map(|step| (head * group..(head + 1) * group).map(move |q| (step, q))) {
                 let from = (row * t + step) * shape.inputs() + query * shape.head_dim;
                 let x = &self.qkv[from..from + shape.head_dim];
@@ -245,13 +327,13 @@ impl Step<'_> {
                 let to = ((row * t + step) * shape.heads + query) * shape.head_dim;
                 // SAFETY: this query head of this row and step is written by this part alone. The instruction set is
                 // that of `Cores`, runs lie inside of the ring, and there is a score for every key of the context.
-                unsafe { (self.cores.table().attend)(&head, scores, y.range(to..to + shape.head_dim)) }
+                unsafe { (E::kernel(self.cores.table()))(&head, scores, y.range(to..to + shape.head_dim)) }
             }
         });
     }
 
-    /// Writes the chunk's keys and values of a head.
-    fn append(&self, i: usize, head: usize, keys: &mut [f32], values: &mut [f32]) {
+    /// Writes the chunk's keys and values of a head; `rotated` is room for a key.
+    fn append<E: Key>(&self, i: usize, head: usize, rotated: &mut [f32], (keys, values): (&mut [E], &mut [E])) {
         let (shape, t) = (&self.ring.shape, self.chunk.t);
         let row = self.chunk.rows[i];
         for step in 0..t {
@@ -260,8 +342,9 @@ impl Step<'_> {
             let inputs = &self.qkv[(row * t + step) * shape.inputs()..];
             let key = &inputs[(shape.heads + head) * shape.head_dim..][..shape.head_dim];
             let value = &inputs[(shape.heads + shape.kv_heads + head) * shape.head_dim..][..shape.head_dim];
-            self.rotate(i * t + step, 1.0, key, &mut keys[to.clone()]);
-            values[to].copy_from_slice(value);
+            self.rotate(i * t + step, 1.0, key, rotated);
+            E::store(rotated, &mut keys[to.clone()]);
+            E::store(value, &mut values[to]);
         }
     }
 

@@ -3,10 +3,10 @@
 use half::{bf16, f16};
 
 use super::table::Kind;
-use crate::cores::{Cores, Shared};
+use crate::cores::Cores;
 use crate::memory::Block;
+use crate::product::each_panel;
 use crate::simd::LANES;
-use crate::simd::dot::WORD;
 use crate::weight::{Grouped, HostWeight, Quants, WeightData};
 
 /// Numbers that belong to groups or outputs, in the format that the kernel reads.
@@ -134,26 +134,13 @@ fn pack_numbers<T: bytemuck::Pod>(n: usize, groups: usize, values: &[f32], conve
     packed
 }
 
-/// Calls `each` for every panel with its words, in parallel.
-fn each_panel(cores: &Cores, n: usize, words: usize, each: &(dyn Fn(usize, &mut [u32]) + Sync)) -> Block<u8> {
-    let (panels, len) = (n.div_ceil(LANES), words * WORD / 4);
-    let mut packed = Block::<f32>::zeros(panels * len);
-    let shared = Shared::new(&mut packed);
-    cores.run(panels, usize::MAX, &|panel| {
-        // SAFETY: every panel is one part's alone.
-        let panel_words = unsafe { shared.range(panel * len..(panel + 1) * len) };
-        each(panel, bytemuck::cast_slice_mut(panel_words));
-    });
-    packed.into_bytes()
-}
-
 /// Words that are read from all rows of a panel before the next are.
 const STRIP: usize = 16;
 
 /// `[n, k]` bytes to `[panel][word][16][4]`, every byte XOR `flip`; inputs and outputs past the last are zero.
 fn pack_bytes(cores: &Cores, (n, k, words): (usize, usize, usize), w: &[u8], flip: u8) -> Block<u8> {
     let flip = u32::from_ne_bytes([flip; 4]);
-    each_panel(cores, n, words, &|panel, packed| {
+    let packed = each_panel(cores, n, words * LANES, &|panel, packed: &mut [u32]| {
         let rows = &w[(panel * LANES * k).min(w.len())..((panel + 1) * LANES * k).min(w.len())];
         for start in (0..k / 4).step_by(STRIP) {
             let end = (start + STRIP).min(k / 4);
@@ -170,13 +157,14 @@ fn pack_bytes(cores: &Cores, (n, k, words): (usize, usize, usize), w: &[u8], fli
                 packed[k / 4 * LANES + lane] = u32::from_ne_bytes(last);
             }
         }
-    })
+    });
+    packed.into_bytes()
 }
 
 /// `[n, k]` of four bits, neighbours in a byte, to `[panel][pair of words][16][4]`, the first word in the lower halves.
 fn pack_halves(cores: &Cores, n: usize, k: usize, w: &[u8]) -> Block<u8> {
     let (row_len, pairs) = (k / 2, k / 8);
-    each_panel(cores, n, pairs, &|panel, packed| {
+    let packed = each_panel(cores, n, pairs * LANES, &|panel, packed: &mut [u32]| {
         let rows = &w[panel * LANES * row_len..((panel + 1) * LANES * row_len).min(w.len())];
         for start in (0..pairs).step_by(STRIP) {
             let end = (start + STRIP).min(pairs);
@@ -192,5 +180,6 @@ fn pack_halves(cores: &Cores, n: usize, k: usize, w: &[u8]) -> Block<u8> {
                 }
             }
         }
-    })
+    });
+    packed.into_bytes()
 }

@@ -25,14 +25,16 @@ pub(crate) mod format;
 mod packed;
 pub(crate) mod tile;
 
+use std::num::NonZeroUsize;
+
 use crate::KernelError;
 use crate::cores::{Address, Cores, Shared};
 use crate::memory::Block;
 use crate::simd::LANES;
 use crate::weight::HostWeight;
 use format::Groups;
-pub(crate) use packed::padded;
 use packed::{Addresses, Packed};
+pub(crate) use packed::{each_panel, padded};
 
 /// A weight matrix `[n, k]` with an optional bias `[n]`, laid out for streaming reads.
 #[derive(Debug)]
@@ -50,6 +52,14 @@ impl Matrix {
     /// # Errors
     /// [`KernelError::Length`] when the bias does not fit.
     pub fn new(weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Self, KernelError> {
+        Self::laid_out_by(&Cores::new(NonZeroUsize::MIN), weight, bias)
+    }
+
+    /// As [`Matrix::new`], with the threads of `cores`.
+    ///
+    /// # Errors
+    /// As [`Matrix::new`].
+    pub fn laid_out_by(cores: &Cores, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Self, KernelError> {
         let (n, k) = (weight.rows(), weight.cols());
         let bias = match bias {
             None => None,
@@ -58,7 +68,7 @@ impl Matrix {
                 Some(padded(b))
             }
         };
-        Ok(Self { n, k, packed: Packed::new(weight), bias })
+        Ok(Self { n, k, packed: Packed::new(cores, weight), bias })
     }
 
     /// Number of outputs.

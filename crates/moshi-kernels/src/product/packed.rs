@@ -1,9 +1,11 @@
 //! Weights laid out in panels, in the number format that the file holds.
 
+use bytemuck::Pod;
 use half::{bf16, f16};
 
 use super::Part;
 use super::format::Groups;
+use crate::cores::{Cores, Shared};
 use crate::memory::Block;
 use crate::simd::LANES;
 use crate::table::Table;
@@ -43,14 +45,14 @@ pub(super) struct Addresses {
 unsafe impl Sync for Addresses {}
 
 impl Packed {
-    pub(super) fn new(weight: &HostWeight<'_>) -> Self {
+    pub(super) fn new(cores: &Cores, weight: &HostWeight<'_>) -> Self {
         let (n, k) = (weight.rows(), weight.cols());
         match weight.data() {
-            WeightData::F32(w) => Self::F32(pack(n, k, w)),
-            WeightData::Bf16(w) => Self::Bf16(pack(n, k, w)),
-            WeightData::F16(w) => Self::F16(pack(n, k, w)),
-            WeightData::Int8 { values, scales } => Self::Int8(pack(n, k, values), padded(scales)),
-            WeightData::Grouped(g) => Self::Grouped(GroupPanels::new(n, k, g)),
+            WeightData::F32(w) => Self::F32(pack(cores, n, k, w)),
+            WeightData::Bf16(w) => Self::Bf16(pack(cores, n, k, w)),
+            WeightData::F16(w) => Self::F16(pack(cores, n, k, w)),
+            WeightData::Int8 { values, scales } => Self::Int8(pack(cores, n, k, values), padded(scales)),
+            WeightData::Grouped(g) => Self::Grouped(GroupPanels::new(cores, n, k, g)),
         }
     }
 
@@ -100,15 +102,19 @@ impl Packed {
 }
 
 impl GroupPanels {
-    fn new(n: usize, k: usize, g: &Grouped<'_>) -> Self {
+    fn new(cores: &Cores, n: usize, k: usize, g: &Grouped<'_>) -> Self {
         let count = k / g.group;
         Self {
             quants: g.quants,
             shift: g.group.trailing_zeros(),
             count,
-            weights: if g.quants == Quants::U4 { pack_halves(n, k, &g.packed) } else { pack(n, k, &g.packed) },
-            scales: pack(n, count, &g.scales),
-            biases: if g.quants.has_biases() { pack(n, count, &g.biases) } else { Block::zeros(0) },
+            weights: if g.quants == Quants::U4 {
+                pack_halves(cores, n, k, &g.packed)
+            } else {
+                pack(cores, n, k, &g.packed)
+            },
+            scales: pack(cores, n, count, &g.scales),
+            biases: if g.quants.has_biases() { pack(cores, n, count, &g.biases) } else { Block::zeros(0) },
         }
     }
 }
@@ -120,39 +126,53 @@ pub(crate) fn padded(values: &[f32]) -> Block<f32> {
     padded
 }
 
+/// Calls `each` for every panel of `len` values, in parallel.
+pub(crate) fn each_panel<T: Pod + Send>(
+    cores: &Cores,
+    n: usize,
+    len: usize,
+    each: &(dyn Fn(usize, &mut [T]) + Sync),
+) -> Block<T> {
+    let panels = n.div_ceil(LANES);
+    let mut packed = Block::zeros(panels * len);
+    let shared = Shared::new(&mut packed);
+    cores.run(panels, usize::MAX, &|panel| {
+        // SAFETY: every panel is one part's alone.
+        each(panel, unsafe { shared.range(panel * len..(panel + 1) * len) });
+    });
+    packed
+}
+
+/// The rows of a panel, each `len` values.
+fn rows_of<T>(w: &[T], panel: usize, len: usize) -> &[T] {
+    let bound = |panel: usize| (panel * LANES * len).min(w.len());
+    &w[bound(panel)..bound(panel + 1)]
+}
+
 /// `[n, k]` to `[panel][k][16]`; outputs past the last are zero.
-fn pack<T: bytemuck::Pod>(n: usize, k: usize, w: &[T]) -> Block<T> {
+fn pack<T: Pod + Send + Sync>(cores: &Cores, n: usize, k: usize, w: &[T]) -> Block<T> {
     /// Inputs at a time: sixteen rows of them stay in the first cache.
     const STRIP: usize = 64;
-    let mut packed = Block::zeros(n.div_ceil(LANES) * LANES * k);
-    if k == 0 {
-        return packed;
-    }
-    for (panel, rows) in packed.chunks_exact_mut(LANES * k).zip(w.chunks(LANES * k)) {
+    each_panel(cores, n, LANES * k, &|index, panel| {
         for start in (0..k).step_by(STRIP) {
             let end = (start + STRIP).min(k);
-            for (lane, row) in rows.chunks_exact(k).enumerate() {
+            for (lane, row) in rows_of(w, index, k).chunks_exact(k).enumerate() {
                 for (i, &value) in row[start..end].iter().enumerate() {
                     panel[(start + i) * LANES + lane] = value;
                 }
             }
         }
-    }
-    packed
+    })
 }
 
 /// `[n, k]` of four bits, two columns in a byte, to `[panel][k][8]`: lanes 0 to 7 in the lower halves.
-fn pack_halves(n: usize, k: usize, w: &[u8]) -> Block<u8> {
+fn pack_halves(cores: &Cores, n: usize, k: usize, w: &[u8]) -> Block<u8> {
     /// Bytes of a row at a time.
     const STRIP: usize = 64;
-    let mut packed = Block::zeros(n.div_ceil(LANES) * LANES / 2 * k);
-    if k == 0 {
-        return packed;
-    }
-    for (panel, rows) in packed.chunks_exact_mut(LANES / 2 * k).zip(w.chunks(LANES * k / 2)) {
+    each_panel(cores, n, LANES / 2 * k, &|index, panel| {
         for start in (0..k / 2).step_by(STRIP) {
             let end = (start + STRIP).min(k / 2);
-            for (lane, row) in rows.chunks_exact(k / 2).enumerate() {
+            for (lane, row) in rows_of(w, index, k / 2).chunks_exact(k / 2).enumerate() {
                 let (byte, shift) = (lane % (LANES / 2), lane / (LANES / 2) * 4);
                 for (i, &pair) in row[start..end].iter().enumerate() {
                     let at = 2 * (start + i) * (LANES / 2) + byte;
@@ -161,6 +181,5 @@ fn pack_halves(n: usize, k: usize, w: &[u8]) -> Block<u8> {
                 }
             }
         }
-    }
-    packed
+    })
 }

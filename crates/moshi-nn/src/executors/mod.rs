@@ -4,4 +4,4 @@ pub mod candle;
 pub mod cpu;
 
 pub use candle::Candle;
-pub use cpu::Cpu;
+pub use cpu::{Arithmetic, Cpu};
