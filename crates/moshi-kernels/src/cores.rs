@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::isa::Isa;
 use crate::pool::Pool;
 use crate::table::Table;
-use crate::{KernelError, table};
+use crate::{KernelError, integer, table};
 
 /// An instruction set and threads. Clones share the threads; clones may be used from several threads at once.
 ///
@@ -23,6 +23,7 @@ use crate::{KernelError, table};
 pub struct Cores {
     isa: Isa,
     table: &'static Table,
+    integer_table: &'static integer::table::Table,
     pool: Option<Arc<Pool>>,
     threads: NonZeroUsize,
 }
@@ -43,7 +44,7 @@ impl Cores {
 
     fn build(isa: Isa, threads: NonZeroUsize) -> Self {
         let pool = (threads.get() > 1).then(|| Arc::new(Pool::new(threads.get() - 1)));
-        Self { isa, table: table::of(isa), pool, threads }
+        Self { isa, table: table::of(isa), integer_table: integer::table::of(isa), pool, threads }
     }
 
     /// The instruction set.
@@ -60,6 +61,10 @@ impl Cores {
         self.table
     }
 
+    pub(crate) fn integer_table(&self) -> &'static integer::table::Table {
+        self.integer_table
+    }
+
     /// Calls `work` for every part, in parallel if the whole is worth it: `cost` counts vector operations.
     pub(crate) fn run(&self, parts: usize, cost: usize, work: &(dyn Fn(usize) + Sync)) {
         /// Below this many vector operations (a few microseconds) calling the helpers costs more than it gains.
@@ -74,6 +79,18 @@ impl Cores {
 impl fmt::Debug for Cores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cores").field("isa", &self.isa).field("threads", &self.threads).finish_non_exhaustive()
+    }
+}
+
+/// A pointer to something that parts of an operation only read.
+pub(crate) struct Address<T>(pub(crate) *const T);
+
+// SAFETY: read-only data, alive for the whole operation.
+unsafe impl<T> Sync for Address<T> {}
+
+impl<T> Address<T> {
+    pub(crate) fn get(&self) -> *const T {
+        self.0
     }
 }
 

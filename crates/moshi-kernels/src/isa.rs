@@ -12,12 +12,16 @@ pub enum Isa {
     Avx2,
     /// AVX-512 with the F, BW, DQ and VL parts (x86-64 servers since 2017).
     Avx512,
+    /// AVX-512 with dot products of bytes (Intel since 2019, AMD since 2022).
+    Avx512Vnni,
     /// Advanced SIMD (every 64-bit ARM).
     Neon,
+    /// Advanced SIMD with dot products of bytes (most of them since 2018, all of Apple's).
+    NeonDot,
 }
 
 impl Isa {
-    const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon];
+    const ALL: [Isa; 6] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni, Isa::Neon, Isa::NeonDot];
 
     /// All instruction sets that this machine has, the slowest first.
     pub fn available() -> impl Iterator<Item = Isa> {
@@ -44,19 +48,25 @@ impl Isa {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
             }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => Isa::Avx512.is_available() && is_x86_feature_detected!("avx512vnni"),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => true,
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
             _ => false,
         }
     }
 
-    /// Its name, as `portable`, `avx2`, `avx512` or `neon`.
+    /// Its name, as `portable`, `avx2`, `avx512`, `avx512-vnni`, `neon` or `neon-dotprod`.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Vnni => "avx512-vnni",
             Isa::Neon => "neon",
+            Isa::NeonDot => "neon-dotprod",
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod codebook;
 pub mod cores;
 pub mod embedding;
 mod grouped;
+pub mod integer;
 pub mod isa;
 mod math;
 pub mod memory;

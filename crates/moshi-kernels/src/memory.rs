@@ -53,6 +53,13 @@ fn map_huge(bytes: usize) -> Option<Store> {
     (start <= HUGE_PAGE).then_some(Store::Map(map, start))
 }
 
+impl Block<f32> {
+    /// The same memory as bytes.
+    pub(crate) fn into_bytes(self) -> Block<u8> {
+        Block { len: self.len * size_of::<f32>(), store: self.store, values: PhantomData }
+    }
+}
+
 impl<T: Pod> Deref for Block<T> {
     type Target = [T];
 

@@ -119,7 +119,7 @@ compile!(avx2, simd::avx2::Avx2, "avx2,fma,f16c");
 #[cfg(target_arch = "x86_64")]
 compile!(avx512, simd::avx512::Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c");
 #[cfg(target_arch = "aarch64")]
-compile!(neon, simd::neon::Neon, "neon");
+compile!(neon, simd::neon::Neon<false>, "neon");
 
 /// The kernels of an instruction set that was asked for at build time; those of an absent one are the portable ones.
 pub(crate) fn of(isa: Isa) -> &'static Table {
@@ -127,9 +127,9 @@ pub(crate) fn of(isa: Isa) -> &'static Table {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => &avx2::TABLE,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => &avx512::TABLE,
+        Isa::Avx512 | Isa::Avx512Vnni => &avx512::TABLE,
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon => &neon::TABLE,
+        Isa::Neon | Isa::NeonDot => &neon::TABLE,
         _ => &portable::TABLE,
     }
 }

@@ -26,12 +26,13 @@ mod packed;
 pub(crate) mod tile;
 
 use crate::KernelError;
-use crate::cores::{Cores, Shared};
+use crate::cores::{Address, Cores, Shared};
 use crate::memory::Block;
 use crate::simd::LANES;
 use crate::weight::HostWeight;
 use format::Groups;
-use packed::{Addresses, Packed, padded};
+pub(crate) use packed::padded;
+use packed::{Addresses, Packed};
 
 /// A weight matrix `[n, k]` with an optional bias `[n]`, laid out for streaming reads.
 #[derive(Debug)]
@@ -199,20 +200,8 @@ pub fn product(cores: &Cores, w: &Matrix, layout: &Layout<'_>, x: &[f32], y: &mu
     Ok(())
 }
 
-/// A pointer to something that parts only read.
-struct Address<T>(*const T);
-
-// SAFETY: read-only data, alive for the whole operation.
-unsafe impl<T> Sync for Address<T> {}
-
-impl<T> Address<T> {
-    fn get(&self) -> *const T {
-        self.0
-    }
-}
-
 /// How a product is cut into parts: by outputs where there are enough panels, else by vectors.
-struct Cut {
+pub(crate) struct Cut {
     parts: usize,
     panels: usize,
     vectors: usize,
@@ -225,7 +214,7 @@ impl Cut {
     /// Vectors worth a part of their own.
     const VECTORS: usize = 12;
 
-    fn new(threads: usize, panels: usize, vectors: usize) -> Self {
+    pub(crate) fn new(threads: usize, panels: usize, vectors: usize) -> Self {
         // Several parts a thread, so that a thread that is held up leaves its share to the others.
         let wanted = if threads == 1 { 1 } else { threads * 4 };
         let groups = panels.div_ceil(Self::GROUP);
@@ -234,8 +223,13 @@ impl Cut {
         Self { parts: wanted.min(possible).max(1), panels, vectors, by_panels }
     }
 
+    /// How many parts there are.
+    pub(crate) fn parts(&self) -> usize {
+        self.parts
+    }
+
     /// Panels and vectors of part `i`.
-    fn part(&self, i: usize) -> ((usize, usize), (usize, usize)) {
+    pub(crate) fn part(&self, i: usize) -> ((usize, usize), (usize, usize)) {
         if self.by_panels {
             let groups = self.panels.div_ceil(Self::GROUP);
             let bound = |i: usize| (i * groups / self.parts * Self::GROUP).min(self.panels);

@@ -114,7 +114,7 @@ impl GroupPanels {
 }
 
 /// Values per output, in whole panels.
-pub(super) fn padded(values: &[f32]) -> Block<f32> {
+pub(crate) fn padded(values: &[f32]) -> Block<f32> {
     let mut padded = Block::zeros(values.len().next_multiple_of(LANES));
     padded[..values.len()].copy_from_slice(values);
     padded

@@ -272,7 +272,7 @@ unsafe fn get_panel<S: Simd>(y: *const f32, valid: usize) -> S::V {
 }
 
 #[inline(always)]
-unsafe fn put_panel<S: Simd>(y: *mut f32, valid: usize, v: S::V) {
+pub(crate) unsafe fn put_panel<S: Simd>(y: *mut f32, valid: usize, v: S::V) {
     if valid >= LANES {
         S::store(y, v);
     } else {

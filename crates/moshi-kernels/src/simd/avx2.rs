@@ -13,7 +13,7 @@ pub(crate) struct Avx2;
 
 /// Two registers.
 #[derive(Clone, Copy)]
-pub(crate) struct V(__m256, __m256);
+pub(crate) struct V(pub(super) __m256, pub(super) __m256);
 
 /// Sum of eight lanes in the tree of [`Simd::sum`].
 ///

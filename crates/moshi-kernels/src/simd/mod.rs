@@ -5,6 +5,7 @@
 //! rounded once, and sums over lanes follow one tree: so a kernel gives the same bits on every instruction set, and
 //! its [`portable::Portable`] compilation is its scalar twin.
 
+pub(crate) mod dot;
 pub(crate) mod portable;
 
 #[cfg(target_arch = "x86_64")]

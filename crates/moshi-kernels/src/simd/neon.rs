@@ -7,13 +7,13 @@ use half::{bf16, f16};
 
 use super::{LANES, Simd};
 
-/// Four `q` registers: lanes 0..4, 4..8, 8..12, 12..16.
+/// Four `q` registers: lanes 0..4, 4..8, 8..12, 12..16. `DOT` is whether there is the dot-product instruction.
 #[derive(Clone, Copy)]
-pub(crate) struct Neon;
+pub(crate) struct Neon<const DOT: bool>;
 
 /// Four registers.
 #[derive(Clone, Copy)]
-pub(crate) struct V([float32x4_t; 4]);
+pub(crate) struct V(pub(super) [float32x4_t; 4]);
 
 macro_rules! lanewise {
     ($f:ident, $a:expr, $b:expr) => {
@@ -57,7 +57,7 @@ unsafe fn pow2_4(n: float32x4_t) -> float32x4_t {
     vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127))))
 }
 
-impl Simd for Neon {
+impl<const DOT: bool> Simd for Neon<DOT> {
     type V = V;
     const SUMS: usize = 6;
     const SUMS_OF_PANELS: usize = 6;
