@@ -19,11 +19,11 @@ pub fn read(cores: &Cores, block: &Block<f32>) -> f32 {
     let parts: Vec<&[f32]> = values.chunks(PART / size_of::<f32>()).collect();
     let kernel: unsafe fn(&[f32]) -> f32 = match cores.isa() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => x86::avx512,
+        Isa::Avx512 | Isa::Avx512Vnni => x86::avx512,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => x86::avx2,
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon => sum::<crate::simd::neon::Neon>,
+        Isa::Neon | Isa::NeonDot => sum::<crate::simd::neon::Neon>,
         _ => sum::<Portable>,
     };
     let total = std::sync::Mutex::new(0.0);
