@@ -64,6 +64,14 @@ impl<B: Backend> Mimi<B> {
         &self.config
     }
 
+    /// Bytes of weights that encoding and decoding a frame reads.
+    pub fn bytes(&self) -> usize {
+        let backend = &self.backend;
+        let encoder = self.encoder.bytes(backend) + self.encoder_transformer.bytes(backend);
+        let decoder = self.decoder.bytes(backend) + self.decoder_transformer.bytes(backend);
+        encoder + self.downsample.bytes(backend) + self.quantizer.bytes(backend) + decoder
+    }
+
     /// Number of codebooks in use.
     pub fn codebooks(&self) -> usize {
         self.quantizer.codebooks()

@@ -41,6 +41,11 @@ impl<B: Backend> Quantizer<B> {
         self.codebooks
     }
 
+    /// Bytes that encoding a frame reads, and that decoding one does but for the entries of the codes.
+    pub(crate) fn bytes(&self, backend: &B) -> usize {
+        self.first.bytes(backend) + self.rest.bytes(backend)
+    }
+
     /// Room for `values` = rows x frames.
     pub(crate) fn scratch(&self, backend: &B, values: usize) -> Result<QuantizerScratch<B>> {
         Ok(QuantizerScratch { small: backend.buf(values * self.dimension)?, wide: backend.buf(values * self.width)? })
@@ -110,6 +115,11 @@ impl<B: Backend> Half<B> {
             codebooks,
             tables,
         })
+    }
+
+    fn bytes(&self, backend: &B) -> usize {
+        let codebooks: usize = self.codebooks.iter().map(|codebook| backend.codebook_bytes(codebook)).sum();
+        self.input_proj.bytes(backend) + self.output_proj.bytes(backend) + codebooks
     }
 
     fn encode(

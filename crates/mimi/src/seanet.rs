@@ -29,6 +29,10 @@ impl<B: Backend> ResidualBlock<B> {
         })
     }
 
+    fn bytes(&self, backend: &B) -> usize {
+        self.wide.bytes(backend) + self.narrow.bytes(backend)
+    }
+
     fn init_state(&self, backend: &B, rows: usize, max_chunk: usize) -> Result<ResidualState<B>> {
         Ok(ResidualState {
             wide: self.wide.init_state(backend, rows, max_chunk)?,
@@ -66,6 +70,11 @@ struct Stage<B: Backend, R> {
 }
 
 impl<B: Backend, R> Stage<B, R> {
+    /// Bytes of the blocks' weights and of the resampling convolution's.
+    fn bytes(&self, backend: &B, resample: impl Fn(&R) -> usize) -> usize {
+        self.blocks.iter().map(|block| block.bytes(backend)).sum::<usize>() + resample(&self.resample)
+    }
+
     /// Memory of the blocks for chunks of at most `max_chunk` columns, beside that of the resampling convolution.
     fn init_state(&self, backend: &B, rows: usize, max_chunk: usize, resample: Window<B>) -> Result<StageState<B>> {
         let blocks = self.blocks.iter().map(|block| block.init_state(backend, rows, max_chunk));
@@ -123,6 +132,12 @@ impl<B: Backend> SeanetEncoder<B> {
         let last = ConvConfig::plain(width, config.dimension, config.last_kernel_size).elu();
         let last = StreamingConv::load(backend, &layer(index + 1).at("conv.conv"), &last)?;
         Ok(Self { first, stages, last, sizes: Sizes::new(config) })
+    }
+
+    /// Bytes of weights that a step reads.
+    pub(crate) fn bytes(&self, backend: &B) -> usize {
+        let stages = self.stages.iter().map(|stage| stage.bytes(backend, |conv| conv.bytes(backend)));
+        self.first.bytes(backend) + stages.sum::<usize>() + self.last.bytes(backend)
     }
 
     /// Memory for chunks of at most `max_steps` transformer steps.
@@ -191,6 +206,12 @@ impl<B: Backend> SeanetDecoder<B> {
         let last = ConvConfig::plain(width, 1, config.last_kernel_size).elu();
         let last = StreamingConv::load(backend, &layer(index + 1).at("conv.conv"), &last)?;
         Ok(Self { first, stages, last, sizes: Sizes::new(config) })
+    }
+
+    /// Bytes of weights that a step reads.
+    pub(crate) fn bytes(&self, backend: &B) -> usize {
+        let stages = self.stages.iter().map(|stage| stage.bytes(backend, |conv| conv.bytes(backend)));
+        self.first.bytes(backend) + stages.sum::<usize>() + self.last.bytes(backend)
     }
 
     /// Memory for chunks of at most `max_steps` transformer steps.

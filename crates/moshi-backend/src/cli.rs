@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, check_config, make_random, standalone};
+use crate::commands::{bench, check_config, make_random, quality, standalone};
 
 /// Talk with Moshi: a server for full-duplex speech models, and tools around it.
 #[derive(Debug, Parser)]
@@ -21,6 +21,7 @@ enum Command {
     Bench(bench::BenchArgs),
     CheckConfig(check_config::CheckConfigArgs),
     MakeRandom(make_random::MakeRandomArgs),
+    Quality(quality::QualityArgs),
 }
 
 impl Cli {
@@ -46,6 +47,7 @@ impl Cli {
             Command::Bench(args) => bench::run(&args),
             Command::CheckConfig(args) => check_config::run(&args),
             Command::MakeRandom(args) => make_random::run(&args),
+            Command::Quality(args) => quality::run(&args),
         }
     }
 }

@@ -15,6 +15,7 @@ mod health;
 pub mod metrics;
 pub mod model;
 mod pages;
+pub mod quality;
 mod server;
 pub mod shutdown;
 pub mod tls;

@@ -83,10 +83,8 @@ fn write(path: &Path, specs: Vec<TensorSpec>, format: Format, seed: u64, layer_s
     let metadata = BTreeMap::from([("weights".to_owned(), format!("random, seed {seed}"))]);
     let mut writer = TensorWriter::create(path, specs.into_iter().map(outline).collect(), &metadata)?;
     while let Some(tensor) = writer.next() {
-        let range = Range::of(&tensor.name, &tensor.shape, layer_scale);
-        let mut random = Random::new(seed, &tensor.name);
         let count = tensor.shape.iter().product();
-        let values = std::iter::repeat_with(|| range.middle + range.spread * random.next()).take(count);
+        let values = Range::of(&tensor.name, &tensor.shape, layer_scale).values(seed, &tensor.name).take(count);
         writer.write(&match format {
             Format::Bf16 => WeightData::Bf16(Cow::Owned(values.map(bf16::from_f32).collect())),
             _ => WeightData::F32(Cow::Owned(values.collect())),
@@ -96,13 +94,24 @@ fn write(path: &Path, specs: Vec<TensorSpec>, format: Format, seed: u64, layer_s
 }
 
 /// Uniform values from `middle - spread` to `middle + spread`.
-struct Range {
+pub(crate) struct Range {
     middle: f32,
     spread: f32,
 }
 
 impl Range {
-    fn of(name: &str, shape: &[usize], layer_scale: Option<f64>) -> Self {
+    /// -1 to 1.
+    pub(crate) fn uniform() -> Self {
+        Self { middle: 0.0, spread: 1.0 }
+    }
+
+    /// Without end, the same for the same seed and name.
+    pub(crate) fn values(self, seed: u64, name: &str) -> impl Iterator<Item = f32> {
+        let mut random = Random::new(seed, name);
+        std::iter::repeat_with(move || self.middle + self.spread * random.next())
+    }
+
+    pub(crate) fn of(name: &str, shape: &[usize], layer_scale: Option<f64>) -> Self {
         let last = name.rsplit('.').next().unwrap_or(name);
         let is_norm = name.contains("norm") && shape.iter().filter(|n| **n > 1).count() <= 1;
         match last {
@@ -135,15 +144,18 @@ fn inputs(name: &str, shape: &[usize]) -> f32 {
     inputs.max(1) as f32
 }
 
+/// FNV-1a.
+pub(crate) fn hash(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// SplitMix64 (Steele, Lea, Flood 2014), keyed by seed and name.
 struct Random(u64);
 
 impl Random {
     fn new(seed: u64, name: &str) -> Self {
-        // FNV-1a, so that every tensor has its own sequence whatever else is in the file.
-        let hash =
-            name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-        Self(hash ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        // So that every tensor has its own sequence whatever else is in the file.
+        Self(hash(name) ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     /// Uniform in [-1, 1).

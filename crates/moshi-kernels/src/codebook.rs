@@ -52,6 +52,11 @@ impl Codebook {
         Ok(Self { bins, d, vectors: vectors.to_vec(), scores, longest })
     }
 
+    /// Bytes that a search reads.
+    pub fn bytes(&self) -> usize {
+        self.scores.bytes()
+    }
+
     /// Width of an entry.
     pub fn d(&self) -> usize {
         self.d

@@ -57,6 +57,16 @@ impl Embedding {
         self.d
     }
 
+    /// Bytes of all entries.
+    pub fn bytes(&self) -> usize {
+        match &self.vectors {
+            Vectors::F32(v) => size_of_val(&**v),
+            Vectors::Bf16(v) => size_of_val(&**v),
+            Vectors::F16(v) => size_of_val(&**v),
+            Vectors::Grouped(g) => g.bytes(),
+        }
+    }
+
     /// Adds entry `id` to `y [d]`.
     ///
     /// # Errors

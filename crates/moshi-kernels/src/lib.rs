@@ -4,6 +4,7 @@
 //! the same bits. This is the only crate of the workspace that may use `unsafe`.
 
 pub mod attention;
+pub mod bandwidth;
 pub mod codebook;
 pub mod cores;
 pub mod embedding;

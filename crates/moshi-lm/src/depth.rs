@@ -5,6 +5,7 @@ use moshi_nn::backend::Column;
 use moshi_nn::layers::{Embedding, EmbeddingScratch, Linear, Norm, Rows, Step, Transformer, TransformerState};
 use moshi_nn::{At, Backend};
 
+use crate::watch::{Place, Watcher};
 use crate::{Result, shape};
 
 /// Weights of the depth transformer. Step k reads the temporal output and the token before it (text for k = 0) and
@@ -56,6 +57,15 @@ impl<B: Backend> Depth<B> {
         })
     }
 
+    /// Bytes of weights that a frame reads, weight sets that several codebooks share once.
+    pub(crate) fn bytes(&self, backend: &B) -> usize {
+        let linears = self.inputs.iter().chain(self.steps.iter().map(|step| &step.head));
+        let embeddings = std::iter::once(&self.text).chain(&self.codes);
+        self.transformer.bytes(backend)
+            + linears.map(|linear| linear.bytes(backend)).sum::<usize>()
+            + embeddings.map(|embedding| embedding.bytes(backend)).sum::<usize>()
+    }
+
     /// Memory for frames of `rows` rows.
     pub(crate) fn init_state(&self, backend: &B, rows: usize) -> Result<DepthState<B>> {
         Ok(DepthState {
@@ -78,18 +88,29 @@ impl<B: Backend> Depth<B> {
         z: &B::Buf,
         tokens: &mut B::Ids,
         state: &mut DepthState<B>,
+        watcher: &mut dyn Watcher<B>,
         mut code: impl FnMut(usize, &B::Buf, &mut B::Ids) -> Result<()>,
     ) -> Result<()> {
         state.rows.set_active(backend, active)?;
         state.rows.rewind(backend)?;
         for k in 0..self.steps.len() {
-            self.logits(backend, k, z, tokens, state)?;
+            self.logits(backend, k, z, tokens, state, watcher)?;
+            watcher.at(Place::AudioLogits { codebook: k }, &state.logits)?;
             code(k, &state.logits, tokens)?;
+            watcher.at(Place::Drawn { stream: 1 + k }, &state.logits)?;
         }
         Ok(())
     }
 
-    fn logits(&self, backend: &B, k: usize, z: &B::Buf, tokens: &B::Ids, state: &mut DepthState<B>) -> Result<()> {
+    fn logits(
+        &self,
+        backend: &B,
+        k: usize,
+        z: &B::Buf,
+        tokens: &B::Ids,
+        state: &mut DepthState<B>,
+        watcher: &mut dyn Watcher<B>,
+    ) -> Result<()> {
         let DepthState { rows, stack, embedding, x, normed, logits } = state;
         let weights = &self.steps[k];
         let step = Step::new(backend, rows, 1);
@@ -97,7 +118,8 @@ impl<B: Backend> Depth<B> {
         let table = if k == 0 { &self.text } else { &self.codes[k - 1] };
         self.inputs[weights.input].step(step, z, x)?;
         table.add(step, tokens, before, embedding, x)?;
-        self.transformer.step(step, weights.set, stack, x)?;
+        let mut after = |layer, x: &B::Buf| watcher.at(Place::Depth { codebook: k, layer }, x);
+        self.transformer.step_watched(step, weights.set, stack, x, &mut after)?;
         match &weights.norm {
             None => weights.head.step(step, x, logits)?,
             Some(norm) => {
@@ -118,4 +140,11 @@ pub(crate) struct DepthState<B: Backend> {
     x: B::Buf,
     normed: B::Buf,
     logits: B::Buf,
+}
+
+impl<B: Backend> DepthState<B> {
+    /// Bytes of keys and values, all rows.
+    pub(crate) fn bytes(&self, backend: &B) -> usize {
+        self.stack.bytes(backend)
+    }
 }

@@ -4,10 +4,11 @@ use moshi_nn::Backend;
 use moshi_nn::layers::{Rows, Step};
 
 use crate::depth::{Depth, DepthState};
+use crate::watch::{Place, Watcher};
 use crate::{Lm, LmError, Result};
 
 /// Time steps that run together; what bounds the memory of a pass besides its result.
-const CHUNK: usize = 64;
+pub const FORWARD_CHUNK: usize = 64;
 
 /// The logits of [`Lm::forward`], aligned to the frames that were given. Frames whose logits would come after the last
 /// step, because of the delays, hold NaN; the masks are false there and wherever the frame itself holds "nothing".
@@ -34,6 +35,15 @@ impl<B: Backend> Lm<B> {
     /// # Errors
     /// [`LmError::Codes`] and [`LmError::Token`] for codes that do not fit; failures of the device.
     pub fn forward(&self, codes: &[i32], steps: usize) -> Result<Forward> {
+        self.forward_watched(codes, steps, &mut ())
+    }
+
+    /// As [`Lm::forward`], while `watcher` looks on: at [`FORWARD_CHUNK`] time steps at once (the last time at those
+    /// that are left), which are one row of the temporal transformer and rows of the depth transformer.
+    ///
+    /// # Errors
+    /// As [`Lm::forward`], and the watcher's own.
+    pub fn forward_watched(&self, codes: &[i32], steps: usize, watcher: &mut dyn Watcher<B>) -> Result<Forward> {
         let streams = 1 + self.config.n_q;
         if steps == 0 || streams.checked_mul(steps) != Some(codes.len()) {
             return Err(LmError::Codes { streams, steps, found: codes.len() });
@@ -42,8 +52,8 @@ impl<B: Backend> Lm<B> {
             self.check_token(i / steps, code)?;
         }
         let mut pass = Pass::new(self, codes, steps)?;
-        for first in (0..steps).step_by(CHUNK) {
-            pass.chunk(first, CHUNK.min(steps - first))?;
+        for first in (0..steps).step_by(FORWARD_CHUNK) {
+            pass.chunk(first, FORWARD_CHUNK.min(steps - first), watcher)?;
         }
         Ok(pass.out)
     }
@@ -70,7 +80,7 @@ struct Pass<'a, B: Backend> {
 impl<'a, B: Backend> Pass<'a, B> {
     fn new(lm: &'a Lm<B>, codes: &'a [i32], steps: usize) -> Result<Self> {
         let (backend, c) = (&lm.backend, &lm.config);
-        let chunk = CHUNK.min(steps);
+        let chunk = FORWARD_CHUNK.min(steps);
         let depth = lm.depth.as_ref().map(|depth| Ok::<_, LmError>((depth, depth.init_state(backend, chunk)?)));
         let widest = c.text_card_out.max(c.card).max(c.extra_heads_dim);
         let mask = |stream: usize| {
@@ -116,12 +126,13 @@ impl<'a, B: Backend> Pass<'a, B> {
         (first..first + n).flat_map(|p| (0..streams).map(move |i| self.column(i, p))).collect()
     }
 
-    fn chunk(&mut self, first: usize, n: usize) -> Result<()> {
+    fn chunk(&mut self, first: usize, n: usize, watcher: &mut dyn Watcher<B>) -> Result<()> {
         let (lm, backend) = (self.lm, &self.lm.backend);
         backend.upload_ids(&self.columns(first, n, 1 + lm.config.n_q), &mut self.read)?;
         let step = Step::new(backend, &self.rows, n);
-        lm.temporal_step(step, &self.read, &mut self.stack, &mut self.x, &mut self.z)?;
+        lm.temporal_step(step, &self.read, &mut self.stack, (&mut self.x, &mut self.z), watcher)?;
         lm.text_head.step(step, &self.z, &mut self.text_logits)?;
+        watcher.at(Place::TextLogits, &self.text_logits)?;
         lm.extra_probabilities(step, &self.z, &mut self.extra)?;
         self.rows.advance(backend, n)?;
         let (delay, steps) = (lm.config.delays[0], self.out.steps);
@@ -131,18 +142,18 @@ impl<'a, B: Backend> Pass<'a, B> {
             let placed = Placed { first, n, delay: 0 };
             placed.put(backend, buf, &mut self.host, lm.config.extra_heads_dim, out)?;
         }
-        self.depth_chunk(first, n)
+        self.depth_chunk(first, n, watcher)
     }
 
-    fn depth_chunk(&mut self, first: usize, n: usize) -> Result<()> {
+    fn depth_chunk(&mut self, first: usize, n: usize, watcher: &mut dyn Watcher<B>) -> Result<()> {
         let (lm, backend) = (self.lm, &self.lm.backend);
         let (card, steps) = (lm.config.card, self.out.steps);
         let targets = self.columns(first + 1, n, 1 + lm.config.dep_q);
         backend.upload_ids(&targets, &mut self.tokens)?;
         let Some((depth, state)) = &mut self.depth else { return Ok(()) };
-        let active: Vec<bool> = (0..CHUNK.min(steps)).map(|row| row < n).collect();
+        let active: Vec<bool> = (0..FORWARD_CHUNK.min(steps)).map(|row| row < n).collect();
         let (host, out) = (&mut self.host, &mut self.out.audio_logits);
-        depth.frame(backend, &active, &self.z, &mut self.tokens, state, |k, logits, _| {
+        depth.frame(backend, &active, &self.z, &mut self.tokens, state, watcher, |k, logits, _| {
             let placed = Placed { first, n, delay: lm.config.delays[1 + k] };
             placed.put(backend, logits, host, card, &mut out[k * steps * card..(k + 1) * steps * card])
         })

@@ -13,10 +13,12 @@ mod shape;
 mod state;
 pub mod text;
 mod tokens;
+mod watch;
 
 pub use error::{LmError, Result};
-pub use forward::Forward;
+pub use forward::{FORWARD_CHUNK, Forward};
 pub use model::{Lm, RowInput};
 pub use moshi_checkpoint::config::{DepformerConfig, LmConfig};
 pub use moshi_nn::backend::{RowSampling, SamplingParams};
 pub use state::LmState;
+pub use watch::{Place, Watcher};

@@ -11,6 +11,7 @@ use crate::delay::{Cell, DelayConfig};
 use crate::depth::Depth;
 use crate::state::{Lines, LmState, Sampler, StepOutput, Work};
 use crate::tokens::TokenTables;
+use crate::watch::{Place, Watcher};
 use crate::{LmError, Result, shape};
 
 /// The weights of the language model on an executor. Shared by all sessions; their memory is [`LmState`].
@@ -86,6 +87,22 @@ impl<B: Backend> Lm<B> {
         self.delays.max_delay()
     }
 
+    /// Bytes of weights that a step of one row reads: all matrices, and the embeddings of its tokens.
+    pub fn bytes(&self) -> usize {
+        let backend = &self.backend;
+        let heads = std::iter::once(&self.text_head).chain(&self.extra_heads);
+        self.tables.bytes(backend)
+            + self.temporal.bytes(backend)
+            + heads.map(|head| head.bytes(backend)).sum::<usize>()
+            + self.depth.as_ref().map_or(0, |depth| depth.bytes(backend))
+    }
+
+    /// Bytes of a state's keys and values, all rows: what conversations take beside the weights.
+    pub fn state_bytes(&self, state: &LmState<B>) -> usize {
+        let depth = state.work.depth.as_ref().map_or(0, |depth| depth.bytes(&self.backend));
+        state.stack.bytes(&self.backend) + depth
+    }
+
     /// Memory for `rows` conversations, all greedy until [`Lm::set_sampling`].
     ///
     /// # Errors
@@ -157,11 +174,24 @@ impl<B: Backend> Lm<B> {
     /// Input that does not fit changes nothing. When the device fails or logits are damaged, the rows of this step
     /// are lost: reset them.
     pub fn step(&self, state: &mut LmState<B>, inputs: &[RowInput<'_>]) -> Result<()> {
+        self.step_watched(state, inputs, &mut ())
+    }
+
+    /// As [`Lm::step`], while `watcher` looks on.
+    ///
+    /// # Errors
+    /// As [`Lm::step`], and the watcher's own.
+    pub fn step_watched(
+        &self,
+        state: &mut LmState<B>,
+        inputs: &[RowInput<'_>],
+        watcher: &mut dyn Watcher<B>,
+    ) -> Result<()> {
         state.out.valid = false;
         state.out.emitted.fill(false);
         self.check_inputs(state, inputs)?;
         self.take_inputs(state, inputs)?;
-        self.compute(state)?;
+        self.compute(state, watcher)?;
         self.hand_out(state)?;
         state.out.valid = true;
         Ok(())
@@ -234,20 +264,22 @@ impl<B: Backend> Lm<B> {
     }
 
     /// From tokens read to tokens sampled, without waiting for the device.
-    fn compute(&self, state: &mut LmState<B>) -> Result<()> {
+    fn compute(&self, state: &mut LmState<B>, watcher: &mut dyn Watcher<B>) -> Result<()> {
         let backend = &self.backend;
         let LmState { rows, stack, sampler, work, .. } = state;
         let Work { active, read_ids, forced_ids, tokens, x, z, text_logits, extra, depth, .. } = work;
         let of = self.written();
         let step = Step::new(backend, rows, 1);
-        self.temporal_step(step, read_ids, stack, x, z)?;
+        self.temporal_step(step, read_ids, stack, (x, z), watcher)?;
         self.text_head.step(step, z, text_logits)?;
+        watcher.at(Place::TextLogits, text_logits)?;
         self.extra_probabilities(step, z, extra)?;
         let (position, sampler) = (rows.inner(), &mut sampler.inner);
         let column = Column { index: 0, of };
         backend.sample(position, text_logits, self.config.text_card_out, 0, sampler, forced_ids, tokens, column)?;
+        watcher.at(Place::Drawn { stream: 0 }, text_logits)?;
         if let (Some(weights), Some(depth)) = (&self.depth, depth) {
-            weights.frame(backend, active, z, tokens, depth, |k, logits, tokens| {
+            weights.frame(backend, active, z, tokens, depth, watcher, |k, logits, tokens| {
                 let column = Column { index: 1 + k, of };
                 let card = self.config.card;
                 Ok(backend.sample(position, logits, card, 1 + k, sampler, forced_ids, tokens, column)?)
@@ -263,11 +295,12 @@ impl<B: Backend> Lm<B> {
         step: Step<'_, B>,
         tokens: &B::Ids,
         stack: &mut TransformerState<B>,
-        x: &mut B::Buf,
-        z: &mut B::Buf,
+        (x, z): (&mut B::Buf, &mut B::Buf),
+        watcher: &mut dyn Watcher<B>,
     ) -> Result<()> {
         self.tables.sum(step, tokens, x)?;
-        self.temporal.step(step, 0, stack, x)?;
+        watcher.at(Place::Embedded, x)?;
+        self.temporal.step_watched(step, 0, stack, x, |layer, x| watcher.at(Place::Temporal { layer }, x))?;
         Ok(self.out_norm.step(step, x, z)?)
     }
 

@@ -12,13 +12,16 @@ const GROUP: usize = 32;
 
 /// One embedding table per stream, text first.
 pub(crate) struct TokenTables<B: Backend> {
-    tables: Vec<B::Table>,
+    /// With the number of entries of each.
+    tables: Vec<(B::Table, usize)>,
 }
 
 impl<B: Backend> TokenTables<B> {
     /// From `text_emb` and `emb.{q}`.
     pub(crate) fn load(backend: &B, at: &At<'_>, config: &LmConfig) -> Result<Self> {
-        let table = |at: At<'_>, card: usize| backend.table(&at.matrix("weight", card + 1, config.dim)?);
+        let table = |at: At<'_>, card: usize| -> Result<_> {
+            Ok((backend.table(&at.matrix("weight", card + 1, config.dim)?)?, card + 1))
+        };
         let mut tables = vec![table(at.at("text_emb"), config.text_card)?];
         for q in 0..config.n_q {
             tables.push(table(at.at("emb").at(q), config.card)?);
@@ -26,12 +29,17 @@ impl<B: Backend> TokenTables<B> {
         Ok(Self { tables })
     }
 
+    /// Bytes that one row reads: an entry of every table.
+    pub(crate) fn bytes(&self, backend: &B) -> usize {
+        self.tables.iter().map(|(table, entries)| backend.table_bytes(table) / entries).sum()
+    }
+
     /// `y [b, t, dim]` = sum of the embeddings of `tokens [b, t, 1 + n_q]`; -1 adds nothing.
     pub(crate) fn sum(&self, step: Step<'_, B>, tokens: &B::Ids, y: &mut B::Buf) -> Result<()> {
         let Step { backend, rows, t } = step;
         for (i, group) in self.tables.chunks(GROUP).enumerate() {
             let column = Column { index: i * GROUP, of: self.tables.len() };
-            let tables: [&B::Table; GROUP] = std::array::from_fn(|j| &group[j.min(group.len() - 1)]);
+            let tables: [&B::Table; GROUP] = std::array::from_fn(|j| &group[j.min(group.len() - 1)].0);
             let tables = &tables[..group.len()];
             if i == 0 {
                 backend.embed(rows, t, tokens, column, tables, y)?;

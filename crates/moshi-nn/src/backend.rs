@@ -140,6 +140,15 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Lays out a codebook `[bins, d]`.
     fn codebook(&self, vectors: &[f32], bins: usize) -> Result<Self::Codebook>;
 
+    /// Bytes that a product with the matrix reads.
+    fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;
+    /// Bytes of a table; an embedding reads one entry of it.
+    fn table_bytes(&self, table: &Self::Table) -> usize;
+    /// Bytes that a search of the nearest code reads.
+    fn codebook_bytes(&self, codebook: &Self::Codebook) -> usize;
+    /// Bytes of all rows' keys and values.
+    fn ring_bytes(&self, ring: &Self::Ring) -> usize;
+
     // ---- memory ----------------------------------------------------------------------------------------------------
     /// A buffer of `len` zeros.
     fn buf(&self, len: usize) -> Result<Self::Buf>;

@@ -1,49 +1,42 @@
 //! How fast this machine reads memory: the limit that a step of a large model is held against.
 
 use std::hint::black_box;
-use std::num::NonZeroUsize;
 use std::time::Instant;
 
-/// Far larger than any cache, so that the read comes from memory.
-const BYTES: usize = BandwidthProbe::BYTES;
-/// Independent sums: enough loads in flight to fill the memory pipeline.
-const LANES: usize = 32;
+use moshi_kernels::bandwidth;
+use moshi_kernels::cores::Cores;
+use moshi_kernels::memory::Block;
 
-/// A block of memory that is read again and again.
+/// Reads of one measurement, of which the fastest counts: whatever disturbs a read makes it slower.
+const READS: usize = 3;
+
+/// A block of memory, far larger than any cache, that is read again and again.
 pub struct BandwidthProbe {
-    block: Vec<u64>,
-    threads: NonZeroUsize,
+    block: Block<f32>,
+    cores: Cores,
 }
 
 impl BandwidthProbe {
     /// Size of the block.
-    pub const BYTES: usize = 1 << 30;
+    pub const BYTES: usize = 2_000_000_000;
 
-    /// A probe that reads 1 GiB with `threads` threads.
-    pub fn new(threads: NonZeroUsize) -> Self {
+    /// A probe that reads 2 GB as the kernels of `cores` read weights: with its threads, its width of loads, and from
+    /// huge pages.
+    pub fn new(cores: &Cores) -> Self {
+        let mut block = Block::zeros(Self::BYTES / size_of::<f32>());
         // Written, not only reserved: untouched pages would all be one page of zeros.
-        Self { block: (0..(BYTES / 8) as u64).collect(), threads }
+        block.fill(1.0);
+        Self { block, cores: cores.clone() }
     }
 
-    /// Gigabytes (1e9 bytes) per second of one read of the whole block.
+    /// Gigabytes (1e9 bytes) per second of the fastest of three reads of the whole block.
     pub fn measure(&self) -> f64 {
-        let share = self.block.len() / self.threads;
-        let start = Instant::now();
-        std::thread::scope(|scope| {
-            for part in self.block.chunks(share) {
-                scope.spawn(move || black_box(sum(part)));
-            }
-        });
-        BYTES as f64 / start.elapsed().as_secs_f64() / 1e9
+        let read = |_| {
+            let start = Instant::now();
+            black_box(bandwidth::read(&self.cores, black_box(&self.block)));
+            start.elapsed().as_secs_f64()
+        };
+        let seconds = (0..READS).map(read).fold(f64::INFINITY, f64::min);
+        Self::BYTES as f64 / seconds / 1e9
     }
-}
-
-fn sum(part: &[u64]) -> u64 {
-    let mut sums = [0u64; LANES];
-    for values in part.chunks_exact(LANES) {
-        for (sum, value) in sums.iter_mut().zip(values) {
-            *sum = sum.wrapping_add(*value);
-        }
-    }
-    sums.iter().fold(0, |a, b| a.wrapping_add(*b))
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::PartTimes;
+
 /// Seconds of audio in one frame.
 const FRAME_SECONDS: f64 = 0.08;
 
@@ -37,6 +39,8 @@ pub struct BenchReport {
     pub model: String,
     /// The executor.
     pub executor: String,
+    /// The instruction set that our own kernels have chosen.
+    pub isa: String,
     /// Sessions stepped together.
     pub rows: usize,
     /// Threads per step.
@@ -45,8 +49,10 @@ pub struct BenchReport {
     pub frames: usize,
     /// A plain read of memory by as many threads, measured between the steps, in 1e9 bytes per second (median).
     pub machine_gbps: f64,
-    /// Bytes of weights that a step reads.
+    /// Bytes of weights that a step of one row reads, as the executor has laid them out.
     pub weight_bytes: u64,
+    /// Bytes of the sessions' keys and values, if known.
+    pub state_bytes: Option<u64>,
     /// Time of a step: encode, language model, decode, all rows.
     pub step_ms: Percentiles,
     /// `weight_bytes / step p50 / machine_gbps`: 1 is a step at the speed of memory.
@@ -55,8 +61,10 @@ pub struct BenchReport {
     pub real_time_factor: f64,
     /// Seconds from the start to a model that is ready.
     pub load_s: f64,
-    /// Memory of the process after the run.
+    /// Memory of the process after the run, without the block that the machine's reads are measured on.
     pub rss_bytes: Option<u64>,
+    /// Median times of the parts of a step, if they were asked for.
+    pub parts_ms: Option<PartTimes>,
 }
 
 impl BenchReport {
@@ -72,7 +80,7 @@ impl BenchReport {
 impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Percentiles { p50, p95, p99 } = self.step_ms;
-        writeln!(f, "model            {} on {}", self.model, self.executor)?;
+        writeln!(f, "model            {} on {} ({})", self.model, self.executor, self.isa)?;
         writeln!(f, "rows x threads   {} x {}", self.rows, self.threads)?;
         writeln!(f, "step             p50 {p50:.2} ms, p95 {p95:.2} ms, p99 {p99:.2} ms over {} frames", self.frames)?;
         writeln!(f, "real time        {:.2} times", self.real_time_factor)?;
@@ -82,6 +90,16 @@ impl fmt::Display for BenchReport {
         write!(f, "loaded in        {:.2} s", self.load_s)?;
         if let Some(rss) = self.rss_bytes {
             write!(f, "\nresident         {:.1} MB", rss as f64 / 1e6)?;
+        }
+        if let Some(bytes) = self.state_bytes {
+            write!(f, "\nsessions         {:.1} MB of keys and values", bytes as f64 / 1e6)?;
+        }
+        if let Some(PartTimes { temporal, text_head, depth, sampling, codec }) = self.parts_ms {
+            write!(
+                f,
+                "\nparts            temporal {temporal:.2} ms, text head {text_head:.2} ms, depth {depth:.2} ms, "
+            )?;
+            write!(f, "sampling {sampling:.2} ms, codec {codec:.2} ms")?;
         }
         Ok(())
     }

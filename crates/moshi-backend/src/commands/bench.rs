@@ -6,9 +6,17 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
+use moshi_checkpoint::Numbers;
 use moshi_engine::{FRAME_SAMPLES, FrameModel, RowOutput, RowStep, SessionParams};
+use moshi_kernels::cores::Cores;
+use moshi_kernels::isa::Isa;
+use moshi_nn::Backend;
+use moshi_nn::executors::{Candle, Cpu};
 
-use crate::bench::{BandwidthProbe, BenchReport, Percentiles, resident_bytes};
+use crate::bench::{
+    BandwidthProbe, BenchReport, Measured, Percentiles, Plan, Shape, ShapeModel, available_bytes, measure,
+    resident_bytes,
+};
 use crate::config::{ModelSource, ModelSpec};
 use crate::model;
 
@@ -18,11 +26,26 @@ pub struct BenchArgs {
     /// A folder, file or repository; by default the built-in model.
     #[arg(long, env = "MOSHI_MODEL", default_value = "built-in")]
     model: String,
+    /// Instead of a model, random weights of published sizes, made on the fly.
+    #[arg(long, env = "MOSHI_SHAPE", value_enum)]
+    shape: Option<Shape>,
+    /// Format of the random weights: f32, bf16, q8 (int8 rows), q8_0, q4 (groups of 32), mlx-q8 or mlx-q4.
+    #[arg(long, env = "MOSHI_QUANTIZE", default_value = "bf16")]
+    quantize: Numbers,
+    /// Let the language model of a shape hear and speak through the codec.
+    #[arg(long, env = "MOSHI_WITH_CODEC", requires = "shape")]
+    with_codec: bool,
+    /// Also tell where the time of a shape's step goes.
+    #[arg(long, env = "MOSHI_PARTS", requires = "shape")]
+    parts: bool,
+    /// Instruction set for a shape, such as avx2; by default the best of this machine.
+    #[arg(long, env = "MOSHI_ISA", requires = "shape")]
+    isa: Option<String>,
     /// `auto`, `cpu` or `reference`.
     #[arg(long, env = "MOSHI_DEVICE", default_value = "auto")]
     device: String,
     /// Weights in memory: f32, bf16 or f16; by default as the file holds them.
-    #[arg(long, env = "MOSHI_DTYPE")]
+    #[arg(long, env = "MOSHI_DTYPE", conflicts_with = "shape")]
     dtype: Option<String>,
     /// Sessions stepped together.
     #[arg(long, env = "MOSHI_ROWS", default_value = "1")]
@@ -30,23 +53,32 @@ pub struct BenchArgs {
     /// Threads per step; by default one for each core, or one where steps are small.
     #[arg(long, env = "MOSHI_THREADS")]
     threads: Option<NonZeroUsize>,
-    /// Frames to measure, after ten that are not.
-    #[arg(long, env = "MOSHI_FRAMES", default_value = "200")]
+    /// Frames to measure, after some that are not.
+    #[arg(long, env = "MOSHI_FRAMES", default_value = "100")]
     frames: NonZeroUsize,
     /// Also write the report as JSON.
     #[arg(long, env = "MOSHI_JSON")]
     json: Option<PathBuf>,
 }
 
-const WARM_UP: usize = 10;
-/// Reads of the machine's memory, spread over the run.
-const PROBES: usize = 9;
-
 /// Measures and prints.
 ///
 /// # Errors
 /// When the model cannot be loaded or run, or the report cannot be written.
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    let report = match args.shape {
+        None => of_model(args)?,
+        Some(shape) => of_shape(args, shape)?,
+    };
+    super::say(&report.to_string())?;
+    if let Some(path) = &args.json {
+        let json = serde_json::to_string_pretty(&report)?;
+        std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn of_model(args: &BenchArgs) -> anyhow::Result<BenchReport> {
     let spec = ModelSpec {
         source: ModelSource::parse(&args.model).map_err(anyhow::Error::msg)?,
         device: Some(args.device.clone()),
@@ -59,64 +91,105 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let mut rows = loaded.new_rows(args.rows.get())?;
     let load_s = start.elapsed().as_secs_f64();
     let info = loaded.info();
-    let threads = NonZeroUsize::new(info.threads).unwrap_or(NonZeroUsize::MIN);
-    let (steps, reads) = measure(&mut *rows, args, threads)?;
-    let report = BenchReport {
+    let cores = Cores::new(NonZeroUsize::new(info.threads).unwrap_or(NonZeroUsize::MIN));
+    let probe = BandwidthProbe::new(&cores);
+    let measured = steps_of_model(&mut *rows, args, &probe)?;
+    drop(probe);
+    let base = report(args, &cores, measured, load_s);
+    Ok(BenchReport {
         model: info.source.clone(),
         executor: info.executor.clone(),
-        rows: args.rows.get(),
-        threads: threads.get(),
-        frames: args.frames.get(),
-        machine_gbps: Percentiles::of(reads).p50,
         weight_bytes: info.weight_bytes,
-        step_ms: Percentiles::of(steps),
+        ..base
+    }
+    .derive())
+}
+
+/// What a report holds whatever was measured.
+fn report(args: &BenchArgs, cores: &Cores, measured: Measured, load_s: f64) -> BenchReport {
+    BenchReport {
+        model: String::new(),
+        executor: String::new(),
+        isa: cores.isa().name().to_owned(),
+        rows: args.rows.get(),
+        threads: cores.threads(),
+        frames: args.frames.get(),
+        machine_gbps: Percentiles::of(measured.reads).p50,
+        weight_bytes: 0,
+        state_bytes: None,
+        step_ms: Percentiles::of(measured.steps),
         bandwidth_share: 0.0,
         real_time_factor: 0.0,
         load_s,
         rss_bytes: resident_bytes(),
+        parts_ms: None,
     }
-    .derive();
-    super::say(&report.to_string())?;
-    if let Some(path) = &args.json {
-        let json = serde_json::to_string_pretty(&report)?;
-        std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
 }
 
-/// Times of the steps in milliseconds, and plain reads of memory in GB/s between them.
-fn measure(
-    model: &mut dyn FrameModel,
-    args: &BenchArgs,
-    threads: NonZeroUsize,
-) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
+fn steps_of_model(model: &mut dyn FrameModel, args: &BenchArgs, probe: &BandwidthProbe) -> anyhow::Result<Measured> {
     let count = args.rows.get();
     let params = SessionParams::default();
     (0..count).try_for_each(|row| model.open(row, &SessionParams { seed: row as u64, ..params }))?;
     let heard: Vec<f32> = (0..FRAME_SAMPLES).map(|i| 0.1 * (i as f32 * 0.05).sin()).collect();
     let mut said = vec![0.0; count * FRAME_SAMPLES];
-    let mut step = || -> anyhow::Result<f64> {
+    measure(args.frames.get(), probe, &mut |_| {
         let mut steps: Vec<RowStep<'_>> = said
             .chunks_exact_mut(FRAME_SAMPLES)
             .enumerate()
             .map(|(row, pcm_out)| RowStep { row, pcm_in: &heard, pcm_out, output: RowOutput::default() })
             .collect();
-        let start = Instant::now();
-        model.step(&mut steps)?;
-        Ok(1e3 * start.elapsed().as_secs_f64())
-    };
-    let probe = BandwidthProbe::new(threads);
-    for _ in 0..WARM_UP {
-        step()?;
-    }
-    let every = args.frames.get().div_ceil(PROBES);
-    let (mut times, mut reads) = (Vec::with_capacity(args.frames.get()), Vec::with_capacity(PROBES));
-    for frame in 0..args.frames.get() {
-        if frame % every == 0 {
-            reads.push(probe.measure());
-            step()?; // the probe emptied the caches; the step after it is not a step in a conversation
+        Ok(model.step(&mut steps)?)
+    })
+}
+
+fn of_shape(args: &BenchArgs, shape: Shape) -> anyhow::Result<BenchReport> {
+    let threads = args.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let cores = match &args.isa {
+        None => Cores::new(threads),
+        Some(name) => {
+            let names = || Isa::available().map(Isa::name).collect::<Vec<_>>().join(", ");
+            let isa = Isa::available().find(|isa| isa.name() == name.as_str());
+            Cores::with_isa(isa.with_context(|| format!("--isa {name}: this machine has {}", names()))?, threads)?
         }
-        times.push(step()?);
+    };
+    let plan = Plan { shape, numbers: args.quantize, with_codec: args.with_codec, rows: args.rows.get() };
+    match args.device.as_str() {
+        "auto" | "cpu" => shape_on(Cpu::on(cores.clone()), args, &plan, &cores),
+        "reference" => shape_on(Candle::cpu(), args, &plan, &cores),
+        other => anyhow::bail!("--device {other}: shapes are measured on auto, cpu or reference"),
     }
-    Ok((times, reads))
+}
+
+fn shape_on<B: Backend>(backend: B, args: &BenchArgs, plan: &Plan, cores: &Cores) -> anyhow::Result<BenchReport> {
+    let executor = backend.name().to_owned();
+    let mut model = ShapeModel::new(backend, plan, |bytes| fits(plan, bytes))?;
+    let probe = BandwidthProbe::new(cores);
+    let measured = measure(args.frames.get(), &probe, &mut |counts| model.step(counts))?;
+    drop(probe);
+    let base = report(args, cores, measured, model.load_s);
+    let codec = if plan.with_codec { " with codec" } else { "" };
+    Ok(BenchReport {
+        model: format!("{} {}{codec}, random weights", plan.shape.name(), plan.numbers.name()),
+        executor,
+        weight_bytes: model.weight_bytes(),
+        state_bytes: Some(model.state_bytes()),
+        parts_ms: args.parts.then(|| model.parts()),
+        ..base
+    }
+    .derive())
+}
+
+/// Refuses what would drive the machine out of memory.
+fn fits(plan: &Plan, weights: u64) -> anyhow::Result<()> {
+    let needed = weights + BandwidthProbe::BYTES as u64;
+    match available_bytes() {
+        Some(free) if free < needed => anyhow::bail!(
+            "{} in {} needs about {:.1} GB of memory, {:.1} GB are free; choose a smaller shape or a narrower format",
+            plan.shape.name(),
+            plan.numbers.name(),
+            needed as f64 / 1e9,
+            free as f64 / 1e9
+        ),
+        _ => Ok(()),
+    }
 }

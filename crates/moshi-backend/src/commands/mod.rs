@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check_config;
 pub mod make_random;
+pub mod quality;
 pub mod standalone;
 
 use std::io::Write;

@@ -8,6 +8,7 @@ mod damage;
 mod gguf;
 mod hub;
 mod hub_server;
+mod invented;
 mod layouts;
 mod quantized;
 mod written;

@@ -162,6 +162,11 @@ impl Ring {
         Ok(Self { geometry, memory })
     }
 
+    /// Bytes of all keys and values.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.keys) + size_of_val(&*self.values)
+    }
+
     /// The attention that the ring was made for.
     pub fn shape(&self) -> &AttentionShape {
         &self.geometry.shape

@@ -47,6 +47,11 @@ impl<B: Backend> Attention<B> {
         })
     }
 
+    /// Bytes of weights that a step reads.
+    pub fn bytes(&self, backend: &B) -> usize {
+        self.in_proj.bytes(backend) + self.out_proj.bytes(backend)
+    }
+
     /// `x [b, t, width]` -> `y [b, t, width]`, remembering keys and values in `ring`. Positions are the caller's to
     /// advance, once for all layers of a stack.
     ///

@@ -100,6 +100,11 @@ impl<B: Backend> StreamingConv<B> {
         })
     }
 
+    /// Bytes of weights that a step reads.
+    pub fn bytes(&self, backend: &B) -> usize {
+        backend.matrix_bytes(&self.weight)
+    }
+
     /// Output channels.
     pub fn c_out(&self) -> usize {
         self.c_out
@@ -160,6 +165,11 @@ impl<B: Backend> StreamingConvTranspose<B> {
             padding: Padding::Zero,
         };
         Ok(Self { conv, stride })
+    }
+
+    /// Bytes of weights that a step reads.
+    pub fn bytes(&self, backend: &B) -> usize {
+        self.conv.bytes(backend)
     }
 
     /// Output columns per input column.

@@ -34,6 +34,12 @@ impl<B: Backend> Embedding<B> {
         self.width
     }
 
+    /// Bytes that an id reads: an entry, and the projection behind it.
+    pub fn bytes(&self, backend: &B) -> usize {
+        let projection = self.low_rank.as_ref().map_or(0, |projection| projection.bytes(backend));
+        backend.table_bytes(&self.table) / self.entries.max(1) + projection
+    }
+
     /// Scratch for [`Embedding::add`] over `values` = rows x time steps. A plain table needs none of any length.
     ///
     /// # Errors

@@ -39,6 +39,11 @@ impl<B: Backend> Linear<B> {
         self.outputs
     }
 
+    /// Bytes of weights that a step reads.
+    pub fn bytes(&self, backend: &B) -> usize {
+        backend.matrix_bytes(&self.weight)
+    }
+
     /// `x [b, t, inputs]` -> `y [b, t, outputs]`.
     ///
     /// # Errors

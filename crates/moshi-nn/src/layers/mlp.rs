@@ -63,6 +63,11 @@ impl<B: Backend> Mlp<B> {
         })
     }
 
+    /// Bytes of weights that a step reads.
+    pub fn bytes(&self, backend: &B) -> usize {
+        self.first.bytes(backend) + self.second.bytes(backend)
+    }
+
     /// `x [b, t, width]` -> `y [b, t, width]`.
     ///
     /// # Errors

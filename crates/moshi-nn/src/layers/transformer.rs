@@ -78,6 +78,12 @@ impl<B: Backend> Transformer<B> {
         &self.config
     }
 
+    /// Bytes of weights of all layers, every set of them once.
+    pub fn bytes(&self, backend: &B) -> usize {
+        let sets = self.layers.iter().flat_map(|layer| &layer.sets);
+        sets.map(|set| set.attention.bytes(backend) + set.mlp.bytes(backend)).sum()
+    }
+
     /// Memory and scratch for `rows` rows and at most `max_chunk` time steps a step.
     ///
     /// # Errors
@@ -94,11 +100,30 @@ impl<B: Backend> Transformer<B> {
     /// # Errors
     /// When `set` does not exist, a buffer is too short, or the device fails.
     pub fn step(&self, step: Step<'_, B>, set: usize, state: &mut TransformerState<B>, x: &mut B::Buf) -> Result<()> {
+        self.step_watched(step, set, state, x, |_, _| Ok(()))
+    }
+
+    /// As [`Transformer::step`]; calls `after` with the index of each layer and the stream behind it.
+    ///
+    /// # Errors
+    /// As [`Transformer::step`], and those of `after`.
+    pub fn step_watched(
+        &self,
+        step: Step<'_, B>,
+        set: usize,
+        state: &mut TransformerState<B>,
+        x: &mut B::Buf,
+        mut after: impl FnMut(usize, &B::Buf) -> Result<()>,
+    ) -> Result<()> {
         let TransformerState { rings, scratch } = state;
         if rings.len() != self.layers.len() {
             return Err(Error::Shape { what: "layers of a state", expected: self.layers.len(), found: rings.len() });
         }
-        self.layers.iter().zip(rings).try_for_each(|(layer, ring)| layer.step(step, set, ring, scratch, x))
+        for (i, (layer, ring)) in self.layers.iter().zip(rings).enumerate() {
+            layer.step(step, set, ring, scratch, x)?;
+            after(i, x)?;
+        }
+        Ok(())
     }
 }
 
@@ -189,6 +214,13 @@ pub struct TransformerState<B: Backend> {
 }
 
 stream_state!(TransformerState { memory: rings; scratch: scratch });
+
+impl<B: Backend> TransformerState<B> {
+    /// Bytes of keys and values, all layers and rows.
+    pub fn bytes(&self, backend: &B) -> usize {
+        self.rings.iter().map(|ring| backend.ring_bytes(&ring.0)).sum()
+    }
+}
 
 /// Room for one layer's intermediate values; layers take turns.
 pub struct TransformerScratch<B: Backend> {

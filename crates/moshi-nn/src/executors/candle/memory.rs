@@ -56,6 +56,10 @@ impl Matrix {
         self.weight.dims()[1]
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        4 * self.weight.elem_count()
+    }
+
     /// `x [t, k]` -> `[t, n]`.
     pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
         let y = x.matmul(&self.weight.t()?)?; // [t, n]

@@ -84,6 +84,22 @@ impl Backend for Candle {
         Codebook::new(vectors, bins, &self.device)
     }
 
+    fn matrix_bytes(&self, matrix: &Matrix) -> usize {
+        matrix.bytes()
+    }
+
+    fn table_bytes(&self, table: &Table) -> usize {
+        4 * table.0.elem_count()
+    }
+
+    fn codebook_bytes(&self, codebook: &Codebook) -> usize {
+        4 * codebook.0.elem_count()
+    }
+
+    fn ring_bytes(&self, ring: &Ring) -> usize {
+        4 * (ring.keys.elem_count() + ring.values.elem_count())
+    }
+
     fn buf(&self, len: usize) -> Result<Buf> {
         Buf::zeros(len, &self.device)
     }

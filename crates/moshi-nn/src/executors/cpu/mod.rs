@@ -138,6 +138,22 @@ impl Backend for Cpu {
         Ok(Codebook::new(vectors, bins)?)
     }
 
+    fn matrix_bytes(&self, matrix: &Matrix) -> usize {
+        matrix.bytes()
+    }
+
+    fn table_bytes(&self, table: &Embedding) -> usize {
+        table.bytes()
+    }
+
+    fn codebook_bytes(&self, codebook: &Codebook) -> usize {
+        codebook.bytes()
+    }
+
+    fn ring_bytes(&self, ring: &Ring) -> usize {
+        ring.bytes()
+    }
+
     fn buf(&self, len: usize) -> Result<Block<f32>> {
         Ok(Block::zeros(len))
     }
