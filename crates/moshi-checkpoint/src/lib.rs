@@ -29,6 +29,7 @@ mod locate;
 mod lora;
 mod mimi_names;
 mod names;
+pub mod quantize;
 mod quantized;
 pub mod random;
 mod repository;

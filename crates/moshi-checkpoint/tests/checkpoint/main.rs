@@ -9,6 +9,7 @@ mod gguf;
 mod hub;
 mod hub_server;
 mod layouts;
+mod quantize;
 mod quantized;
 mod written;
 
