@@ -24,6 +24,9 @@ pub struct BenchArgs {
     /// Weights in memory: f32, bf16 or f16; by default as the file holds them.
     #[arg(long, env = "MOSHI_DTYPE")]
     dtype: Option<String>,
+    /// Make integers of the weights while loading: q8 or q4.
+    #[arg(long, env = "MOSHI_QUANTIZE", value_name = "q8|q4")]
+    quantize: Option<moshi_checkpoint::quantize::Quantize>,
     /// Sessions stepped together.
     #[arg(long, env = "MOSHI_ROWS", default_value = "1")]
     rows: NonZeroUsize,
@@ -51,6 +54,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         source: ModelSource::parse(&args.model).map_err(anyhow::Error::msg)?,
         device: Some(args.device.clone()),
         dtype: args.dtype.clone(),
+        quantize: args.quantize,
         threads: args.threads,
         ..ModelSpec::default()
     };
