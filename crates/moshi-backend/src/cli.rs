@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, check_config, make_random, standalone};
+use crate::commands::{bench, check_config, convert, make_random, standalone};
 
 /// Talk with Moshi: a server for full-duplex speech models, and tools around it.
 #[derive(Debug, Parser)]
@@ -20,6 +20,8 @@ enum Command {
     Standalone(standalone::StandaloneArgs),
     Bench(bench::BenchArgs),
     CheckConfig(check_config::CheckConfigArgs),
+    Quantize(convert::QuantizeArgs),
+    Convert(convert::ConvertArgs),
     MakeRandom(make_random::MakeRandomArgs),
 }
 
@@ -45,6 +47,8 @@ impl Cli {
             Command::Standalone(args) => standalone::run(&args),
             Command::Bench(args) => bench::run(&args),
             Command::CheckConfig(args) => check_config::run(&args),
+            Command::Quantize(args) => convert::quantize(&args),
+            Command::Convert(args) => convert::convert(&args),
             Command::MakeRandom(args) => make_random::run(&args),
         }
     }

@@ -21,6 +21,7 @@
 
 pub mod config;
 mod error;
+pub mod export;
 mod file;
 mod gguf;
 pub mod hub;

@@ -5,6 +5,7 @@
 
 mod configs;
 mod damage;
+mod export;
 mod gguf;
 mod hub;
 mod hub_server;
