@@ -63,6 +63,7 @@ class Model:
         device: str = "auto",
         dtype: str | None = None,
         *,
+        quantize: str | None = None,
         threads: int | None = None,
         revision: str | None = None,
         progress: Callable[[str, int, int], None] | None = None,

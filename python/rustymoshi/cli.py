@@ -34,12 +34,17 @@ class DownloadBars:
             bar.close()
 
 
-def load_model(model: str | None, device: str, dtype: str | None, threads: int | None) -> rustymoshi.Model:
+def load_model(model: str | None, device: str, dtype: str | None, quantize: str | None,
+               threads: int | None) -> rustymoshi.Model:
     """The built-in model, or the one at `model`; its notice goes to standard error."""
     if model is None:
+        if quantize:
+            raise click.UsageError("--quantize needs --model: the built-in model is small enough as it is")
         loaded = rustymoshi.Model.default(device, threads=threads)
     else:
-        loaded = rustymoshi.Model.load(model, device, dtype, threads=threads, progress=DownloadBars())
+        loaded = rustymoshi.Model.load(
+            model, device, dtype, quantize=quantize, threads=threads, progress=DownloadBars()
+        )
     if loaded.notice:
         click.secho(loaded.notice, fg="yellow", err=True)
     return loaded
@@ -49,6 +54,7 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options that choose a model and how it runs."""
     for option in (
         click.option("--threads", type=click.IntRange(1), help="Threads per step; default: one for each core."),
+        click.option("--quantize", type=click.Choice(["q8", "q4"]), help="Make integers of the weights while loading."),
         click.option("--dtype", type=click.Choice(["f32", "bf16", "f16"]), help="Weights in memory, not as the file."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, metal or reference."),
         click.option("--model", "-m", help="A folder, file or hub repository; default: the built-in model."),
@@ -84,11 +90,11 @@ def cli() -> None:
 @click.argument("output_file", type=click.Path(dir_okay=False, writable=True))
 @model_options
 @sampling_options
-def run(input_file: str, output_file: str, model: str | None, device: str, dtype: str | None, threads: int | None,
-        **sampling: Any) -> None:
+def run(input_file: str, output_file: str, model: str | None, device: str, dtype: str | None, quantize: str | None,
+        threads: int | None, **sampling: Any) -> None:
     """Let a model hear INPUT_FILE (any format and rate), save what it says to OUTPUT_FILE and print its words."""
     heard = rustymoshi.load_audio(input_file)
-    session = load_model(model, device, dtype, threads).session(**sampling)
+    session = load_model(model, device, dtype, quantize, threads).session(**sampling)
     frames = -(-len(heard) // FRAME_SAMPLES) + TAIL_FRAMES
     heard = np.pad(heard, (0, frames * FRAME_SAMPLES - len(heard)))
     spoken: list[NDArray[np.float32]] = []
@@ -113,21 +119,21 @@ def run(input_file: str, output_file: str, model: str | None, device: str, dtype
 @click.option("--input-device", help="Microphone: a name or number of `python -m sounddevice`.")
 @click.option("--output-device", help="Loudspeaker: a name or number of `python -m sounddevice`.")
 @click.option("--seconds", type=float, help="Hang up after so many seconds.")
-def chat(model: str | None, device: str, dtype: str | None, threads: int | None, input_device: str | None,
-         output_device: str | None, seconds: float | None, **sampling: Any) -> None:
+def chat(model: str | None, device: str, dtype: str | None, quantize: str | None, threads: int | None,
+         input_device: str | None, output_device: str | None, seconds: float | None, **sampling: Any) -> None:
     """Talk with a model through this machine's microphone and loudspeaker. Wear headphones; Ctrl-C hangs up."""
     from rustymoshi.devices import converse
 
-    session = load_model(model, device, dtype, threads).session(**sampling)
+    session = load_model(model, device, dtype, quantize, threads).session(**sampling)
     converse(session, input_device, output_device, seconds, lambda text: click.echo(text, nl=False))
     click.echo()
 
 
 @cli.command()
 @model_options
-def info(model: str | None, device: str, dtype: str | None, threads: int | None) -> None:
+def info(model: str | None, device: str, dtype: str | None, quantize: str | None, threads: int | None) -> None:
     """Say what a model is: its source, executor, streams and size."""
-    for key, value in load_model(model, device, dtype, threads).info.items():
+    for key, value in load_model(model, device, dtype, quantize, threads).info.items():
         click.echo(f"{key:14} {value}")
 
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, check_config, make_random, quality, standalone};
+use crate::commands::{bench, check_config, convert, make_random, quality, standalone};
 
 /// Talk with Moshi: a server for full-duplex speech models, and tools around it.
 #[derive(Debug, Parser)]
@@ -20,6 +20,8 @@ enum Command {
     Standalone(standalone::StandaloneArgs),
     Bench(bench::BenchArgs),
     CheckConfig(check_config::CheckConfigArgs),
+    Quantize(convert::QuantizeArgs),
+    Convert(convert::ConvertArgs),
     MakeRandom(make_random::MakeRandomArgs),
     Quality(quality::QualityArgs),
 }
@@ -46,6 +48,8 @@ impl Cli {
             Command::Standalone(args) => standalone::run(&args),
             Command::Bench(args) => bench::run(&args),
             Command::CheckConfig(args) => check_config::run(&args),
+            Command::Quantize(args) => convert::quantize(&args),
+            Command::Convert(args) => convert::convert(&args),
             Command::MakeRandom(args) => make_random::run(&args),
             Command::Quality(args) => quality::run(&args),
         }

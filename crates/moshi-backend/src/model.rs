@@ -73,6 +73,7 @@ pub fn load(spec: &ModelSpec) -> anyhow::Result<Loaded> {
     let options = LoadOptions {
         device: spec.device.as_deref().unwrap_or("auto").parse()?,
         dtype: spec.dtype.as_deref().map(str::parse).transpose()?,
+        quantize: spec.quantize,
         threads: spec.threads,
         ..LoadOptions::default()
     };

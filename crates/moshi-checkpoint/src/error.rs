@@ -143,6 +143,27 @@ pub enum Error {
         /// The values that would work.
         expected: String,
     },
+    /// There is something where a file is to be written.
+    #[error("{}: exists already; remove it, or name another place", .path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A conversion would round what is rounded already.
+    #[error(
+        "{}: {name:?} is stored as {found}, and {wanted} would round it a second time; start from the unquantized \
+         checkpoint, or ask for it (--requantize)", .path.display()
+    )]
+    Requantize {
+        /// The file.
+        path: PathBuf,
+        /// The canonical name.
+        name: String,
+        /// The format in the file.
+        found: String,
+        /// The format asked for.
+        wanted: String,
+    },
     /// Two tensors to be written have the same name, or one has too few values.
     #[error("cannot write {name:?}: {problem}")]
     Write {

@@ -9,22 +9,23 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
-use crate::{Error, Result, gguf};
+use crate::gguf::{self, Blocks};
+use crate::{Error, Result};
 
 /// The number format of a tensor in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Number {
     /// One of those that safetensors has a name for.
     Plain(Dtype),
-    /// GGUF: blocks of 32 signed bytes behind one f16 scale.
-    Q8_0,
+    /// GGUF: integers and their scales in blocks.
+    Blocks(Blocks),
 }
 
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plain(dtype) => write!(f, "{dtype:?}"),
-            Self::Q8_0 => f.write_str("Q8_0"),
+            Self::Blocks(blocks) => write!(f, "{blocks}"),
         }
     }
 }

@@ -9,7 +9,7 @@
 //! (`self_attn.in_proj_weight`, `self_attn.out_proj.weight`).
 //!
 //! Quantized weights stay as the files hold them: int8 with row scales (PyTorch), groups with scales and biases (MLX),
-//! Q8_0 blocks (GGUF). The low-rank adapter that a configuration names is merged when a matrix is asked for.
+//! blocks of two to eight bits (GGUF). The low-rank adapter that a configuration names is merged when a matrix is asked for.
 //!
 //! ```no_run
 //! use moshi_checkpoint::{OpenOptions, Repository, Source};
@@ -21,6 +21,7 @@
 
 pub mod config;
 mod error;
+pub mod export;
 mod file;
 mod gguf;
 pub mod hub;
@@ -30,6 +31,7 @@ mod locate;
 mod lora;
 mod mimi_names;
 mod names;
+pub mod quantize;
 mod quantized;
 pub mod random;
 mod repository;

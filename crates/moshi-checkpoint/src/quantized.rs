@@ -7,7 +7,6 @@ use moshi_kernels::weight::{Grouped, Quants, WeightData};
 use safetensors::Dtype;
 
 use crate::file::Number;
-use crate::gguf;
 use crate::tensors::{Entry, Tensors};
 use crate::{Error, Result};
 
@@ -128,7 +127,7 @@ impl Tensors {
                     biases,
                 })
             }
-            (Number::Q8_0, _) => WeightData::Grouped(q8_0(bytes)),
+            (Number::Blocks(blocks), _) => WeightData::Grouped(blocks.unpack(bytes)),
             _ => return Err(self.wrong_dtype(entry)),
         })
     }
@@ -142,21 +141,6 @@ impl Tensors {
             _ => return Err(self.wrong_dtype(entry)),
         })
     }
-}
-
-/// Takes scales and integers of the blocks apart.
-fn q8_0(bytes: &[u8]) -> Grouped<'static> {
-    let (group, block) = gguf::Q8_0;
-    let blocks = bytes.chunks_exact(block);
-    let mut packed = Vec::with_capacity(blocks.len() * group);
-    let mut scales = Vec::with_capacity(blocks.len());
-    for block in blocks {
-        let (scale, integers) = block.split_at(2);
-        scales.push(f16::from_le_bytes([scale[0], scale[1]]).to_f32());
-        packed.extend_from_slice(integers);
-    }
-    let (packed, scales) = (Cow::Owned(packed), Cow::Owned(scales));
-    Grouped { quants: Quants::I8, group, packed, scales, biases: Cow::Borrowed(&[]) }
 }
 
 /// Little-endian bytes as numbers: in place where they are aligned and the machine is little-endian.

@@ -19,30 +19,37 @@ use crate::{Error, Result};
 pub enum Format {
     /// Single precision.
     F32,
+    /// Words of packed integers.
+    U32,
     /// IEEE half precision.
     F16,
     /// bfloat16.
     Bf16,
+    /// Signed bytes.
+    I8,
 }
 
 impl Format {
     fn name(self) -> &'static str {
         match self {
             Self::F32 => "F32",
+            Self::U32 => "U32",
+            Self::I8 => "I8",
             Self::F16 => "F16",
             Self::Bf16 => "BF16",
         }
     }
 
-    fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         match self {
-            Self::F32 => 4,
+            Self::F32 | Self::U32 => 4,
             Self::F16 | Self::Bf16 => 2,
+            Self::I8 => 1,
         }
     }
 
     /// The format of `data`, unless it is one that safetensors has no name for.
-    fn of(data: &WeightData<'_>) -> Option<Self> {
+    pub(crate) fn of(data: &WeightData<'_>) -> Option<Self> {
         match data {
             WeightData::F32(_) => Some(Self::F32),
             WeightData::F16(_) => Some(Self::F16),
@@ -167,12 +174,12 @@ impl Drop for TensorWriter {
     }
 }
 
-fn problem(name: &str, problem: &str) -> Error {
+pub(crate) fn problem(name: &str, problem: &str) -> Error {
     Error::Write { name: name.to_owned(), problem: problem.to_owned() }
 }
 
 /// The JSON header, padded with spaces to a multiple of eight bytes.
-fn header(outlines: &[Outline], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+pub(crate) fn header(outlines: &[Outline], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let mut map = Map::new();
     if !metadata.is_empty() {
         map.insert("__metadata__".to_owned(), json!(metadata));
@@ -195,7 +202,7 @@ fn header(outlines: &[Outline], metadata: &BTreeMap<String, String>) -> Result<V
 }
 
 /// The values as little-endian bytes.
-fn le_bytes<'a>(data: &'a WeightData<'_>) -> Option<Cow<'a, [u8]>> {
+pub(crate) fn le_bytes<'a>(data: &'a WeightData<'_>) -> Option<Cow<'a, [u8]>> {
     if cfg!(target_endian = "little") {
         return Some(Cow::Borrowed(match data {
             WeightData::F32(v) => bytemuck::cast_slice(v),

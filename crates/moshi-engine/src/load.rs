@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use mimi::Mimi;
 use moshi_checkpoint::Repository;
+use moshi_checkpoint::quantize::{Plan, Quantize};
 use moshi_lm::Lm;
 use moshi_lm::text::Detokenizer;
 use moshi_nn::executors::{Arithmetic, Candle, Cpu};
@@ -91,6 +92,9 @@ pub struct LoadOptions {
     pub device: Device,
     /// Format of the language model's weights in memory; `None` keeps what the file holds.
     pub dtype: Option<Dtype>,
+    /// Turns the language model's matrices into integers of so many bits while they are loaded: which of them, and how,
+    /// is [`moshi_checkpoint::quantize::Plan`]'s choice. Matrices that the file holds in as few bits stay as they are.
+    pub quantize: Option<Quantize>,
     /// Codebooks of a codec that is loaded alone; a model decides for itself.
     pub num_codebooks: Option<usize>,
     /// Round nothing for speed: activations, keys and values of the language model in single precision even where its
@@ -170,10 +174,10 @@ fn model_on<B: Backend>(
     notice: Option<String>,
 ) -> Result<Loaded, EngineError> {
     let (lm_tensors, mimi_tensors) = (repository.lm().map_err(failed)?, repository.mimi().map_err(failed)?);
-    let lm_weights = Weights::new(&lm_tensors, options.dtype);
+    let lm_weights = Weights { quantize: options.quantize.map(Plan::from), ..Weights::new(&lm_tensors, options) };
     let lm = Lm::load(backend.clone(), &lm_weights, &repository.config().lm)?;
     let codebooks = lm.config().dep_q.max(lm.heard());
-    let mimi_weights = Weights::new(&mimi_tensors, None);
+    let mimi_weights = Weights::new(&mimi_tensors, &LoadOptions { dtype: None, ..options.clone() });
     let mimi =
         Arc::new(Mimi::load(backend.exact(), &mimi_weights, repository.mimi_config().map_err(failed)?, codebooks)?);
     let words = Detokenizer::from_bytes(source, &repository.tokenizer_bytes().map_err(failed)?, lm.config())
@@ -231,12 +235,25 @@ fn failed(error: moshi_checkpoint::Error) -> EngineError {
 struct Weights<'a> {
     inner: &'a dyn WeightSource,
     dtype: Option<Dtype>,
+    quantize: Option<Plan>,
+    threads: NonZeroUsize,
     read: Cell<u64>,
 }
 
 impl<'a> Weights<'a> {
-    fn new(inner: &'a dyn WeightSource, dtype: Option<Dtype>) -> Self {
-        Self { inner, dtype, read: Cell::new(0) }
+    fn new(inner: &'a dyn WeightSource, options: &LoadOptions) -> Self {
+        let threads = options.threads.unwrap_or(NonZeroUsize::MIN);
+        Self { inner, dtype: options.dtype, quantize: None, threads, read: Cell::new(0) }
+    }
+
+    /// A matrix as the options want it. What the plan makes integers of is not rounded to the other format first.
+    fn converted<'w>(&self, name: &str, weight: HostWeight<'w>) -> moshi_nn::Result<HostWeight<'w>> {
+        let plan = self.quantize.filter(|plan| plan.scheme(name, weight.cols()).is_some());
+        match (plan, self.dtype) {
+            (Some(plan), _) => Ok(plan.apply(name, weight, self.threads)?),
+            (None, Some(dtype)) => convert(&weight, dtype),
+            (None, None) => Ok(weight),
+        }
     }
 
     /// An embedding table is stored whole, and a step reads a few rows of it.
@@ -254,10 +271,7 @@ impl WeightSource for Weights<'_> {
 
     fn matrix(&self, name: &str, rows: usize, cols: usize) -> moshi_nn::Result<HostWeight<'_>> {
         let weight = self.inner.matrix(name, rows, cols)?;
-        let weight = match self.dtype {
-            None => weight,
-            Some(dtype) => convert(&weight, dtype)?,
-        };
+        let weight = self.converted(name, weight)?;
         self.count(name, weight.bytes());
         Ok(weight)
     }

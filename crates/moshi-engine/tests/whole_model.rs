@@ -120,3 +120,30 @@ fn codes_and_parameters_that_do_not_fit_are_named_and_harm_nothing() {
     let error = loaded.model.forward(&[0; 16], 1).unwrap_err().to_string();
     assert!(error.contains("[17, T]"), "{error}");
 }
+
+/// The cosine between two lists, where both are numbers.
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let pairs = || a.iter().zip(b).filter(|(a, b)| a.is_finite() && b.is_finite());
+    let dot = |f: fn(f64, f64) -> f64| pairs().map(|(a, b)| f(f64::from(*a), f64::from(*b))).sum::<f64>();
+    dot(|a, b| a * b) / (dot(|a, _| a * a) * dot(|_, b| b * b)).sqrt()
+}
+
+#[test]
+fn a_model_quantized_while_loading_thinks_nearly_the_same_with_fewer_bytes() {
+    let codes = Golden::TINY_MOSHI.results().unwrap().i32("tf_codes").unwrap();
+    let source = Source::Folder(Golden::TINY_MOSHI.path(""));
+    let repository = Repository::open(&source, &OpenOptions::default(), &mut ()).unwrap();
+    let run = |quantize: Option<&str>| {
+        let quantize = quantize.map(|q| q.parse().unwrap());
+        let loaded = load_model(&repository, "tiny", &LoadOptions { quantize, ..LoadOptions::default() }).unwrap();
+        let logits = loaded.model.forward(&codes, codes.len() / 17).unwrap();
+        (loaded.model.info().weight_bytes, [logits.text, logits.audio].concat())
+    };
+    let (all, exact) = run(None);
+    for (quantize, cosine_at_least, bytes_at_most) in [("q8", 0.999, 0.9), ("q4", 0.97, 0.85)] {
+        let (bytes, logits) = run(Some(quantize));
+        let cosine = cosine(&exact, &logits);
+        assert!(cosine >= cosine_at_least, "{quantize}: {cosine}");
+        assert!((bytes as f64) < bytes_at_most * all as f64, "{quantize}: {bytes} of {all} bytes");
+    }
+}

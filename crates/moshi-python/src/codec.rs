@@ -36,7 +36,7 @@ impl Mimi {
     #[staticmethod]
     #[pyo3(signature = (path, num_codebooks=8, *, threads=None))]
     fn load(py: Python<'_>, path: PathBuf, num_codebooks: usize, threads: Option<usize>) -> PyResult<Self> {
-        let options = source::options("auto", None, threads, Some(num_codebooks))?;
+        let options = source::options("auto", None, None, threads, Some(num_codebooks))?;
         let codec = py.detach(|| source::load_codec(&path.to_string_lossy(), &options))?;
         Ok(Self { codec })
     }

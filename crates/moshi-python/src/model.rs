@@ -36,20 +36,23 @@ impl Model {
     /// Load a model from a folder, a file or a hub repository such as `"kyutai/moshiko-candle-bf16"`.
     ///
     /// `device` is "auto", "cpu", "cuda", "metal" or "reference"; `dtype` is the format of the weights in memory ("f32",
-    /// "bf16", "f16"), None keeps what the file holds; `threads` is the number of threads per step; `revision` is the
+    /// "bf16", "f16"), None keeps what the file holds; `quantize` ("q8", "q4") makes integers of them while they are loaded,
+    /// with scales chosen for the least error; `threads` is the number of threads per step; `revision` is the
     /// repository's branch, tag or commit; `progress(file, bytes_done, bytes_total)` is called during a download.
     #[staticmethod]
-    #[pyo3(signature = (path_or_repo, device="auto", dtype=None, *, threads=None, revision=None, progress=None))]
+    #[pyo3(signature = (path_or_repo, device="auto", dtype=None, *, quantize=None, threads=None, revision=None, progress=None))]
+    #[allow(clippy::too_many_arguments)]
     fn load(
         py: Python<'_>,
         path_or_repo: &Bound<'_, PyAny>,
         device: &str,
         dtype: Option<&str>,
+        quantize: Option<&str>,
         threads: Option<usize>,
         revision: Option<String>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let options = source::options(device, dtype, threads, None)?;
+        let options = source::options(device, dtype, quantize, threads, None)?;
         let path = source::text(path_or_repo)?;
         let loaded = py.detach(|| source::load_model(&path, revision, &options, progress))?;
         Ok(Self { sessions: Arc::new(Sessions::new(loaded.model)), codec: loaded.codec })
@@ -59,7 +62,7 @@ impl Model {
     #[staticmethod]
     #[pyo3(signature = (device="auto", *, threads=None))]
     fn default(py: Python<'_>, device: &str, threads: Option<usize>) -> PyResult<Self> {
-        let options = source::options(device, None, threads, None)?;
+        let options = source::options(device, None, None, threads, None)?;
         let loaded = py.detach(|| moshi_engine::builtin(&options)).map_err(engine)?;
         Ok(Self { sessions: Arc::new(Sessions::new(loaded.model)), codec: loaded.codec })
     }

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use moshi_checkpoint::quantize::Quantize;
 use moshi_checkpoint::{HubOptions, OpenOptions, Parts, Progress, Repository, Source};
 use moshi_engine::{Codec, Device, Dtype, LoadOptions, Loaded};
 use pyo3::exceptions::PyValueError;
@@ -14,6 +15,7 @@ use crate::errors::{RustymoshiError, engine, failure};
 pub(crate) fn options(
     device: &str,
     dtype: Option<&str>,
+    quantize: Option<&str>,
     threads: Option<usize>,
     num_codebooks: Option<usize>,
 ) -> PyResult<LoadOptions> {
@@ -23,7 +25,8 @@ pub(crate) fn options(
     };
     let device: Device = device.parse().map_err(engine)?;
     let dtype: Option<Dtype> = dtype.map(str::parse).transpose().map_err(engine)?;
-    Ok(LoadOptions { device, dtype, num_codebooks, threads, ..LoadOptions::default() })
+    let quantize: Option<Quantize> = quantize.map(str::parse).transpose().map_err(PyValueError::new_err::<String>)?;
+    Ok(LoadOptions { device, dtype, quantize, num_codebooks, threads, ..LoadOptions::default() })
 }
 
 /// Opens a repository and lays out its model.

@@ -47,6 +47,9 @@ pub struct BenchArgs {
     /// Weights in memory: f32, bf16 or f16; by default as the file holds them.
     #[arg(long, env = "MOSHI_DTYPE", conflicts_with = "shape")]
     dtype: Option<String>,
+    /// Make integers of the weights while loading: q8 or q4.
+    #[arg(long, env = "MOSHI_QUANTIZE", value_name = "q8|q4")]
+    quantize: Option<moshi_checkpoint::quantize::Quantize>,
     /// Sessions stepped together.
     #[arg(long, env = "MOSHI_ROWS", default_value = "1")]
     rows: NonZeroUsize,
@@ -83,6 +86,7 @@ fn of_model(args: &BenchArgs) -> anyhow::Result<BenchReport> {
         source: ModelSource::parse(&args.model).map_err(anyhow::Error::msg)?,
         device: Some(args.device.clone()),
         dtype: args.dtype.clone(),
+        quantize: args.quantize,
         threads: args.threads,
         ..ModelSpec::default()
     };

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod check_config;
+pub mod convert;
 pub mod make_random;
 pub mod quality;
 pub mod standalone;

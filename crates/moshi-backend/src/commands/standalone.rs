@@ -26,6 +26,9 @@ pub struct StandaloneArgs {
     /// "loopback" (no model: callers hear themselves).
     #[arg(long, env = "MOSHI_MODEL", value_name = "PATH_OR_REPO")]
     pub model: Option<String>,
+    /// Make integers of the weights while loading: q8 or q4 [default: as the file holds them].
+    #[arg(long, env = "MOSHI_QUANTIZE", value_name = "q8|q4")]
+    pub quantize: Option<moshi_checkpoint::quantize::Quantize>,
     /// Name or address to listen on [default: localhost]. 0.0.0.0 is every address of this machine.
     #[arg(long, env = "MOSHI_HOST")]
     pub host: Option<String>,
@@ -80,9 +83,11 @@ impl StandaloneArgs {
                 source: ModelSource::parse(model).map_err(anyhow::Error::msg).context("--model")?,
                 device: config.model.device.take(),
                 dtype: config.model.dtype.take(),
+                quantize: config.model.quantize,
                 ..Default::default()
             };
         }
+        config.model.quantize = self.quantize.or(config.model.quantize);
         self.apply_address(&mut config)?;
         if let Some(n) = self.max_sessions {
             config.max_sessions = usize::from(n.get());

@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use moshi_checkpoint::quantize::Quantize;
+
 use super::reader::Reader;
 use super::{ConfigError, contradiction};
 
@@ -62,6 +64,8 @@ pub struct ModelSpec {
     pub device: Option<String>,
     /// `f32`, `bf16`, ...; none is what the file holds.
     pub dtype: Option<String>,
+    /// Integers to make of the weights while they are loaded; none keeps what the file holds.
+    pub quantize: Option<Quantize>,
     /// Threads per step; none is one for each core, or one where steps are small.
     pub threads: Option<NonZeroUsize>,
 }
@@ -77,6 +81,7 @@ impl ModelSpec {
             mimi_num_codebooks: codebooks(r)?,
             device: choice(r, "device", &["auto", "cpu", "cuda", "metal"])?,
             dtype: choice(r, "dtype", &["f32", "f16", "bf16"])?,
+            quantize: choice(r, "quantize", &["q8", "q4"])?.and_then(|q| q.parse().ok()),
             threads: r.whole("threads", 1, 1_024)?.and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?)),
         };
         let (model, repo) = (r.text("model")?, r.text("hf_repo")?.filter(|s| !s.is_empty()));

@@ -154,6 +154,8 @@ impl ModelConfig {
             ("stt", ModelType::Stt),
             ("tts", ModelType::Tts),
         ];
+        // Written for the PyTorch package; the tensors themselves say what they are.
+        let _ = reader.value("quantize");
         Ok(Self {
             model_type: reader.choice("model_type", &types)?.unwrap_or(ModelType::Moshi),
             lm,

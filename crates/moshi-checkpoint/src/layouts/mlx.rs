@@ -13,7 +13,7 @@ pub(super) fn place(tensor: &TensorSpec, config: &LmConfig, has: &dyn Fn(&str) -
 }
 
 /// What MLX files call an entry of a Rust ("candle") file.
-fn rename(name: &str) -> String {
+pub(super) fn rename(name: &str) -> String {
     let name = name.replace(".in_proj_weight", ".in_proj.weight");
     let name = name.strip_suffix(".alpha").map_or(name.clone(), |stem| format!("{stem}.weight"));
     if let Some(rest) = name.strip_prefix("depformer.") {

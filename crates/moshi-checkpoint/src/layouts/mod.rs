@@ -110,6 +110,16 @@ pub(crate) fn shared(layout: Layout, config: &LmConfig) -> Vec<(String, String)>
     }
 }
 
+/// The entry of a depth tensor in the published Rust server's layout, as [`place`] finds it.
+pub(crate) fn candle_place(name: &str, config: &LmConfig) -> Option<String> {
+    candle::place(name, config).map(|place| place.entry)
+}
+
+/// What MLX files call an entry of that layout.
+pub(crate) fn mlx_rename(name: &str) -> String {
+    mlx::rename(name)
+}
+
 /// The place of what an adapter's file holds for a tensor, which has the names of the PyTorch package.
 pub(crate) fn place_adapter(tensor: &TensorSpec, has: &dyn Fn(&str) -> bool) -> Option<Place> {
     pytorch::place(tensor, has)

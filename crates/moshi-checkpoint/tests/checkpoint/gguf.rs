@@ -1,6 +1,7 @@
 //! GGUF files: what is read, and an answer to everything else.
 
 use moshi_checkpoint::Tensors;
+use moshi_kernels::weight::{Quants, WeightData};
 use proptest::prelude::*;
 
 use crate::{assert_says, golden};
@@ -83,12 +84,43 @@ fn every_type_and_the_metadata_are_read() {
     assert_eq!(tensors.metadata().unwrap()["general.architecture"], "moshi");
 }
 
+/// Files of another folder of fixtures.
+fn fixture(name: &str) -> Tensors {
+    Tensors::open(&golden("../gguf").join(name)).unwrap()
+}
+
+#[test]
+fn every_block_format_gives_the_reference_values_to_the_bit() {
+    let (blocks, expected) = (fixture("blocks.gguf"), fixture("expected.safetensors"));
+    assert_eq!(blocks.len(), 12);
+    for name in blocks.names() {
+        assert_eq!(blocks.dtype(name).as_deref(), Some(name));
+        let found = blocks.matrix(name, 4, 512).unwrap().to_f32().unwrap();
+        let expected = expected.vector(name, &[4, 512]).unwrap();
+        for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            assert!(found == expected, "{name} {i}: {found} is not {expected}");
+        }
+    }
+}
+
+#[test]
+fn symmetric_formats_of_few_bits_keep_their_middle_at_eight() {
+    let blocks = fixture("blocks.gguf");
+    for name in ["Q4_0", "Q3_K"] {
+        let weight = blocks.matrix(name, 4, 512).unwrap();
+        let WeightData::Grouped(g) = weight.data() else { panic!("{name}: not in groups") };
+        assert_eq!(g.quants, Quants::U4);
+        assert!(g.scales.iter().zip(&*g.biases).all(|(scale, bias)| *bias == -8.0 * scale), "{name}");
+    }
+}
+
 #[test]
 fn other_versions_and_types_are_named() {
     let one = |kind: u32, dimensions: &[u64], offset: u64| {
         open(&File::new(3, 1, 0).tensor("x", dimensions, kind, offset).data(32, &[0; 64])).unwrap_err()
     };
-    assert_says(&one(12, &[256], 0), &["model.gguf", "\"x\"", "Q4_K", "Q8_0"]);
+    assert_says(&one(16, &[256], 0), &["model.gguf", "\"x\"", "IQ2_XXS", "Q8_0"]);
+    assert_says(&one(12, &[320], 0), &["rows of 320", "blocks of 256"]);
     assert_says(&one(4, &[32], 0), &["type 4"]);
     assert_says(&one(99, &[32], 0), &["type 99"]);
     assert_says(&one(8, &[33], 0), &["rows of 33", "blocks of 32"]);
@@ -136,8 +168,9 @@ proptest! {
     fn mutated_files_never_panic(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         keep in prop::option::of(any::<prop::sample::Index>()),
+        every: bool,
     ) {
-        let mut bytes = sample();
+        let mut bytes = if every { std::fs::read(golden("../gguf/blocks.gguf")).unwrap() } else { sample() };
         for (at, value) in changes {
             let at = at.index(bytes.len());
             bytes[at] = value;

@@ -5,11 +5,13 @@
 
 mod configs;
 mod damage;
+mod export;
 mod gguf;
 mod hub;
 mod hub_server;
 mod invented;
 mod layouts;
+mod quantize;
 mod quantized;
 mod written;
 

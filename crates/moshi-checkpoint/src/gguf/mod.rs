@@ -4,17 +4,19 @@
 //! offset of each tensor, all little-endian; the data follow at the next multiple of the alignment. Nothing is read
 //! past the end of the file, and no count from the file decides how much memory is taken.
 
+mod blocks;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use safetensors::Dtype;
 
+pub(crate) use blocks::Blocks;
+
 use crate::file::{Number, RawTensor};
 use crate::{Error, Result};
 
 pub(crate) const MAGIC: &[u8] = b"GGUF";
-/// Weights and bytes of a Q8_0 block.
-pub(crate) const Q8_0: (usize, usize) = (32, 34);
 
 /// What a file says about itself.
 pub(crate) struct Header {
@@ -175,13 +177,14 @@ impl Cursor<'_> {
     /// Where the bytes of a tensor lie, checked against the end of the file.
     fn place(&self, info: Info, data: u64) -> Result<(String, RawTensor)> {
         let Info { name, shape, kind, offset } = info;
-        let (number, block, bytes) = match kind {
-            0 => (Number::Plain(Dtype::F32), 1, 4),
-            1 => (Number::Plain(Dtype::F16), 1, 2),
-            30 => (Number::Plain(Dtype::BF16), 1, 2),
-            8 => (Number::Q8_0, Q8_0.0 as u64, Q8_0.1 as u64),
+        let (number, (block, bytes)) = match (kind, Blocks::of(kind)) {
+            (0, _) => (Number::Plain(Dtype::F32), (1, 4)),
+            (1, _) => (Number::Plain(Dtype::F16), (1, 2)),
+            (30, _) => (Number::Plain(Dtype::BF16), (1, 2)),
+            (_, Some(blocks)) => (Number::Blocks(blocks), blocks.size()),
             _ => return Err(self.unsupported(&name, kind)),
         };
+        let (block, bytes) = (block as u64, bytes as u64);
         let row = shape.last().copied().unwrap_or(1);
         if row % block != 0 {
             return Err(self.wrong(format!("tensor {name:?} whose rows of {row} weights are not blocks of {block}")));
@@ -205,7 +208,9 @@ impl Cursor<'_> {
         Error::Layout {
             path: self.path.to_path_buf(),
             layout: format!("a GGUF file whose tensor {name:?} is {kind}"),
-            advice: "use a file of Q8_0, BF16, F16 or F32 tensors".to_owned(),
+            advice:
+                "use a file of Q2_K to Q6_K, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, IQ4_XS, BF16, F16 or F32 tensors"
+                    .to_owned(),
         }
     }
 }
