@@ -7,6 +7,7 @@ pub mod attention;
 pub mod codebook;
 pub mod cores;
 pub mod embedding;
+pub mod fixed;
 mod grouped;
 pub mod isa;
 mod math;
