@@ -9,6 +9,7 @@ use mimi::Mimi;
 use moshi_checkpoint::Repository;
 use moshi_lm::Lm;
 use moshi_lm::text::Detokenizer;
+use moshi_nn::executors::cpu::Numbers;
 use moshi_nn::executors::{Candle, Cpu};
 use moshi_nn::{Backend, HostWeight, WeightData, WeightSource};
 
@@ -89,7 +90,9 @@ impl FromStr for Dtype {
 pub struct LoadOptions {
     /// The executor.
     pub device: Device,
-    /// Format of the language model's weights in memory; `None` keeps what the file holds.
+    /// Format of the language model's weights in memory; `None` keeps what the file holds. With [`Dtype::F32`] the codec
+    /// computes in single precision too; otherwise, on the processor, in integers of about 14 bits, twice as fast
+    /// (`benches/mimi_precision.py` says how far apart they are).
     pub dtype: Option<Dtype>,
     /// Codebooks of a codec that is loaded alone; a model decides for itself.
     pub num_codebooks: Option<usize>,
@@ -122,8 +125,12 @@ pub(crate) fn load_model_with_notice(
     let threads = threads(repository, options);
     let options = &LoadOptions { threads: Some(threads), ..options.clone() };
     match options.device {
-        Device::Auto | Device::Cpu => model_on(Cpu::new(threads), repository, source, options, notice),
-        Device::Reference => model_on(Candle::cpu(), repository, source, options, notice),
+        Device::Auto | Device::Cpu => {
+            let cpu = Cpu::new(threads);
+            let codec = cpu.clone().with_numbers(codec_numbers(options));
+            model_on((cpu, codec), repository, source, options, notice)
+        }
+        Device::Reference => model_on((Candle::cpu(), Candle::cpu()), repository, source, options, notice),
         missing => Err(unavailable(missing)),
     }
 }
@@ -134,10 +141,18 @@ pub(crate) fn load_model_with_notice(
 /// As [`load_model`]; also when the file holds fewer codebooks than were asked for.
 pub fn load_codec(repository: &Repository, options: &LoadOptions) -> Result<Arc<dyn Codec>, EngineError> {
     match options.device {
-        Device::Auto | Device::Cpu => codec_on(Cpu::new(threads(repository, options)), repository, options),
+        Device::Auto | Device::Cpu => {
+            let cpu = Cpu::new(threads(repository, options)).with_numbers(codec_numbers(options));
+            codec_on(cpu, repository, options)
+        }
         Device::Reference => codec_on(Candle::cpu(), repository, options),
         missing => Err(unavailable(missing)),
     }
+}
+
+/// In which numbers the codec computes.
+fn codec_numbers(options: &LoadOptions) -> Numbers {
+    if options.dtype == Some(Dtype::F32) { Numbers::Stored } else { Numbers::Fixed }
 }
 
 fn unavailable(device: Device) -> EngineError {
@@ -156,8 +171,9 @@ fn threads(repository: &Repository, options: &LoadOptions) -> NonZeroUsize {
     options.threads.unwrap_or_else(|| if small { NonZeroUsize::MIN } else { cores() })
 }
 
+/// On one executor for the language model and one for the codec.
 fn model_on<B: Backend>(
-    backend: B,
+    (backend, codec): (B, B),
     repository: &Repository,
     source: &str,
     options: &LoadOptions,
@@ -165,10 +181,10 @@ fn model_on<B: Backend>(
 ) -> Result<Loaded, EngineError> {
     let (lm_tensors, mimi_tensors) = (repository.lm().map_err(failed)?, repository.mimi().map_err(failed)?);
     let lm_weights = Weights::new(&lm_tensors, options.dtype);
-    let lm = Lm::load(backend.clone(), &lm_weights, &repository.config().lm)?;
+    let lm = Lm::load(backend, &lm_weights, &repository.config().lm)?;
     let codebooks = lm.config().dep_q.max(lm.heard());
     let mimi_weights = Weights::new(&mimi_tensors, None);
-    let mimi = Arc::new(Mimi::load(backend, &mimi_weights, repository.mimi_config().map_err(failed)?, codebooks)?);
+    let mimi = Arc::new(Mimi::load(codec, &mimi_weights, repository.mimi_config().map_err(failed)?, codebooks)?);
     let words = Detokenizer::from_bytes(source, &repository.tokenizer_bytes().map_err(failed)?, lm.config())
         .map_err(|e| EngineError::Model(e.to_string()))?;
     let weight_bytes = lm_weights.read.get() + mimi_weights.read.get();

@@ -129,6 +129,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
     // ---- constants -------------------------------------------------------------------------------------------------
     /// Lays out a weight matrix `[n, k]`; `bias` has n values.
     fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Self::Matrix>;
+    /// Lays out the weights `[n, taps * channels]` of a convolution over columns of `channels` values, for
+    /// [`Backend::conv_step`] with a window of as many.
+    fn conv_matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>, channels: usize) -> Result<Self::Matrix> {
+        let _ = channels;
+        self.matrix(weight, bias)
+    }
     /// Lays out an embedding table `[v, d]`.
     fn table(&self, weight: &HostWeight<'_>) -> Result<Self::Table>;
     /// Lays out a codebook `[bins, d]`.
@@ -151,6 +157,10 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn ring(&self, spec: &RingSpec) -> Result<Self::Ring>;
     /// The memory of a convolution, as before the first sample.
     fn window(&self, spec: &WindowSpec) -> Result<Self::Window>;
+    /// The memory of a depthwise transposed convolution ([`Backend::upsample_step`]), as before the first sample.
+    fn upsample_window(&self, spec: &WindowSpec) -> Result<Self::Window> {
+        self.window(spec)
+    }
     /// `count` rows, all active, all at position 0.
     fn rows(&self, count: usize) -> Result<Self::Rows>;
     /// Samplers of `count` rows over text logits of `text_card` entries. All rows start greedy with seed 0.

@@ -136,10 +136,7 @@ pub(super) mod x86_64 {
         }
         #[inline(always)]
         unsafe fn load_i8(p: *const i8) -> Self::W {
-            (
-                _mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast())),
-                _mm256_cvtepi8_epi16(_mm_loadu_si128(p.add(16).cast())),
-            )
+            (_mm256_cvtepi8_epi16(_mm_loadu_si128(p.cast())), _mm256_cvtepi8_epi16(_mm_loadu_si128(p.add(16).cast())))
         }
         #[inline(always)]
         unsafe fn pair(p: *const i16) -> Self::W {

@@ -60,12 +60,16 @@ impl FixedMatrix {
         let integers = match width {
             Width::Bits8 => {
                 let mut packed = Block::zeros(padded * k);
-                rows.enumerate().for_each(|(o, (row, scale))| *scale = round(row, 127.0, |i, q| packed[place(o, i, n, k)] = q as i8));
+                rows.enumerate().for_each(|(o, (row, scale))| {
+                    *scale = round(row, 127.0, |i, q| packed[place(o, i, n, k)] = q as i8)
+                });
                 Integers::Bits8(packed)
             }
             Width::Bits16 => {
                 let mut packed = Block::zeros(padded * k);
-                rows.enumerate().for_each(|(o, (row, scale))| *scale = round(row, 32_767.0, |i, q| packed[place(o, i, n, k)] = q as i16));
+                rows.enumerate().for_each(|(o, (row, scale))| {
+                    *scale = round(row, 32_767.0, |i, q| packed[place(o, i, n, k)] = q as i16)
+                });
                 Integers::Bits16(packed)
             }
         };
@@ -174,7 +178,7 @@ mod tests {
 
     #[test]
     fn every_weight_has_a_place_of_its_own() {
-        for (n, k) in [(1, 16), (16, 32), (40, 16), (64, 16), (150, 48)] {
+        for (n, k) in [(1usize, 16), (16, 32), (40, 16), (64, 16), (150, 48)] {
             let mut seen = vec![false; n.next_multiple_of(LANES) * k];
             for (o, i) in (0..n).flat_map(|o| (0..k).map(move |i| (o, i))) {
                 assert!(!std::mem::replace(&mut seen[place(o, i, n, k)], true));

@@ -17,6 +17,7 @@
 //! # Ok::<(), moshi_nn::Error>(())
 //! ```
 
+mod matrix;
 mod rows;
 mod tokens;
 mod window;
@@ -28,10 +29,10 @@ use moshi_kernels::codebook::Codebook;
 use moshi_kernels::cores::Cores;
 use moshi_kernels::embedding::Embedding;
 use moshi_kernels::memory::Block;
-use moshi_kernels::product::{Layout, Matrix, product};
 use moshi_kernels::rowwise::{self, Vectors};
 use moshi_kernels::weight::HostWeight;
 
+pub use matrix::{Matrix, Numbers};
 pub use rows::Rows;
 pub use tokens::Sampler;
 pub use window::Window;
@@ -45,6 +46,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct Cpu {
     cores: Cores,
+    numbers: Numbers,
 }
 
 impl Cpu {
@@ -56,7 +58,12 @@ impl Cpu {
 
     /// On a given instruction set and its threads.
     pub fn on(cores: Cores) -> Self {
-        Self { cores }
+        Self { cores, numbers: Numbers::Stored }
+    }
+
+    /// With products in other numbers, for the matrices and windows made through this value from now on.
+    pub fn with_numbers(self, numbers: Numbers) -> Self {
+        Self { numbers, ..self }
     }
 
     /// What it runs on.
@@ -100,7 +107,11 @@ impl Backend for Cpu {
     }
 
     fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Matrix> {
-        Ok(Matrix::new(weight, bias)?)
+        Matrix::new(self.numbers, weight, bias, weight.cols())
+    }
+
+    fn conv_matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>, channels: usize) -> Result<Matrix> {
+        Matrix::new(self.numbers, weight, bias, channels)
     }
 
     fn table(&self, weight: &HostWeight<'_>) -> Result<Embedding> {
@@ -148,7 +159,11 @@ impl Backend for Cpu {
     }
 
     fn window(&self, spec: &WindowSpec) -> Result<Window> {
-        Ok(Window::new(spec))
+        Ok(Window::new(spec, self.numbers))
+    }
+
+    fn upsample_window(&self, spec: &WindowSpec) -> Result<Window> {
+        Ok(Window::new(spec, Numbers::Stored)) // nothing is multiplied there but values one by one
     }
 
     fn rows(&self, count: usize) -> Result<Rows> {
@@ -198,7 +213,7 @@ impl Backend for Cpu {
     }
 
     fn linear(&self, rows: &Rows, t: usize, x: &Block<f32>, w: &Matrix, y: &mut Block<f32>) -> Result<()> {
-        Ok(product(&self.cores, w, &Layout::linear(rows.active(), t, w), x, y)?)
+        w.linear(&self.cores, rows.active(), t, x, y)
     }
 
     fn residual_add(
