@@ -126,6 +126,11 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Short name of the executor: `cpu`, `candle-cpu`, `cuda`.
     fn name(&self) -> &'static str;
 
+    /// This executor for parts whose output is only heard, never chosen from: it may round their weights further.
+    fn coarser(&self) -> Self {
+        self.clone()
+    }
+
     // ---- constants -------------------------------------------------------------------------------------------------
     /// Lays out a weight matrix `[n, k]`; `bias` has n values.
     fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Self::Matrix>;

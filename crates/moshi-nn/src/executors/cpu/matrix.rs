@@ -20,6 +20,8 @@ pub enum Numbers {
     /// where multiplying is the limit, and half the bytes of single precision where memory is. Weights that the file
     /// holds quantized, and shapes that do not divide into blocks of 16, stay as they are.
     Fixed,
+    /// As [`Numbers::Fixed`], with weights of linear layers in 8 bits: what is only heard does not need more.
+    FixedNarrow,
 }
 
 /// A weight matrix with its bias.
@@ -45,8 +47,9 @@ impl Matrix {
         channels: usize,
     ) -> Result<Self> {
         let dense = matches!(weight.data(), WeightData::F32(_) | WeightData::Bf16(_) | WeightData::F16(_));
-        if numbers == Numbers::Fixed && dense && fixed::block_of(channels).is_some() {
-            return Ok(Self::Fixed(FixedMatrix::new(weight, bias, Width::Bits16)?));
+        if numbers != Numbers::Stored && dense && fixed::block_of(channels).is_some() {
+            let width = if numbers == Numbers::FixedNarrow { Width::Bits8 } else { Width::Bits16 };
+            return Ok(Self::Fixed(FixedMatrix::new(weight, bias, width)?));
         }
         Ok(Self::Stored(product::Matrix::new(weight, bias)?))
     }

@@ -110,8 +110,14 @@ impl Backend for Cpu {
         Matrix::new(self.numbers, weight, bias, weight.cols())
     }
 
+    fn coarser(&self) -> Self {
+        let numbers = if self.numbers == Numbers::Fixed { Numbers::FixedNarrow } else { self.numbers };
+        self.clone().with_numbers(numbers)
+    }
+
     fn conv_matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>, channels: usize) -> Result<Matrix> {
-        Matrix::new(self.numbers, weight, bias, channels)
+        let numbers = if self.numbers == Numbers::FixedNarrow { Numbers::Fixed } else { self.numbers };
+        Matrix::new(numbers, weight, bias, channels)
     }
 
     fn table(&self, weight: &HostWeight<'_>) -> Result<Embedding> {

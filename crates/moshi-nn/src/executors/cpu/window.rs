@@ -119,7 +119,7 @@ fn mixed() -> Error {
 impl Window {
     pub(super) fn new(spec: &WindowSpec, numbers: Numbers) -> Self {
         let len = spec.rows * (spec.history + spec.max_chunk) * spec.channels;
-        let block = if numbers == Numbers::Fixed { fixed::block_of(spec.channels) } else { None };
+        let block = if numbers == Numbers::Stored { None } else { fixed::block_of(spec.channels) };
         Self { spec: *spec, columns: Columns::zeros(len, block), started: vec![false; spec.rows] }
     }
 
