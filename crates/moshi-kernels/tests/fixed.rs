@@ -51,7 +51,7 @@ proptest! {
         seed: u64,
         n in 1usize..150,
         (taps, blocks, gap) in (1usize..4, 1usize..6, 0usize..3),
-        block in prop::sample::select(vec![16usize, 32, 64]),
+        block in prop::sample::select(vec![16usize, 32]),
         (rows, columns) in (1usize..5, 1usize..30),
         active in 1u32..16,
         narrow: bool,
@@ -103,7 +103,7 @@ proptest! {
     }
 
     #[test]
-    fn activations_are_rounded_alike_everywhere(seed: u64, count in 1usize..40, block in prop::sample::select(vec![16usize, 32, 64])) {
+    fn activations_are_rounded_alike_everywhere(seed: u64, count in 1usize..40, block in prop::sample::select(vec![16usize, 32])) {
         let x: Vec<f32> = values(seed, count * block).iter().map(|x| x * x * x * 8.0).collect();
         for activation in [Activation::None, Activation::Elu] {
             let twin = rounded(&cores(Isa::Portable, 1), &x, block, activation);
@@ -127,7 +127,7 @@ fn long_sums_are_cut_for_the_cache_without_changing_a_bit() {
     let w = FixedMatrix::new(&HostWeight::from_f32(n, k, values(1, n * k)).unwrap(), None, Width::Bits16).unwrap();
     let x = values(2, 40 * k);
     let rows: Vec<usize> = (0..40).collect();
-    let (integers, scales) = rounded(&cores(Isa::Portable, 1), &x, 64, Activation::None);
+    let (integers, scales) = rounded(&cores(Isa::Portable, 1), &x, 32, Activation::None);
     let run = |cores: &Cores, rows: &[usize]| {
         let mut y = vec![0.0; 40 * n];
         let layout = Layout {
@@ -137,7 +137,7 @@ fn long_sums_are_cut_for_the_cache_without_changing_a_bit() {
             y: Stride { row: n, column: n },
             taps: Taps { count: 1, len: k, distance: 0 },
         };
-        product(cores, &w, &layout, Activations { values: &integers, scales: &scales, block: 64 }, &mut y).unwrap();
+        product(cores, &w, &layout, Activations { values: &integers, scales: &scales, block: 32 }, &mut y).unwrap();
         bits(&y)
     };
     let alone: Vec<u32> =
@@ -159,9 +159,9 @@ fn the_largest_integers_do_not_overflow() {
             taps: Taps { count: 1, len: 64, distance: 0 },
         };
         for cores in all_cores() {
-            let (integers, scales) = rounded(&cores, &[1.0; 64], 64, Activation::None);
+            let (integers, scales) = rounded(&cores, &[1.0; 64], 32, Activation::None);
             let mut y = [0.0];
-            product(&cores, &w, &layout, Activations { values: &integers, scales: &scales, block: 64 }, &mut y)
+            product(&cores, &w, &layout, Activations { values: &integers, scales: &scales, block: 32 }, &mut y)
                 .unwrap();
             assert!((y[0] - 64.0 * sign).abs() < 0.02, "{}", y[0]);
         }
@@ -175,7 +175,7 @@ fn what_cannot_be_rounded_is_named() {
     assert!(matches!(error, KernelError::Value { .. }), "{error}");
     let odd = HostWeight::from_f32(1, 7, vec![0.0; 7]).unwrap();
     assert!(FixedMatrix::new(&odd, None, Width::Bits16).is_err());
-    assert_eq!([1, 16, 48, 96, 512].map(block_of), [None, Some(16), Some(16), Some(32), Some(64)]);
+    assert_eq!([1, 16, 48, 96, 512].map(block_of), [None, Some(16), Some(16), Some(32), Some(32)]);
     let w = FixedMatrix::new(&HostWeight::from_f32(1, 32, vec![0.0; 32]).unwrap(), None, Width::Bits8).unwrap();
     let layout = Layout {
         rows: &[0],

@@ -74,7 +74,7 @@ impl<T> Out<T> {
 /// Rounds all blocks of `x`.
 ///
 /// # Safety
-/// The instruction set of `D` is available; `block` is 16, 32 or 64; `values` has room for as many values as `x`,
+/// The instruction set of `D` is available; `block` is 16 or 32; `values` has room for as many values as `x`,
 /// `scales` for as many as there are blocks.
 #[inline(always)]
 pub(super) unsafe fn quantize_blocks<D: Dot, const ELU: bool>(
@@ -85,7 +85,6 @@ pub(super) unsafe fn quantize_blocks<D: Dot, const ELU: bool>(
 ) {
     match block {
         16 => rounded::<D, ELU, 1>(x, values, scales),
-        32 => rounded::<D, ELU, 2>(x, values, scales),
         _ => rounded::<D, ELU, { BLOCK / LANES }>(x, values, scales),
     }
 }

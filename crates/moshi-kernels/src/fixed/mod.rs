@@ -2,7 +2,7 @@
 //!
 //! A processor multiplies and adds twice as many sixteen-bit integers as single-precision numbers in the same time, and
 //! such weights are half as many bytes. [`FixedMatrix`] holds each output's weights as integers with one scale,
-//! [`quantize`] gives each block of up to 64 activations integers of 14 bits with one scale. Both lose about as much as
+//! [`quantize`] gives each block of up to 32 activations integers of 14 bits with one scale. Both lose about as much as
 //! rounding a weight to half precision would (a relative error of 1e-4 or less of a vector).
 //!
 //! A block's sum of products is an exact integer: weights are scaled so that no sum leaves 32 bits, whatever the
@@ -44,13 +44,13 @@ pub use activations::{Activation, quantize};
 pub use pack::{FixedMatrix, Width};
 
 /// Activations that share a scale, at most; weights are bounded over as many.
-pub const BLOCK: usize = 64;
+pub const BLOCK: usize = 32;
 /// The largest integer of an activation.
 const LARGEST: i32 = 16_383;
 
 /// The length of blocks for vectors of `channels` values: the longest that divides them, if there is one.
 pub fn block_of(channels: usize) -> Option<usize> {
-    [BLOCK, BLOCK / 2, BLOCK / 4].into_iter().find(|&block| channels > 0 && channels.is_multiple_of(block))
+    [BLOCK, BLOCK / 2].into_iter().find(|&block| channels > 0 && channels.is_multiple_of(block))
 }
 
 /// Activations as integers: value `i` is `values[i] * scales[i / block]`.
@@ -60,7 +60,7 @@ pub struct Activations<'a> {
     pub values: &'a [i16],
     /// One for each block.
     pub scales: &'a [f32],
-    /// Values of a block: 16, 32 or 64.
+    /// Values of a block: 16 or 32.
     pub block: usize,
 }
 
@@ -97,10 +97,10 @@ impl Activations<'_> {
 }
 
 fn check_block(found: usize) -> Result<(), KernelError> {
-    if [16, 32, 64].contains(&found) {
+    if [16, 32].contains(&found) {
         return Ok(());
     }
-    Err(KernelError::Unsupported { what: "block of activations", found, expected: "it is 16, 32 or 64" })
+    Err(KernelError::Unsupported { what: "block of activations", found, expected: "it is 16 or 32" })
 }
 
 /// Addresses that parts of a product read.

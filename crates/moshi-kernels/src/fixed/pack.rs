@@ -11,7 +11,7 @@ use crate::weight::HostWeight;
 pub enum Width {
     /// Eight: a relative error of about 7e-3 of an output's weights.
     Bits8,
-    /// Sixteen, of which the bound on sums leaves about fourteen: a relative error of about 1e-4.
+    /// Sixteen, of which the bound on sums leaves about fifteen: a relative error of about 1e-4.
     Bits16,
 }
 
