@@ -7,13 +7,13 @@ use std::num::NonZeroUsize;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mimi::{Mimi, MimiConfig};
 use moshi_nn::Backend;
+use moshi_nn::executors::Arithmetic;
 use moshi_nn::executors::{Candle, Cpu};
 use moshi_testkit::{RandomWeights, noise};
 
 const CODEBOOKS: usize = 8;
 
-fn frame_steps<B: Backend>(criterion: &mut Criterion, backend: B, batches: &[usize]) {
-    let name = backend.name();
+fn frame_steps<B: Backend>(criterion: &mut Criterion, name: &str, backend: B, batches: &[usize]) {
     let Ok(mimi) = Mimi::load(backend, &RandomWeights::mimi(1), &MimiConfig::default(), CODEBOOKS) else { return };
     let mut group = criterion.benchmark_group(format!("mimi/{name}"));
     group.sample_size(20);
@@ -39,8 +39,10 @@ fn frame_steps<B: Backend>(criterion: &mut Criterion, backend: B, batches: &[usi
 }
 
 fn executors(criterion: &mut Criterion) {
-    frame_steps(criterion, Cpu::new(NonZeroUsize::MIN), &[1, 8]);
-    frame_steps(criterion, Candle::cpu(), &[1]);
+    let cpu = Cpu::new(NonZeroUsize::MIN);
+    frame_steps(criterion, "cpu", cpu.clone().with_arithmetic(Arithmetic::Fixed), &[1, 8]);
+    frame_steps(criterion, "cpu-exact", cpu, &[1, 8]);
+    frame_steps(criterion, "candle-cpu", Candle::cpu(), &[1]);
 }
 
 criterion_group!(benches, executors);

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 
 use mimi::{Codes, DecoderState, EncoderState, Error, Mimi, MimiConfig};
 use moshi_nn::Backend;
+use moshi_nn::executors::Arithmetic;
 use moshi_nn::executors::{Candle, Cpu};
 use moshi_nn::layers::StreamState;
 use moshi_testkit::conformance::StreamCase;
@@ -206,4 +207,5 @@ macro_rules! codec_conforms {
 
 codec_conforms!(candle, Candle::cpu());
 codec_conforms!(cpu, Cpu::new(NonZeroUsize::MIN));
+codec_conforms!(cpu_in_fixed_point, Cpu::new(NonZeroUsize::MIN).with_arithmetic(Arithmetic::Fixed));
 codec_conforms!(cpu_on_two_threads, Cpu::new(NonZeroUsize::MIN.saturating_add(1)));

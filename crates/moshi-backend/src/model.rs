@@ -74,6 +74,7 @@ pub fn load(spec: &ModelSpec) -> anyhow::Result<Loaded> {
         device: spec.device.as_deref().unwrap_or("auto").parse()?,
         dtype: spec.dtype.as_deref().map(str::parse).transpose()?,
         quantize: spec.quantize,
+        exact: spec.exact,
         threads: spec.threads,
         ..LoadOptions::default()
     };

@@ -90,7 +90,9 @@ impl FromStr for Dtype {
 pub struct LoadOptions {
     /// The executor.
     pub device: Device,
-    /// Format of the language model's weights in memory; `None` keeps what the file holds.
+    /// Format of the language model's weights in memory; `None` keeps what the file holds. With [`Dtype::F32`] the codec
+    /// computes in single precision too; otherwise, on the processor, in integers of about 14 bits, twice as fast
+    /// (`benches/mimi_precision.py` says how far apart they are).
     pub dtype: Option<Dtype>,
     /// Turns the language model's matrices into integers of so many bits while they are loaded: which of them, and how,
     /// is [`moshi_checkpoint::quantize::Plan`]'s choice. Matrices that the file holds in as few bits stay as they are.
@@ -131,9 +133,11 @@ pub(crate) fn load_model_with_notice(
     let arithmetic = if options.exact { Arithmetic::Exact } else { Arithmetic::Fast };
     match options.device {
         Device::Auto | Device::Cpu => {
-            model_on(Cpu::new(threads).with_arithmetic(arithmetic), repository, source, options, notice)
+            let cpu = Cpu::new(threads);
+            let codec = cpu.clone().with_arithmetic(codec_arithmetic(options));
+            model_on((cpu.with_arithmetic(arithmetic), codec), repository, source, options, notice)
         }
-        Device::Reference => model_on(Candle::cpu(), repository, source, options, notice),
+        Device::Reference => model_on((Candle::cpu(), Candle::cpu()), repository, source, options, notice),
         missing => Err(unavailable(missing)),
     }
 }
@@ -144,10 +148,18 @@ pub(crate) fn load_model_with_notice(
 /// As [`load_model`]; also when the file holds fewer codebooks than were asked for.
 pub fn load_codec(repository: &Repository, options: &LoadOptions) -> Result<Arc<dyn Codec>, EngineError> {
     match options.device {
-        Device::Auto | Device::Cpu => codec_on(Cpu::new(threads(repository, options)), repository, options),
+        Device::Auto | Device::Cpu => {
+            let cpu = Cpu::new(threads(repository, options)).with_arithmetic(codec_arithmetic(options));
+            codec_on(cpu, repository, options)
+        }
         Device::Reference => codec_on(Candle::cpu(), repository, options),
         missing => Err(unavailable(missing)),
     }
+}
+
+/// In which numbers the codec computes.
+fn codec_arithmetic(options: &LoadOptions) -> Arithmetic {
+    if options.dtype == Some(Dtype::F32) { Arithmetic::Exact } else { Arithmetic::Fixed }
 }
 
 fn unavailable(device: Device) -> EngineError {
@@ -166,8 +178,9 @@ fn threads(repository: &Repository, options: &LoadOptions) -> NonZeroUsize {
     options.threads.unwrap_or_else(|| if small { NonZeroUsize::MIN } else { cores() })
 }
 
+/// On one executor for the language model and one for the codec.
 fn model_on<B: Backend>(
-    backend: B,
+    (backend, codec): (B, B),
     repository: &Repository,
     source: &str,
     options: &LoadOptions,
@@ -175,11 +188,10 @@ fn model_on<B: Backend>(
 ) -> Result<Loaded, EngineError> {
     let (lm_tensors, mimi_tensors) = (repository.lm().map_err(failed)?, repository.mimi().map_err(failed)?);
     let lm_weights = Weights { quantize: options.quantize.map(Plan::from), ..Weights::new(&lm_tensors, options) };
-    let lm = Lm::load(backend.clone(), &lm_weights, &repository.config().lm)?;
+    let lm = Lm::load(backend, &lm_weights, &repository.config().lm)?;
     let codebooks = lm.config().dep_q.max(lm.heard());
     let mimi_weights = Weights::new(&mimi_tensors, &LoadOptions { dtype: None, ..options.clone() });
-    let mimi =
-        Arc::new(Mimi::load(backend.exact(), &mimi_weights, repository.mimi_config().map_err(failed)?, codebooks)?);
+    let mimi = Arc::new(Mimi::load(codec, &mimi_weights, repository.mimi_config().map_err(failed)?, codebooks)?);
     let words = Detokenizer::from_bytes(source, &repository.tokenizer_bytes().map_err(failed)?, lm.config())
         .map_err(|e| EngineError::Model(e.to_string()))?;
     let weight_bytes = lm_weights.read.get() + mimi_weights.read.get();

@@ -8,6 +8,7 @@ pub mod bandwidth;
 pub mod codebook;
 pub mod cores;
 pub mod embedding;
+pub mod fixed;
 mod grouped;
 pub mod integer;
 pub mod isa;

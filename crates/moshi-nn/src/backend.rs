@@ -126,15 +126,20 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Short name of the executor: `cpu`, `candle-cpu`, `cuda`.
     fn name(&self) -> &'static str;
 
-    /// The same executor without the roundings that it may otherwise make for speed. A codec runs on it: its codes are
-    /// to be the same everywhere.
-    fn exact(&self) -> Self {
+    /// This executor for parts whose output is only heard, never chosen from: it may round their weights further.
+    fn coarser(&self) -> Self {
         self.clone()
     }
 
     // ---- constants -------------------------------------------------------------------------------------------------
     /// Lays out a weight matrix `[n, k]`; `bias` has n values.
     fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Self::Matrix>;
+    /// Lays out the weights `[n, taps * channels]` of a convolution over columns of `channels` values, for
+    /// [`Backend::conv_step`] with a window of as many.
+    fn conv_matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>, channels: usize) -> Result<Self::Matrix> {
+        let _ = channels;
+        self.matrix(weight, bias)
+    }
     /// Lays out an embedding table `[v, d]`.
     fn table(&self, weight: &HostWeight<'_>) -> Result<Self::Table>;
     /// Lays out a codebook `[bins, d]`.
@@ -166,6 +171,10 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn ring(&self, spec: &RingSpec) -> Result<Self::Ring>;
     /// The memory of a convolution, as before the first sample.
     fn window(&self, spec: &WindowSpec) -> Result<Self::Window>;
+    /// The memory of a depthwise transposed convolution ([`Backend::upsample_step`]), as before the first sample.
+    fn upsample_window(&self, spec: &WindowSpec) -> Result<Self::Window> {
+        self.window(spec)
+    }
     /// `count` rows, all active, all at position 0.
     fn rows(&self, count: usize) -> Result<Self::Rows>;
     /// Samplers of `count` rows over text logits of `text_card` entries. All rows start greedy with seed 0.

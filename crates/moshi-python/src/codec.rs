@@ -33,10 +33,17 @@ impl Mimi {
     /// Load a codec from a `.safetensors` file, a folder or a hub repository.
     ///
     /// `num_codebooks` is how many of the file's codebooks are used: more of them, more quality and more bits.
+    /// `dtype="f32"` computes in single precision; without it, the processor computes in faster fixed point.
     #[staticmethod]
-    #[pyo3(signature = (path, num_codebooks=8, *, threads=None))]
-    fn load(py: Python<'_>, path: PathBuf, num_codebooks: usize, threads: Option<usize>) -> PyResult<Self> {
-        let options = source::options("auto", None, None, threads, Some(num_codebooks))?;
+    #[pyo3(signature = (path, num_codebooks=8, *, dtype=None, threads=None))]
+    fn load(
+        py: Python<'_>,
+        path: PathBuf,
+        num_codebooks: usize,
+        dtype: Option<&str>,
+        threads: Option<usize>,
+    ) -> PyResult<Self> {
+        let options = source::options("auto", dtype, None, threads, Some(num_codebooks))?;
         let codec = py.detach(|| source::load_codec(&path.to_string_lossy(), &options))?;
         Ok(Self { codec })
     }

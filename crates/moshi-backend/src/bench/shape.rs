@@ -100,15 +100,18 @@ impl<B: Backend> ShapeModel<B> {
     ///
     /// # Errors
     /// That of `fits`, and those of the executor.
-    pub fn new(backend: B, plan: &Plan, fits: impl Fn(u64) -> anyhow::Result<()>) -> anyhow::Result<Self> {
+    pub fn new(
+        (for_lm, for_codec): (B, B),
+        plan: &Plan,
+        fits: impl Fn(u64) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let (lm, codec) = plan.sources();
         let bytes = |weights: Option<&Invented>| weights.map_or(0, Invented::bytes);
         fits(bytes(lm.as_ref().map(|l| &l.1)) + bytes(codec.as_ref().map(|c| &c.1)))?;
         let start = Instant::now();
-        let lm =
-            lm.map(|(config, weights)| language_model(backend.clone(), &config, &weights, plan.rows)).transpose()?;
+        let lm = lm.map(|(config, weights)| language_model(for_lm, &config, &weights, plan.rows)).transpose()?;
         let codec =
-            codec.map(|(config, weights)| ShapeCodec::new(backend, &config, &weights, plan.rows)).transpose()?;
+            codec.map(|(config, weights)| ShapeCodec::new(for_codec, &config, &weights, plan.rows)).transpose()?;
         let load_s = start.elapsed().as_secs_f64();
         let heard = lm.as_ref().map_or(CODEBOOKS, |(lm, _)| lm.heard());
         let codes = vec![0; plan.rows * heard];

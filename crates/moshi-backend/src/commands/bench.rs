@@ -11,7 +11,7 @@ use moshi_engine::{FRAME_SAMPLES, FrameModel, RowOutput, RowStep, SessionParams}
 use moshi_kernels::cores::Cores;
 use moshi_kernels::isa::Isa;
 use moshi_nn::Backend;
-use moshi_nn::executors::{Candle, Cpu};
+use moshi_nn::executors::{Arithmetic, Candle, Cpu};
 
 use crate::bench::{
     BandwidthProbe, BenchReport, Measured, Percentiles, Plan, Shape, ShapeModel, available_bytes, measure,
@@ -29,9 +29,13 @@ pub struct BenchArgs {
     /// Instead of a model, random weights of published sizes, made on the fly.
     #[arg(long, env = "MOSHI_SHAPE", value_enum)]
     shape: Option<Shape>,
-    /// Format of the random weights: f32, bf16, q8 (int8 rows), q8_0, q4 (groups of 32), mlx-q8 or mlx-q4.
-    #[arg(long, env = "MOSHI_QUANTIZE", default_value = "bf16")]
-    quantize: Numbers,
+    /// Make integers of a model's weights while loading: q8 or q4. For a shape the format of its random weights: f32,
+    /// bf16 (the default), q8 (int8 rows), q8_0, q4 (groups of 32), mlx-q8 or mlx-q4.
+    #[arg(long, env = "MOSHI_QUANTIZE")]
+    quantize: Option<String>,
+    /// Round nothing for speed: activations, keys and values in single precision.
+    #[arg(long, env = "MOSHI_EXACT")]
+    exact: bool,
     /// Let the language model of a shape hear and speak through the codec.
     #[arg(long, env = "MOSHI_WITH_CODEC", requires = "shape")]
     with_codec: bool,
@@ -47,9 +51,6 @@ pub struct BenchArgs {
     /// Weights in memory: f32, bf16 or f16; by default as the file holds them.
     #[arg(long, env = "MOSHI_DTYPE", conflicts_with = "shape")]
     dtype: Option<String>,
-    /// Make integers of the weights while loading: q8 or q4.
-    #[arg(long, env = "MOSHI_QUANTIZE", value_name = "q8|q4")]
-    quantize: Option<moshi_checkpoint::quantize::Quantize>,
     /// Sessions stepped together.
     #[arg(long, env = "MOSHI_ROWS", default_value = "1")]
     rows: NonZeroUsize,
@@ -86,7 +87,8 @@ fn of_model(args: &BenchArgs) -> anyhow::Result<BenchReport> {
         source: ModelSource::parse(&args.model).map_err(anyhow::Error::msg)?,
         device: Some(args.device.clone()),
         dtype: args.dtype.clone(),
-        quantize: args.quantize,
+        quantize: parsed(&args.quantize)?,
+        exact: args.exact,
         threads: args.threads,
         ..ModelSpec::default()
     };
@@ -156,17 +158,24 @@ fn of_shape(args: &BenchArgs, shape: Shape) -> anyhow::Result<BenchReport> {
             Cores::with_isa(isa.with_context(|| format!("--isa {name}: this machine has {}", names()))?, threads)?
         }
     };
-    let plan = Plan { shape, numbers: args.quantize, with_codec: args.with_codec, rows: args.rows.get() };
+    let numbers = parsed(&args.quantize)?.unwrap_or(Numbers::Bf16);
+    let plan = Plan { shape, numbers, with_codec: args.with_codec, rows: args.rows.get() };
     match args.device.as_str() {
-        "auto" | "cpu" => shape_on(Cpu::on(cores.clone()), args, &plan, &cores),
-        "reference" => shape_on(Candle::cpu(), args, &plan, &cores),
+        "auto" | "cpu" => {
+            let on = |arithmetic| {
+                Cpu::on(cores.clone()).with_arithmetic(if args.exact { Arithmetic::Exact } else { arithmetic })
+            };
+            shape_on((on(Arithmetic::Fast), on(Arithmetic::Fixed)), args, &plan, &cores)
+        }
+        "reference" => shape_on((Candle::cpu(), Candle::cpu()), args, &plan, &cores),
         other => anyhow::bail!("--device {other}: shapes are measured on auto, cpu or reference"),
     }
 }
 
-fn shape_on<B: Backend>(backend: B, args: &BenchArgs, plan: &Plan, cores: &Cores) -> anyhow::Result<BenchReport> {
-    let executor = backend.name().to_owned();
-    let mut model = ShapeModel::new(backend, plan, |bytes| fits(plan, bytes))?;
+/// `backends` are for the language model and for the codec.
+fn shape_on<B: Backend>(backends: (B, B), args: &BenchArgs, plan: &Plan, cores: &Cores) -> anyhow::Result<BenchReport> {
+    let executor = backends.0.name().to_owned();
+    let mut model = ShapeModel::new(backends, plan, |bytes| fits(plan, bytes))?;
     let probe = BandwidthProbe::new(cores);
     let measured = measure(args.frames.get(), &probe, &mut |counts| model.step(counts))?;
     drop(probe);
@@ -181,6 +190,11 @@ fn shape_on<B: Backend>(backend: B, args: &BenchArgs, plan: &Plan, cores: &Cores
         ..base
     }
     .derive())
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(quantize: &Option<String>) -> anyhow::Result<Option<T>> {
+    let parse = |name: &String| name.parse().map_err(|e| anyhow::anyhow!("--quantize: {e}"));
+    quantize.as_ref().map(parse).transpose()
 }
 
 /// Refuses what would drive the machine out of memory.

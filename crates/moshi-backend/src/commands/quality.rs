@@ -7,9 +7,10 @@ use anyhow::Context;
 use clap::Args;
 use mimi::Mimi;
 use moshi_checkpoint::config::FileNames;
+use moshi_checkpoint::quantize::{Plan, Quantize};
 use moshi_checkpoint::{HubOptions, OpenOptions, Repository, Source};
 use moshi_lm::Lm;
-use moshi_nn::executors::Cpu;
+use moshi_nn::executors::{Arithmetic, Cpu};
 use moshi_nn::{HostWeight, WeightSource};
 
 use crate::quality::{QualityReport, codes_of_audio, conversation, trace};
@@ -30,6 +31,12 @@ pub struct QualityArgs {
     /// Frames of 80 ms, at most 64.
     #[arg(long, env = "MOSHI_FRAMES", default_value_t = 50, value_parser = clap::value_parser!(u16).range(3..=64))]
     frames: u16,
+    /// Make integers of the weights first: q8 or q4.
+    #[arg(long, env = "MOSHI_QUANTIZE", value_name = "q8|q4")]
+    quantize: Option<Quantize>,
+    /// Round nothing but the weights: activations, keys and values in single precision.
+    #[arg(long, env = "MOSHI_EXACT")]
+    exact: bool,
     /// Threads; by default one for each core.
     #[arg(long, env = "MOSHI_THREADS")]
     threads: Option<NonZeroUsize>,
@@ -66,7 +73,11 @@ pub fn run(args: &QualityArgs) -> anyhow::Result<()> {
         let (codes, steps) = conversation(&lm, &heard)?;
         (trace(&lm, &codes, steps)?, codes, steps)
     };
-    let lm = Lm::load(cpu, &tensors, config)?;
+    let cpu = if args.exact { cpu } else { cpu.with_arithmetic(Arithmetic::Fast) };
+    let lm = match args.quantize {
+        None => Lm::load(cpu, &tensors, config)?,
+        Some(quantize) => Lm::load(cpu, &Quantizing { inner: &tensors, plan: Plan::from(quantize), threads }, config)?,
+    };
     let name = args.lm_file.as_ref().map_or_else(|| args.model.clone(), |file| format!("{} {file}", args.model));
     let report = QualityReport::new(name, config, &trace(&lm, &codes, steps)?, &reference);
     super::say(&report.to_string())?;
@@ -75,6 +86,27 @@ pub fn run(args: &QualityArgs) -> anyhow::Result<()> {
         std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// The same weights, rounded to integers.
+struct Quantizing<'a> {
+    inner: &'a dyn WeightSource,
+    plan: Plan,
+    threads: NonZeroUsize,
+}
+
+impl WeightSource for Quantizing<'_> {
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.inner.shape(name)
+    }
+
+    fn matrix(&self, name: &str, rows: usize, cols: usize) -> moshi_nn::Result<HostWeight<'_>> {
+        Ok(self.plan.apply(name, self.inner.matrix(name, rows, cols)?, self.threads)?)
+    }
+
+    fn vector(&self, name: &str, shape: &[usize]) -> moshi_nn::Result<Vec<f32>> {
+        self.inner.vector(name, shape)
+    }
 }
 
 fn read_audio(path: &std::path::Path) -> anyhow::Result<Vec<f32>> {

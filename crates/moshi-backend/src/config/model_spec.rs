@@ -66,6 +66,8 @@ pub struct ModelSpec {
     pub dtype: Option<String>,
     /// Integers to make of the weights while they are loaded; none keeps what the file holds.
     pub quantize: Option<Quantize>,
+    /// Round nothing for speed (see `moshi_engine::LoadOptions::exact`).
+    pub exact: bool,
     /// Threads per step; none is one for each core, or one where steps are small.
     pub threads: Option<NonZeroUsize>,
 }
@@ -82,6 +84,7 @@ impl ModelSpec {
             device: choice(r, "device", &["auto", "cpu", "cuda", "metal"])?,
             dtype: choice(r, "dtype", &["f32", "f16", "bf16"])?,
             quantize: choice(r, "quantize", &["q8", "q4"])?.and_then(|q| q.parse().ok()),
+            exact: false,
             threads: r.whole("threads", 1, 1_024)?.and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?)),
         };
         let (model, repo) = (r.text("model")?, r.text("hf_repo")?.filter(|s| !s.is_empty()));

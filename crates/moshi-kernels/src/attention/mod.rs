@@ -164,7 +164,10 @@ impl Ring {
 
     /// Bytes of all keys and values.
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.keys) + size_of_val(&*self.values)
+        match &self.memory {
+            Memory::F32 { keys, values } => size_of_val(&**keys) + size_of_val(&**values),
+            Memory::Bf16 { keys, values } => size_of_val(&**keys) + size_of_val(&**values),
+        }
     }
 
     /// The attention that the ring was made for.

@@ -15,6 +15,20 @@ pub(crate) struct Avx2;
 #[derive(Clone, Copy)]
 pub(crate) struct V(pub(super) __m256, pub(super) __m256);
 
+impl Avx2 {
+    /// Lanes 0..8 and 8..16.
+    #[inline(always)]
+    pub(crate) fn join(low: __m256, high: __m256) -> V {
+        V(low, high)
+    }
+
+    /// Lanes 0..8 and 8..16.
+    #[inline(always)]
+    pub(crate) fn halves(v: V) -> (__m256, __m256) {
+        (v.0, v.1)
+    }
+}
+
 /// Sum of eight lanes in the tree of [`Simd::sum`].
 ///
 /// # Safety

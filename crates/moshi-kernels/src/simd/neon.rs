@@ -15,6 +15,20 @@ pub(crate) struct Neon<const DOT: bool>;
 #[derive(Clone, Copy)]
 pub(crate) struct V(pub(super) [float32x4_t; 4]);
 
+impl Neon {
+    /// Four registers of four lanes.
+    #[inline(always)]
+    pub(crate) fn join(quarters: [float32x4_t; 4]) -> V {
+        V(quarters)
+    }
+
+    /// Four registers of four lanes.
+    #[inline(always)]
+    pub(crate) fn quarters(v: V) -> [float32x4_t; 4] {
+        v.0
+    }
+}
+
 macro_rules! lanewise {
     ($f:ident, $a:expr, $b:expr) => {
         V([$f($a.0[0], $b.0[0]), $f($a.0[1], $b.0[1]), $f($a.0[2], $b.0[2]), $f($a.0[3], $b.0[3])])

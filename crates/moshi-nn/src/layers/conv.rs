@@ -92,7 +92,7 @@ impl<B: Backend> StreamingConv<B> {
         let bias = load_bias(at, c_out)?;
         Ok(Self {
             spec: ConvSpec { kernel, stride, dilation, elu_input },
-            weight: backend.matrix(&HostWeight::from_f32(c_out, kernel * c_in, taps)?, bias.as_deref())?,
+            weight: backend.conv_matrix(&HostWeight::from_f32(c_out, kernel * c_in, taps)?, bias.as_deref(), c_in)?,
             c_in,
             c_out,
             history: config.span() - stride,
@@ -158,7 +158,7 @@ impl<B: Backend> StreamingConvTranspose<B> {
         let weight = HostWeight::from_f32(stride * c_out, taps * c_in, matrix)?;
         let conv = StreamingConv {
             spec: ConvSpec { kernel: taps, stride: 1, dilation: 1, elu_input },
-            weight: backend.matrix(&weight, bias.as_deref())?,
+            weight: backend.conv_matrix(&weight, bias.as_deref(), c_in)?,
             c_in,
             c_out,
             history: taps - 1,
@@ -221,7 +221,7 @@ impl<B: Backend> StreamingUpsample<B> {
     /// When the device fails.
     pub fn init_state(&self, backend: &B, rows: usize, max_chunk: usize) -> Result<Window<B>> {
         let spec = WindowSpec { rows, channels: self.channels, history: 1, max_chunk, padding: Padding::Zero };
-        Window::new(backend, &spec)
+        Ok(Window(backend.upsample_window(&spec)?))
     }
 
     /// `x [b, t, channels]` -> `y [b, t * stride, channels]`.

@@ -51,6 +51,12 @@ pub enum Arithmetic {
     /// Activations in bytes with a scale for every 32 of them where weights are integers, keys and values in bfloat16:
     /// several times as fast with quantized weights, for an error far below that of the quantized weights themselves.
     Fast,
+    /// For a codec: weights and activations as integers of about 14 bits with scales (see [`moshi_kernels::fixed`]),
+    /// twice as fast where multiplying is the limit, and half the bytes of single precision where memory is. Weights
+    /// that the file holds quantized, and shapes that do not divide into blocks of 16, stay as they are.
+    Fixed,
+    /// As [`Arithmetic::Fixed`], with weights of linear layers in 8 bits: what is only heard does not need more.
+    FixedNarrow,
 }
 
 /// Executes on the processor.
@@ -122,12 +128,22 @@ impl Backend for Cpu {
         "cpu"
     }
 
-    fn exact(&self) -> Self {
-        self.clone().with_arithmetic(Arithmetic::Exact)
+    fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Matrix> {
+        Matrix::new(&self.cores, self.arithmetic, weight, bias, weight.cols())
     }
 
-    fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Matrix> {
-        Matrix::new(&self.cores, self.arithmetic, weight, bias)
+    fn coarser(&self) -> Self {
+        let fixed = self.arithmetic == Arithmetic::Fixed;
+        self.clone().with_arithmetic(if fixed { Arithmetic::FixedNarrow } else { self.arithmetic })
+    }
+
+    fn conv_matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>, channels: usize) -> Result<Matrix> {
+        let arithmetic = match self.arithmetic {
+            Arithmetic::FixedNarrow => Arithmetic::Fixed,
+            Arithmetic::Fast => Arithmetic::Exact, // convolutions' windows are in single precision
+            same => same,
+        };
+        Matrix::new(&self.cores, arithmetic, weight, bias, channels)
     }
 
     fn table(&self, weight: &HostWeight<'_>) -> Result<Embedding> {
@@ -188,14 +204,18 @@ impl Backend for Cpu {
 
     fn ring(&self, spec: &RingSpec) -> Result<Ring> {
         let format = match self.arithmetic {
-            Arithmetic::Exact => RingFormat::F32,
             Arithmetic::Fast => RingFormat::Bf16,
+            _ => RingFormat::F32,
         };
         Ok(Ring::with_format(shape(&spec.attention), spec.rows, spec.max_chunk, format)?)
     }
 
     fn window(&self, spec: &WindowSpec) -> Result<Window> {
-        Ok(Window::new(spec))
+        Ok(Window::new(spec, self.arithmetic))
+    }
+
+    fn upsample_window(&self, spec: &WindowSpec) -> Result<Window> {
+        Ok(Window::new(spec, Arithmetic::Exact)) // nothing is multiplied there but values one by one
     }
 
     fn rows(&self, count: usize) -> Result<Rows> {
@@ -327,7 +347,7 @@ impl Backend for Cpu {
         window: &mut Window,
         y: &mut Block<f32>,
     ) -> Result<()> {
-        window.conv(&self.cores, rows.active(), t, x, (w.single()?, spec), y)
+        window.conv(&self.cores, rows.active(), t, x, (w, spec), y)
     }
 
     fn upsample_step(

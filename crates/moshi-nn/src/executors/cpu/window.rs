@@ -4,12 +4,15 @@
 //! activation that precedes the convolution), the product reads overlapping stretches of both, and then the last
 //! columns move to the front: no column is copied per tap, and no step is joined from pieces.
 
+use std::ops::Range;
+
 use moshi_kernels::cores::Cores;
+use moshi_kernels::fixed::{self, Activation, Activations, quantize};
 use moshi_kernels::memory::Block;
-use moshi_kernels::product::{Layout, Matrix, Stride, Taps, product};
+use moshi_kernels::product::{Layout, Stride, Taps, product};
 use moshi_kernels::rowwise;
 
-use super::{check, exact};
+use super::{Arithmetic, Matrix, check, exact};
 use crate::backend::{ConvSpec, Padding, WindowSpec};
 use crate::{Error, Result};
 
@@ -18,15 +21,107 @@ use crate::{Error, Result};
 pub struct Window {
     spec: WindowSpec,
     /// `[rows, history + max_chunk, channels]`; between steps the first `history` columns of a row mean something.
-    columns: Block<f32>,
+    columns: Columns,
     /// Rows that have seen their first column, which fills the history under [`Padding::Replicate`].
     started: Vec<bool>,
 }
 
+/// Input columns, in the numbers of the product that reads them.
+#[derive(Debug)]
+enum Columns {
+    Stored(Block<f32>),
+    /// Values, and a scale for each block of them.
+    Fixed {
+        values: Block<i16>,
+        scales: Block<f32>,
+        block: usize,
+    },
+}
+
+impl Columns {
+    fn zeros(len: usize, block: Option<usize>) -> Self {
+        match block {
+            Some(block) => Self::Fixed { values: Block::zeros(len), scales: Block::zeros(len / block), block },
+            None => Self::Stored(Block::zeros(len)),
+        }
+    }
+
+    /// Zeros in a range of values.
+    fn clear(&mut self, range: Range<usize>) {
+        match self {
+            Self::Stored(values) => values[range].fill(0.0),
+            Self::Fixed { values, scales, block } => {
+                scales[range.start / *block..range.end / *block].fill(0.0);
+                values[range].fill(0);
+            }
+        }
+    }
+
+    /// Moves a range of values to another place.
+    fn copy_within(&mut self, range: Range<usize>, to: usize) {
+        match self {
+            Self::Stored(values) => values.copy_within(range, to),
+            Self::Fixed { values, scales, block } => {
+                scales.copy_within(range.start / *block..range.end / *block, to / *block);
+                values.copy_within(range, to);
+            }
+        }
+    }
+
+    /// Copies `len` values from `src` at `from`.
+    fn copy_from(&mut self, to: usize, src: &Self, from: usize, len: usize) -> Result<()> {
+        match (self, src) {
+            (Self::Stored(values), Self::Stored(src)) => values[to..to + len].copy_from_slice(&src[from..from + len]),
+            (Self::Fixed { values, scales, block }, Self::Fixed { values: src, scales: src_scales, .. }) => {
+                values[to..to + len].copy_from_slice(&src[from..from + len]);
+                let (to, from, len) = (to / *block, from / *block, len / *block);
+                scales[to..to + len].copy_from_slice(&src_scales[from..from + len]);
+            }
+            _ => return Err(mixed()),
+        }
+        Ok(())
+    }
+
+    /// Writes `x` at `to`, after an activation.
+    fn write(&mut self, cores: &Cores, x: &[f32], to: usize, activation: Activation) -> Result<()> {
+        let range = to..to + x.len();
+        match (self, activation) {
+            (Self::Stored(values), Activation::None) => values[range].copy_from_slice(x),
+            (Self::Stored(values), Activation::Elu) => rowwise::elu(cores, x, &mut values[range]),
+            (Self::Fixed { values, scales, block }, activation) => {
+                let blocks = range.start / *block..range.end / *block;
+                quantize(cores, x, *block, activation, &mut values[range], &mut scales[blocks])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn product(&self, cores: &Cores, w: &Matrix, layout: &Layout<'_>, y: &mut [f32]) -> Result<()> {
+        match (self, w) {
+            (Self::Stored(values), Matrix::Stored(w)) => Ok(product(cores, w, layout, values, y)?),
+            (Self::Fixed { values, scales, block }, Matrix::Fixed(w)) => {
+                let x = Activations { values, scales, block: *block };
+                Ok(fixed::product(cores, w, layout, x, y)?)
+            }
+            _ => Err(mixed()),
+        }
+    }
+}
+
+fn mixed() -> Error {
+    Error::Config {
+        what: "numbers of a convolution",
+        found: "a window in other numbers than its matrix or source".to_owned(),
+        expected: "both are made by one executor",
+    }
+}
+
 impl Window {
-    pub(super) fn new(spec: &WindowSpec) -> Self {
+    pub(super) fn new(spec: &WindowSpec, arithmetic: Arithmetic) -> Self {
         let len = spec.rows * (spec.history + spec.max_chunk) * spec.channels;
-        Self { spec: *spec, columns: Block::zeros(len), started: vec![false; spec.rows] }
+        let fixed = matches!(arithmetic, Arithmetic::Fixed | Arithmetic::FixedNarrow);
+        let block = if fixed { fixed::block_of(spec.channels) } else { None };
+        Self { spec: *spec, columns: Columns::zeros(len, block), started: vec![false; spec.rows] }
     }
 
     /// Values of a row.
@@ -42,7 +137,7 @@ impl Window {
     pub(super) fn reset_row(&mut self, row: usize) -> Result<()> {
         check("row of a window", row + 1, self.spec.rows)?;
         let (start, len) = (row * self.row_len(), self.history_len());
-        self.columns[start..start + len].fill(0.0);
+        self.columns.clear(start..start + len);
         self.started[row] = false;
         Ok(())
     }
@@ -53,7 +148,7 @@ impl Window {
         exact("history of a window", self.spec.history, src.spec.history)?;
         exact("channels of a window", self.spec.channels, src.spec.channels)?;
         let (to, from, len) = (row * self.row_len(), src_row * src.row_len(), self.history_len());
-        self.columns[to..to + len].copy_from_slice(&src.columns[from..from + len]);
+        self.columns.copy_from(to, &src.columns, from, len)?;
         self.started[row] = src.started[src_row];
         Ok(())
     }
@@ -66,19 +161,20 @@ impl Window {
         check("convolution input", count * t * self.spec.channels, x)
     }
 
-    /// Writes `t` columns of each row behind its history.
-    fn append(&mut self, rows: &[usize], t: usize, x: &[f32], write: impl Fn(&[f32], &mut [f32])) {
+    /// Writes `t` columns of each row behind its history, after an activation.
+    fn append(&mut self, cores: &Cores, rows: &[usize], t: usize, x: &[f32], activation: Activation) -> Result<()> {
         let (c, row_len, history) = (self.spec.channels, self.row_len(), self.history_len());
         for &row in rows {
-            let columns = &mut self.columns[row * row_len..(row + 1) * row_len];
-            write(&x[row * t * c..(row + 1) * t * c], &mut columns[history..history + t * c]);
+            let start = row * row_len;
+            self.columns.write(cores, &x[row * t * c..(row + 1) * t * c], start + history, activation)?;
             if self.spec.padding == Padding::Replicate && !self.started[row] && t > 0 {
                 for column in 0..self.spec.history {
-                    columns.copy_within(history..history + c, column * c);
+                    self.columns.copy_within(start + history..start + history + c, start + column * c);
                 }
             }
             self.started[row] |= t > 0;
         }
+        Ok(())
     }
 
     /// Moves the last columns of each row to the front.
@@ -110,17 +206,15 @@ impl Window {
         };
         let out = Stride { row: t_out * w.n(), column: w.n() };
         let column = spec.stride * c;
-        if self.spec.history == 0 && !spec.elu_input {
+        if let (0, false, Matrix::Stored(w), Columns::Stored(_)) = (self.spec.history, spec.elu_input, w, &self.columns)
+        {
             let layout = Layout { rows, columns: t_out, x: Stride { row: t * c, column }, y: out, taps };
             return Ok(product(cores, w, &layout, x, y)?);
         }
-        if spec.elu_input {
-            self.append(rows, t, x, |x, columns| rowwise::elu(cores, x, columns));
-        } else {
-            self.append(rows, t, x, |x, columns| columns.copy_from_slice(x));
-        }
+        let activation = if spec.elu_input { Activation::Elu } else { Activation::None };
+        self.append(cores, rows, t, x, activation)?;
         let layout = Layout { rows, columns: t_out, x: Stride { row: self.row_len(), column }, y: out, taps };
-        product(cores, w, &layout, &self.columns, y)?;
+        self.columns.product(cores, w, &layout, y)?;
         self.keep(rows, t);
         Ok(())
     }
@@ -155,9 +249,10 @@ impl Window {
         self.check_step(rows, t, x.len())?;
         check("upsampling kernel", 2 * stride * c, weight.len())?;
         check("upsampling output", rows.last().map_or(0, |row| row + 1) * t * stride * c, y.len())?;
-        self.append(rows, t, x, |x, columns| columns.copy_from_slice(x));
+        self.append(cores, rows, t, x, Activation::None)?;
+        let Columns::Stored(columns) = &self.columns else { return Err(mixed()) };
         for &row in rows {
-            let (before, x) = self.columns[row * self.row_len()..][..(1 + t) * c].split_at(c);
+            let (before, x) = columns[row * self.row_len()..][..(1 + t) * c].split_at(c);
             let y = &mut y[row * t * stride * c..(row + 1) * t * stride * c];
             rowwise::upsample(cores, (t, stride), x, before, weight, y)?;
         }
