@@ -5,6 +5,7 @@ import { OpusReceiver, OpusSender, PcmReceiver, PcmSender, opusSupported } from 
 import { Backoff, Connection, SILENCE, diagnose } from "./connection.js";
 import { LagMeter } from "./lag.js";
 import { WIRE_RATE, chatUrl } from "./protocol.js";
+import { Recording } from "./recording.js";
 
 /** After this many tries in a row, about two minutes, only a person tries again. */
 const MOST_TRIES = 12;
@@ -32,7 +33,7 @@ const NO_PLAYER_STATS = Object.freeze({
 export class Call {
   /**
    * Events: `onState(state, { retryAt })`, `onText(piece, seconds)`, `onBreak()` when the agent starts anew,
-   * `onMetadata(value)`, `onHelp(name, detail)`, `onNotice(text)`.
+   * `onMetadata(value)`, `onHelp(name, detail)`, `onNotice(text)`, `onRecording(recording)` at the end of a recorded call.
    */
   constructor(pageUrl, events) {
     this.pageUrl = pageUrl;
@@ -54,6 +55,7 @@ export class Call {
     this.reconnects = 0;
     this.serverError = null;
     this.format = null;
+    this.recording = null;
     this.before = { underruns: 0, drops: 0, dropped: 0, skipped: 0, unsent: 0 };
   }
 
@@ -69,6 +71,7 @@ export class Call {
       onStats: (stats) => {
         if (this.devices === devices) this.player = stats;
       },
+      onRecorded: (samples, rate) => this.#record(samples, rate),
       onPushed: ({ tag, waiting }) => this.lag.notePlaced(tag, waiting, devices.outputLatency),
       onMicrophoneLost: () => this.#microphoneLost(),
       onSuspended: (yes) => this.events.onNotice(yes ? "The system has paused this page's sound." : ""),
@@ -133,6 +136,13 @@ export class Call {
     this.sender.push(samples);
     this.sentSeconds += length;
     this.lag.noteSent(this.sentSeconds, seconds());
+  }
+
+  /** The recording begins with the call and goes on through broken connections, so its times are those of the words. */
+  #record(samples, rate) {
+    if (this.state === "idle" || this.startedAt === null) return;
+    this.recording ??= new Recording(rate);
+    this.recording.add(samples);
   }
 
   #play({ pcm, rate, position }) {
@@ -235,6 +245,8 @@ export class Call {
     this.screen?.then((lock) => lock?.release()).catch(() => {});
     this.screen = undefined;
     this.#setState("idle");
+    if (this.recording) this.events.onRecording(this.recording);
+    this.recording = null;
   }
 
   #fail(help, detail) {
@@ -298,6 +310,7 @@ export class Call {
       bytesSent: this.connection?.bytesSent ?? 0,
       bytesReceived: this.connection?.bytesReceived ?? 0,
       reconnects: this.reconnects,
+      recorded: this.recording?.seconds ?? 0,
       ...this.#counts(),
     };
   }

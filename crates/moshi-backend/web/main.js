@@ -4,12 +4,14 @@ import { missingFeature } from "./audio.js";
 import { Call } from "./call.js";
 import { serverStatus } from "./connection.js";
 import { Visualiser } from "./meter.js";
+import { RecordingView } from "./recording-view.js";
 import { SettingsDialog } from "./settings-dialog.js";
 import { loadSettings, saveSettings } from "./settings.js";
 import { TranscriptView, Ui } from "./ui.js";
 
 const ui = new Ui();
 const words = new TranscriptView();
+const recordings = new RecordingView(ui.talk);
 let settings = loadSettings();
 
 const call = new Call(location.href, {
@@ -24,6 +26,7 @@ const call = new Call(location.href, {
     ui.showModel(modelName(value));
     dialog.showServersChoice(value);
   },
+  onRecording: (recording) => recordings.show(recording),
   onHelp: (name, detail) => ui.showHelp(name, detail),
   onNotice: (text) => ui.showNotice(text || standingNotice),
 });
@@ -49,7 +52,10 @@ function talkOrHangUp() {
   const missing = missingFeature();
   if (call.state !== "idle") call.hangUp();
   else if (missing) ui.showHelp(missing);
-  else call.start(settings);
+  else {
+    recordings.clear();
+    call.start(settings);
+  }
 }
 
 ui.talk.onclick = talkOrHangUp;

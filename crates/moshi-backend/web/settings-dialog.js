@@ -6,7 +6,7 @@ import { defaultSettings, inRange } from "./settings.js";
 
 const byId = (id) => document.getElementById(id);
 const SELECTS = ["input", "output", "format", "theme"];
-const CHECKS = ["echoCancellation", "noiseSuppression", "autoGainControl", "announce"];
+const CHECKS = ["echoCancellation", "noiseSuppression", "autoGainControl", "announce", "record"];
 
 export class SettingsDialog {
   /** `onChange(settings)` follows every change that makes sense. */

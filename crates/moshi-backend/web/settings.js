@@ -15,6 +15,7 @@ export function defaultSettings() {
     format: "auto",
     theme: "auto",
     announce: false,
+    record: true,
     sampling: Object.fromEntries(SAMPLING.map(({ name }) => [name, null])),
   };
 }

@@ -2,6 +2,7 @@
 
 import { HELP } from "./help.js";
 import { loudness } from "./meter.js";
+import { download } from "./recording-view.js";
 import { Transcript, clock } from "./transcript.js";
 
 const byId = (id) => document.getElementById(id);
@@ -14,6 +15,8 @@ const STATUS = {
   waiting: "Not connected. Trying again",
 };
 
+const MUTED = "Muted: Moshi hears silence.";
+
 export class Ui {
   constructor() {
     this.talk = byId("talk");
@@ -23,6 +26,7 @@ export class Ui {
     this.levels = { you: byId("you-level"), agent: byId("agent-level") };
     this.figures = byId("figures");
     this.retryAt = null;
+    this.muted = false;
   }
 
   /** Shows the state of the call; `retryAt` (in performance.now seconds) while it waits to connect again. */
@@ -39,7 +43,7 @@ export class Ui {
     if (state === "waiting") this.showHelp(help, detail, { automatic: true });
     // While it connects anew, the help and whatever button the person is about to press stay where they are.
     else if (state === "opening" || state === "live") this.hideHelp();
-    byId("status").textContent = STATUS[state];
+    byId("status").textContent = state === "live" && this.muted ? MUTED : STATUS[state];
     byId("countdown").textContent = "";
   }
 
@@ -76,12 +80,15 @@ export class Ui {
 
   showMuted(muted) {
     this.mute.setAttribute("aria-pressed", String(muted));
+    this.muted = muted;
+    if (document.body.dataset.state === "live") byId("status").textContent = muted ? MUTED : STATUS.live;
     this.mute.title = muted ? "The microphone is muted" : "Mute the microphone";
   }
 
   /** Called a few times a second with the call's `stats()`. */
   showStats(stats) {
     byId("clock-time").textContent = clock(stats.seconds);
+    byId("recorded").hidden = stats.recorded === 0;
     showLevel(this.levels.you, stats.levels.you);
     showLevel(this.levels.agent, stats.levels.agent);
     if (this.retryAt !== null) this.#showCountdown();
@@ -210,10 +217,6 @@ export class TranscriptView {
   }
 
   #save() {
-    const link = element("a");
-    link.href = URL.createObjectURL(new Blob([this.transcript.toText()], { type: "text/plain" }));
-    link.download = `moshi-${new Date().toISOString().slice(0, 16).replace(/[:T]/g, "-")}.txt`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    download(new Blob([this.transcript.toText()], { type: "text/plain" }), "txt");
   }
 }
