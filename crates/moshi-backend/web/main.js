@@ -27,7 +27,10 @@ const call = new Call(location.href, {
     dialog.showServersChoice(value);
   },
   onRecording: (recording) => recordings.show(recording),
-  onHelp: (name, detail) => ui.showHelp(name, detail),
+  onHelp(name, detail) {
+    if (name === "key") dialog.showAccess();
+    ui.showHelp(name, detail);
+  },
   onNotice: (text) => ui.showNotice(text || standingNotice),
 });
 
@@ -79,9 +82,13 @@ function modelName({ model, lm_model_file: file }) {
 }
 
 async function introduce() {
-  const { body } = await serverStatus(location.href);
+  const { body } = await serverStatus(location.href, settings.key);
   if (typeof body.model === "string") ui.showModel(modelName(body));
   if (typeof body.notice === "string") standingNotice = body.notice;
+  const voices = Array.isArray(body.prompts?.voices) ? body.prompts.voices.filter((name) => typeof name === "string") : [];
+  const prompts = { text: body.prompts?.text === true, voices };
+  call.takesPrompts = prompts.text || voices.length > 0;
+  dialog.showPrompts(prompts);
   if (call.state === "idle") ui.showNotice(standingNotice);
 }
 

@@ -11,6 +11,7 @@ const STATUS = {
   idle: "",
   opening: "Waiting for the microphone…",
   connecting: "Calling the server…",
+  queued: "You are in line",
   live: "Connected. Go ahead.",
   waiting: "Not connected. Trying again",
 };
@@ -30,7 +31,7 @@ export class Ui {
   }
 
   /** Shows the state of the call; `retryAt` (in performance.now seconds) while it waits to connect again. */
-  showState(state, { retryAt = null, help, detail } = {}) {
+  showState(state, { retryAt = null, place = null, help, detail } = {}) {
     const busy = state !== "idle";
     document.body.dataset.state = state;
     this.talk.classList.toggle("hang-up", busy);
@@ -42,8 +43,10 @@ export class Ui {
     this.retryAt = retryAt;
     if (state === "waiting") this.showHelp(help, detail, { automatic: true });
     // While it connects anew, the help and whatever button the person is about to press stay where they are.
-    else if (state === "opening" || state === "live") this.hideHelp();
-    byId("status").textContent = state === "live" && this.muted ? MUTED : STATUS[state];
+    else if (state !== "connecting" && state !== "idle") this.hideHelp();
+    byId("line").hidden = state !== "queued";
+    byId("place").textContent = place ?? "";
+    byId("status").textContent = state === "live" && this.muted ? MUTED : (place === null ? STATUS[state] : placeInLine(place));
     byId("countdown").textContent = "";
   }
 
@@ -121,6 +124,10 @@ export class Ui {
       `${milliseconds(lag.way)} for the frame itself, the network and the model, ` +
       `${milliseconds(lag.waiting)} in the player's buffer, ${milliseconds(lag.output)} in the sound device.`;
   }
+}
+
+function placeInLine(place) {
+  return place === 1 ? "You are next. The call begins by itself." : "The call begins by itself when it is your turn.";
 }
 
 function showLevel(meter, rms) {
