@@ -94,8 +94,8 @@ class Caller:
 
     @property
     def expected(self) -> int:
-        """Frames that a caller who was let in and heard out would get back."""
-        return len(self.messages)
+        """Frames that a caller who was let in and heard out gets back: the model answers a frame when it hears the next."""
+        return len(self.messages) - 1
 
     def lags(self) -> list[float]:
         """From sending the last of a span of audio to the arrival of the reply to that span."""
@@ -126,8 +126,7 @@ class Caller:
 
     def real_time_factor(self) -> float:
         """Seconds of reply for each second of talk; 1 keeps up."""
-        spoken = len(self.messages) * FRAME_SECONDS
-        return len(self.replies) * FRAME_SECONDS / spoken if spoken else 0.0
+        return len(self.replies) / self.expected if self.expected else 0.0
 
 
 def percentile(values: list[float], part: float) -> float | None:

@@ -85,9 +85,9 @@ def frames(path: Path = SPEECH) -> Iterator[bytes]:
 
 
 def script(seconds: float) -> list[bytes]:
-    """The audio messages of a call, made before it starts so that making them costs nothing while it runs."""
+    """The audio messages of a call and one more, made before it starts so that making them costs nothing later."""
     sound = frames()
-    return [b"\x01" + next(sound) for _ in range(round(seconds / FRAME_SECONDS))]
+    return [b"\x01" + next(sound) for _ in range(round(seconds / FRAME_SECONDS) + 1)]
 
 
 def reply_seconds(payload: bytes) -> float | None:
