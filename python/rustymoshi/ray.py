@@ -7,8 +7,7 @@ ongoing request: the number of replicas follows the number of calls. Needs `pip 
     serve run rustymoshi.ray:app model=built-in sessions=8 max_replicas=4
 """
 
-from __future__ import annotations
-
+# Annotations are values here: FastAPI reads them in the replicas, where names of this module are not found as text.
 import asyncio
 import os
 import signal
@@ -83,10 +82,48 @@ class Child:
         self.process.wait()
 
 
+async def refuse(caller: WebSocket, offered: list[str], reason: str) -> None:
+    """Tells a caller to come back later: browsers read a close code, not the status of a refused upgrade."""
+    await caller.accept(subprotocol=offered[0] if offered else None)
+    await caller.close(BUSY, reason)
+
+
+async def relay(caller: WebSocket, server: aiohttp.ClientWebSocketResponse) -> int | None:
+    """Both directions until one side ends; the server's close code if it was the server."""
+
+    async def up() -> None:
+        try:
+            while True:
+                message = await caller.receive()
+                if message["type"] == "websocket.disconnect":
+                    return
+                if (data := message.get("bytes")) is not None:
+                    await server.send_bytes(data)
+                else:
+                    await server.send_str(message["text"])
+        except (WebSocketDisconnect, ConnectionError):
+            return
+
+    async def down() -> int:
+        async for message in server:
+            if message.type == aiohttp.WSMsgType.BINARY:
+                await caller.send_bytes(message.data)
+            elif message.type == aiohttp.WSMsgType.TEXT:
+                await caller.send_text(message.data)
+        return server.close_code or GONE
+
+    upward, downward = asyncio.create_task(up()), asyncio.create_task(down())
+    done, pending = await asyncio.wait({upward, downward}, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    return downward.result() if downward in done and downward.exception() is None else None
+
+
 @serve.deployment
 @serve.ingress(web)
 class Engine:
-    """One replica."""
+    """One replica. It stands below what it uses: `ingress` takes the module as it is here to the replicas."""
 
     def __init__(self, wish: Options) -> None:
         self.wish = wish
@@ -136,44 +173,6 @@ class Engine:
         async with self.http().get(f"/{path}", params=request.query_params, headers=kept) as answer:
             headers = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_HEADERS}
             return Response(await answer.read(), answer.status, headers)
-
-
-async def refuse(caller: WebSocket, offered: list[str], reason: str) -> None:
-    """Tells a caller to come back later: browsers read a close code, not the status of a refused upgrade."""
-    await caller.accept(subprotocol=offered[0] if offered else None)
-    await caller.close(BUSY, reason)
-
-
-async def relay(caller: WebSocket, server: aiohttp.ClientWebSocketResponse) -> int | None:
-    """Both directions until one side ends; the server's close code if it was the server."""
-
-    async def up() -> None:
-        try:
-            while True:
-                message = await caller.receive()
-                if message["type"] == "websocket.disconnect":
-                    return
-                if (data := message.get("bytes")) is not None:
-                    await server.send_bytes(data)
-                else:
-                    await server.send_str(message["text"])
-        except (WebSocketDisconnect, ConnectionError):
-            return
-
-    async def down() -> int:
-        async for message in server:
-            if message.type == aiohttp.WSMsgType.BINARY:
-                await caller.send_bytes(message.data)
-            elif message.type == aiohttp.WSMsgType.TEXT:
-                await caller.send_text(message.data)
-        return server.close_code or GONE
-
-    upward, downward = asyncio.create_task(up()), asyncio.create_task(down())
-    done, pending = await asyncio.wait({upward, downward}, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
-    return downward.result() if downward in done and downward.exception() is None else None
 
 
 def app(wish: Options) -> Any:

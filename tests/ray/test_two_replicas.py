@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,8 +48,11 @@ def url() -> Iterator[str]:
 
 
 def get(url: str) -> tuple[int, bytes]:
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return answer.status, answer.read()
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{url}: {error} {error.read()!r}") from None
 
 
 def test_the_page_and_health_come_through(url: str) -> None:
