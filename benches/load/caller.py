@@ -94,7 +94,7 @@ class Caller:
 
     @property
     def expected(self) -> int:
-        """Frames that a caller who was let in and heard out gets back: the model answers a frame when it hears the next."""
+        """Frames that should come back: all but the last, since the model answers a frame when it hears the next."""
         return len(self.messages) - 1
 
     def lags(self) -> list[float]:

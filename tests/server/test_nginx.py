@@ -40,7 +40,8 @@ def balanced(start, tmp_path):
     port = free_port()
     changes = {"8998": backends[0].port, "8999": backends[1].port, "8080": port}
     site = re.sub(r"\b(8998|8999|8080)\b", lambda found: str(changes[found.group()]), EXAMPLE.read_text())
-    paths = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    paths = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
     (tmp_path / "nginx.conf").write_text(
         f"daemon off; pid {tmp_path}/pid; error_log {tmp_path}/error.log; events {{}}"
         f" http {{ access_log off; {paths} {site} }}"
