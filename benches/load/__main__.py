@@ -36,7 +36,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--drain", type=float, default=2, help="how long each is heard out")
     parser.add_argument("--together", action="store_true", help="frames of all callers at the same instant, not spread")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="talk so long; watch memory and processor time")
-    parser.add_argument("--neighbours", action="store_true", help="and one idle, silent, flooding, vanished caller each")
+    parser.add_argument("--neighbours", action="store_true", help="one idle, silent, flooding, vanished caller too")
     parser.add_argument("--idle", type=float, metavar="SECONDS", help="no callers: only watch the server")
     parser.add_argument("--every", type=float, default=10, help="seconds between two looks at memory")
     parser.add_argument("--json", type=Path, help="where to write the figures")
@@ -71,8 +71,9 @@ def growth(seen: list[dict[str, Any]]) -> dict[str, Any]:
     spread = sum((t - mean_at) ** 2 for t in at)
     slope = sum((t - mean_at) * (m - mean) for t, m in zip(at, memory, strict=True)) / spread if spread else 0.0
     cpu = [entry["cpu_percent"] for entry in seen]
+    per_hour = round(3600 * slope, 2)
     return {
-        "memory_mib": {"first": seen[0]["memory_mib"], "last": seen[-1]["memory_mib"], "per_hour": round(3600 * slope, 2)},
+        "memory_mib": {"first": seen[0]["memory_mib"], "last": seen[-1]["memory_mib"], "per_hour": per_hour},
         "server_cpu_percent": {"mean": round(sum(cpu) / len(cpu), 2), "max": max(cpu)},
     }
 
