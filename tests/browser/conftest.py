@@ -25,6 +25,7 @@ CI = os.environ.get("CI") == "true"
 HOW_TO_GET = "apt-get install chromium, or `playwright install chromium`"
 
 try:
+    from axe_playwright_python.sync_playwright import Axe
     from playwright.sync_api import Browser, BrowserContext, Error, Page, Playwright, sync_playwright
 except ImportError:
     if CI:
@@ -203,6 +204,21 @@ class Visitor:
     def screenshot(self, name: str) -> None:
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=ARTIFACTS / f"{name}.png")
+
+    def look(self, name: str) -> None:
+        """Keeps pictures of the page, light and dark, and ends the test if a rule of accessibility is broken."""
+        for theme in ("light", "dark"):
+            self.page.emulate_media(color_scheme=theme)
+            self.page.wait_for_timeout(250)  # colours may take a moment to change
+            self.screenshot(f"{name}-{theme}")
+            assert violations(self.page) == [], f"{name}, {theme}"
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds against WCAG 2.2 A and AA and its own best practices."""
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    found = Axe().run(page, options={"runOnly": tags}).response["violations"]
+    return [f"{rule['id']}: {node['html']} {node['failureSummary']}" for rule in found for node in rule["nodes"]]
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ def test_a_denied_microphone_is_explained_and_can_be_tried_again(server, browser
     page.click("#talk")
     assert visitor.help() == "no-permission"
     assert "allow" in page.inner_text("#help-steps")
-    visitor.screenshot("help-no-permission")
+    assert page.evaluate("document.activeElement.id") == "help-title", "the help is read out"
+    visitor.look("help-no-permission")
     visitor.context.grant_permissions(["microphone"])
     page.click("#help-retry")
     visitor.wait_for("s.state === 'live'")
@@ -22,6 +23,7 @@ def test_a_machine_without_a_microphone_is_told_so(server, deaf_browser, visitor
     visitor = visitors(deaf_browser)
     visitor.open(server.url).click("#talk")
     assert visitor.help() == "no-microphone"
+    visitor.look("help-no-microphone")
     assert visitor.stats()["state"] == "idle"
 
 
@@ -31,6 +33,7 @@ def test_a_page_over_plain_http_says_why_it_cannot_listen(server, browser, visit
     assert visitor.help() == "insecure"
     assert "https" in page.inner_text("#help-steps")
     assert page.is_hidden("#help-retry")
+    visitor.look("help-insecure")
 
 
 def test_a_full_house_is_told_apart_from_a_broken_one(start_server, browser, visitors):
@@ -42,7 +45,7 @@ def test_a_full_house_is_told_apart_from_a_broken_one(start_server, browser, vis
     page.click("#talk")
     assert second.help() == "full"
     assert "1 of 1" in page.inner_text("#help-detail")
-    second.screenshot("help-full")
+    second.look("help-full")
     first.page.click("#talk")
     first.wait_for("s.state === 'idle'")
     page.wait_for_timeout(500)
@@ -57,6 +60,7 @@ def test_a_server_that_is_not_there_is_named(start_server, browser, visitors):
     server.stop()
     visitor.page.click("#talk")
     assert visitor.help() == "unreachable"
+    visitor.look("help-unreachable")
     assert visitor.stats()["state"] == "idle"
 
 
@@ -70,7 +74,7 @@ def test_a_server_that_crashes_is_called_again_until_it_is_back(start_server, br
     assert visitor.help() in ("lost", "unreachable")
     visitor.wait_for("s.state === 'waiting'")
     assert page.inner_text("#help-retry") == "Reconnect now"
-    visitor.screenshot("help-lost")
+    visitor.look("help-lost")
     server.start()
     visitor.wait_for("s.state === 'live' && s.reconnects > 0 && s.playedEnergy > 0.001", timeout=30)
     assert page.is_hidden("#help")

@@ -29,7 +29,8 @@ function helpFor(error) {
 export class AudioDevices {
   /**
    * Events: `onChunk(samples)` 480 samples of the microphone at 24 kHz; `onStats(stats)` and `onPushed({ tag, waiting })`
-   * of the player; `onMicrophoneLost()`; `onSuspended(flag)` when the system takes the sound away or gives it back.
+   * of the player; `onRecorded(samples, rate)` both voices in turn, 16 bits; `onMicrophoneLost()`; `onSuspended(flag)`
+   * when the system takes the sound away or gives it back.
    */
   constructor(events) {
     this.events = events;
@@ -62,17 +63,30 @@ export class AudioDevices {
     }
     const { context } = this;
     context.onstatechange = () => this.#stateChanged();
-    await Promise.all(["capture", "playback"].map((name) => context.audioWorklet.addModule(new URL(`${name}-worklet.js`, import.meta.url))));
+    await Promise.all(["capture", "playback", "recorder"].map((name) => context.audioWorklet.addModule(new URL(`${name}-worklet.js`, import.meta.url))));
     const mono = { numberOfInputs: 1, numberOfOutputs: 1, outputChannelCount: [1], channelCount: 1, channelCountMode: "explicit" };
-    this.capture = new AudioWorkletNode(context, "moshi-capture", mono);
+    this.capture = new AudioWorkletNode(context, "moshi-capture", { ...mono, numberOfOutputs: 2, outputChannelCount: [1, 1] });
     this.capture.port.onmessage = ({ data }) => this.events.onChunk(data);
     this.playback = new AudioWorkletNode(context, "moshi-playback", { ...mono, numberOfInputs: 0 });
     this.playback.port.onmessage = ({ data }) => (data.type === "stats" ? this.events.onStats(data) : this.events.onPushed(data));
     // The capture worklet plays silence; browsers run only what leads to the destination.
     this.source.connect(this.capture).connect(context.destination);
     this.playback.connect(context.destination);
+    if (this.settings.record) this.#record();
     this.#watchTrack();
     await this.setOutput(this.settings.output);
+  }
+
+  /** Both voices into one recorder, the caller left, the agent right. */
+  #record() {
+    const { context } = this;
+    const both = context.createChannelMerger(2);
+    this.capture.connect(both, 1, 0);
+    this.playback.connect(both, 0, 1);
+    const stereo = { numberOfInputs: 1, numberOfOutputs: 1, channelCount: 2, channelCountMode: "explicit" };
+    this.recorder = new AudioWorkletNode(context, "moshi-recorder", stereo);
+    this.recorder.port.onmessage = ({ data }) => this.events.onRecorded(data, context.sampleRate);
+    both.connect(this.recorder).connect(context.destination);
   }
 
   #watchTrack() {
@@ -136,13 +150,14 @@ export class AudioDevices {
   async close() {
     this.capture?.port.postMessage({ type: "stop" });
     this.playback?.port.postMessage({ type: "stop" });
+    this.recorder?.port.postMessage({ type: "stop" });
     this.source?.disconnect();
     if (this.stream) stopTracks(this.stream);
     if (this.context && this.context.state !== "closed") {
       this.context.onstatechange = null;
       await this.context.close();
     }
-    this.context = this.capture = this.playback = this.source = this.stream = undefined;
+    this.context = this.capture = this.playback = this.recorder = this.source = this.stream = undefined;
   }
 }
 

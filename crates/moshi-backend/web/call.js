@@ -5,6 +5,7 @@ import { OpusReceiver, OpusSender, PcmReceiver, PcmSender, opusSupported } from 
 import { Backoff, Connection, SILENCE, diagnose } from "./connection.js";
 import { LagMeter } from "./lag.js";
 import { WIRE_RATE, chatUrl } from "./protocol.js";
+import { Recording } from "./recording.js";
 
 /** After this many tries in a row, about two minutes, only a person tries again. */
 const MOST_TRIES = 12;
@@ -28,11 +29,11 @@ const NO_PLAYER_STATS = Object.freeze({
   trimmed: 0,
 });
 
-/** States: idle, opening (the microphone), connecting, live, waiting (to connect again). */
+/** States: idle, opening (the microphone), connecting, queued (in the server's line), live, waiting (to connect again). */
 export class Call {
   /**
-   * Events: `onState(state, { retryAt })`, `onText(piece, seconds)`, `onBreak()` when the agent starts anew,
-   * `onMetadata(value)`, `onHelp(name, detail)`, `onNotice(text)`.
+   * Events: `onState(state, { retryAt, place })`, `onText(piece, seconds)`, `onBreak()` when the agent starts anew,
+   * `onMetadata(value)`, `onHelp(name, detail)`, `onNotice(text)`, `onRecording(recording)` at the end of a recorded call.
    */
   constructor(pageUrl, events) {
     this.pageUrl = pageUrl;
@@ -41,6 +42,8 @@ export class Call {
     this.backoff = new Backoff();
     this.lag = new LagMeter();
     this.muted = false;
+    /** Whether the server's model takes a role and a voice; else they are not sent. */
+    this.takesPrompts = false;
     this.#forget();
     addEventListener("online", () => this.retryNow());
   }
@@ -54,6 +57,7 @@ export class Call {
     this.reconnects = 0;
     this.serverError = null;
     this.format = null;
+    this.recording = null;
     this.before = { underruns: 0, drops: 0, dropped: 0, skipped: 0, unsent: 0 };
   }
 
@@ -69,6 +73,7 @@ export class Call {
       onStats: (stats) => {
         if (this.devices === devices) this.player = stats;
       },
+      onRecorded: (samples, rate) => this.#record(samples, rate),
       onPushed: ({ tag, waiting }) => this.lag.notePlaced(tag, waiting, devices.outputLatency),
       onMicrophoneLost: () => this.#microphoneLost(),
       onSuspended: (yes) => this.events.onNotice(yes ? "The system has paused this page's sound." : ""),
@@ -91,20 +96,30 @@ export class Call {
   /** The worklets are files of the server's: without it they cannot be loaded. */
   async #failUnexpectedly(error) {
     const { devices } = this;
-    const { help } = await diagnose(this.pageUrl);
+    const { help } = await diagnose(this.pageUrl, this.#address(), this.settings.key);
     if (this.devices !== devices) return;
     if (help === "unreachable") this.#fail(help, "");
     else this.#fail("unexpected", String(error?.message ?? error));
   }
 
+  #address() {
+    const { sampling, role, voice } = this.settings;
+    const prompts = this.takesPrompts ? { text_prompt: role, voice_prompt: voice } : {};
+    return chatUrl(this.pageUrl, sampling, this.format, prompts);
+  }
+
   #connect() {
     this.#setState("connecting");
     this.serverError = null;
-    this.connection = new Connection(chatUrl(this.pageUrl, this.settings.sampling, this.format), {
-      onReady: () => this.#ready(),
-      onMessage: (message) => this.#receive(message),
-      onClose: (end) => this.#closed(end),
-    });
+    try {
+      this.connection = new Connection(this.#address(), this.settings.key, {
+        onReady: () => this.#ready(),
+        onMessage: (message) => this.#receive(message),
+        onClose: (end) => this.#closed(end),
+      });
+    } catch {
+      this.#fail("key", "The key in the settings has characters that cannot be sent.");
+    }
   }
 
   #ready() {
@@ -135,6 +150,13 @@ export class Call {
     this.lag.noteSent(this.sentSeconds, seconds());
   }
 
+  /** The recording begins with the call and goes on through broken connections, so its times are those of the words. */
+  #record(samples, rate) {
+    if (this.state === "idle" || this.startedAt === null) return;
+    this.recording ??= new Recording(rate);
+    this.recording.add(samples);
+  }
+
   #play({ pcm, rate, position }) {
     if (this.state !== "live") return;
     const tag = this.lag.noteArrival(position, seconds());
@@ -146,8 +168,15 @@ export class Call {
     if (message.kind === "audio") this.receiver?.push(message.payload);
     if (message.kind === "text") this.events.onText(message.text, this.callSeconds);
     if (message.kind === "control" && message.action !== "pause") this.events.onBreak();
-    if (message.kind === "metadata") this.events.onMetadata(message.value);
+    if (message.kind === "metadata") this.#told(message.value);
     if (message.kind === "error") this.serverError = message.text;
+  }
+
+  /** Metadata says where a caller stands in line, and later what the call runs with. */
+  #told(value) {
+    const place = value.waiting?.position;
+    if (!Number.isInteger(place)) return this.events.onMetadata(value);
+    if (this.state === "connecting" || this.state === "queued") this.#setState("queued", { place });
   }
 
   #closed({ opened, ready, code, reason }) {
@@ -166,7 +195,7 @@ export class Call {
 
   async #askWhy() {
     const { devices } = this;
-    const why = await diagnose(this.pageUrl);
+    const why = await diagnose(this.pageUrl, this.#address(), this.settings.key);
     if (this.devices === devices && this.state === "connecting") this.#unanswered(why);
   }
 
@@ -235,6 +264,8 @@ export class Call {
     this.screen?.then((lock) => lock?.release()).catch(() => {});
     this.screen = undefined;
     this.#setState("idle");
+    if (this.recording) this.events.onRecording(this.recording);
+    this.recording = null;
   }
 
   #fail(help, detail) {
@@ -298,6 +329,7 @@ export class Call {
       bytesSent: this.connection?.bytesSent ?? 0,
       bytesReceived: this.connection?.bytesReceived ?? 0,
       reconnects: this.reconnects,
+      recorded: this.recording?.seconds ?? 0,
       ...this.#counts(),
     };
   }

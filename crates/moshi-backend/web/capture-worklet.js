@@ -20,10 +20,12 @@ class CaptureProcessor extends AudioWorkletProcessor {
     };
   }
 
-  process(inputs) {
-    // No input yet, or a device that vanished: time goes on for the model, so silence takes its place.
-    const heard = inputs[0][0] ?? new Float32Array(128);
-    this.#append(this.resampler.process(this.muted ? new Float32Array(heard.length) : heard));
+  /** The first output stays silent and keeps the worklet running; the second is what is heard, for the recording. */
+  process(inputs, outputs) {
+    // No input yet, a device that vanished, or muted: time goes on for the model, so silence takes its place.
+    const heard = (!this.muted && inputs[0][0]) || new Float32Array(128);
+    outputs[1][0]?.set(heard);
+    this.#append(this.resampler.process(heard));
     return this.running;
   }
 

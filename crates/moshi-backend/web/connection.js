@@ -1,6 +1,6 @@
 // One WebSocket call, the waits between tries, and finding out why a server said no.
 
-import { decodeMessage, encodeAudio } from "./protocol.js";
+import { decodeMessage, encodeAudio, subprotocols } from "./protocol.js";
 
 /** A server that says nothing for this long is lost: while we talk, its answer comes every 80 ms. */
 const SILENCE_MS = 10000;
@@ -13,10 +13,11 @@ const LONGEST_BACKLOG_BYTES = 64 * 1024;
 
 export class Connection {
   /**
+   * Throws a SyntaxError if `key` has characters that no header can carry.
    * Events: `onReady(handshake)`, `onMessage(message)`, and once, at the end, `onClose({ opened, ready, code, reason })`
    * with `code` SILENCE if it was us who gave up.
    */
-  constructor(url, events) {
+  constructor(url, key, events) {
     this.events = events;
     this.opened = false;
     this.ready = false;
@@ -26,7 +27,7 @@ export class Connection {
     this.unknown = 0;
     /** Audio messages not sent because the network could not keep up. */
     this.unsent = 0;
-    this.socket = new WebSocket(url);
+    this.socket = new WebSocket(url, subprotocols(key));
     this.socket.binaryType = "arraybuffer";
     this.socket.onopen = () => {
       this.opened = true;
@@ -109,10 +110,14 @@ export class Backoff {
  * What the server says about itself: `{ status, body }` of /status, with status 0 where nobody answers.
  * The body has state (ready, draining, failed), sessions, capacity, model, notice and version; a foreign server's may lack any.
  */
-export async function serverStatus(pageUrl, fetcher = fetch) {
+export function serverStatus(pageUrl, key, fetcher = fetch) {
+  return askServer(new URL("status", pageUrl), key, fetcher);
+}
+
+async function askServer(url, key, fetcher) {
   try {
-    const url = new URL("status", pageUrl);
-    const response = await fetcher(url, { cache: "no-store", signal: AbortSignal.timeout(5000) });
+    const headers = key ? { Authorization: `Bearer ${key}` } : {};
+    const response = await fetcher(url, { headers, cache: "no-store", signal: AbortSignal.timeout(5000) });
     const body = await response.json().catch(() => null);
     return { status: response.status, body: body !== null && typeof body === "object" ? body : {} };
   } catch {
@@ -121,11 +126,11 @@ export async function serverStatus(pageUrl, fetcher = fetch) {
 }
 
 /**
- * Browsers do not tell a page why a WebSocket was refused, so ask the server in plain HTTP.
+ * Browsers do not tell a page why a WebSocket to `chat` was refused, so ask the server in plain HTTP.
  * Returns `{ help, detail }` in the words of help.js.
  */
-export async function diagnose(pageUrl, fetcher = fetch) {
-  const { status, body } = await serverStatus(pageUrl, fetcher);
+export async function diagnose(pageUrl, chat, key, fetcher = fetch) {
+  const { status, body } = await serverStatus(pageUrl, key, fetcher);
   if (status === 0 || status === 502 || status === 504) return { help: "unreachable", detail: "" };
   const { sessions, capacity } = body;
   if (body.state === "draining") return { help: "draining", detail: "" };
@@ -133,5 +138,11 @@ export async function diagnose(pageUrl, fetcher = fetch) {
   if (Number.isFinite(sessions) && Number.isFinite(capacity) && sessions >= capacity) {
     return { help: "full", detail: `${sessions} of ${capacity} calls are going on.` };
   }
-  return { help: "refused", detail: "" };
+  // The same request without the upgrade: the server checks keys, origin and parameters before it minds that.
+  const address = new URL(chat);
+  address.protocol = address.protocol === "wss:" ? "https:" : "http:";
+  const refusal = await askServer(address, key, fetcher);
+  if (status === 401 || refusal.status === 401) return { help: "key", detail: key ? "The key in the settings is not one of its." : "" };
+  const told = refusal.body.error !== "not_a_websocket" && typeof refusal.body.reason === "string";
+  return { help: "refused", detail: told ? refusal.body.reason : "" };
 }

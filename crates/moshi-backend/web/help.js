@@ -72,6 +72,12 @@ export const HELP = Object.freeze({
     steps: ["See whether the server runs.", "Check this device's network."],
     retry: "Try again",
   },
+  key: {
+    title: "This server wants a key",
+    text: "Only callers with a key are let in.",
+    steps: ["Write the key under Access in the settings; whoever runs the server gives it out."],
+    retry: "Try again",
+  },
   refused: {
     title: "The server did not take the call",
     text: "It is there and has room, but it refused.",

@@ -4,12 +4,14 @@ import { missingFeature } from "./audio.js";
 import { Call } from "./call.js";
 import { serverStatus } from "./connection.js";
 import { Visualiser } from "./meter.js";
+import { RecordingView } from "./recording-view.js";
 import { SettingsDialog } from "./settings-dialog.js";
 import { loadSettings, saveSettings } from "./settings.js";
 import { TranscriptView, Ui } from "./ui.js";
 
 const ui = new Ui();
 const words = new TranscriptView();
+const recordings = new RecordingView(ui.talk);
 let settings = loadSettings();
 
 const call = new Call(location.href, {
@@ -24,7 +26,11 @@ const call = new Call(location.href, {
     ui.showModel(modelName(value));
     dialog.showServersChoice(value);
   },
-  onHelp: (name, detail) => ui.showHelp(name, detail),
+  onRecording: (recording) => recordings.show(recording),
+  onHelp(name, detail) {
+    if (name === "key") dialog.showAccess();
+    ui.showHelp(name, detail);
+  },
   onNotice: (text) => ui.showNotice(text || standingNotice),
 });
 
@@ -49,7 +55,10 @@ function talkOrHangUp() {
   const missing = missingFeature();
   if (call.state !== "idle") call.hangUp();
   else if (missing) ui.showHelp(missing);
-  else call.start(settings);
+  else {
+    recordings.clear();
+    call.start(settings);
+  }
 }
 
 ui.talk.onclick = talkOrHangUp;
@@ -73,9 +82,13 @@ function modelName({ model, lm_model_file: file }) {
 }
 
 async function introduce() {
-  const { body } = await serverStatus(location.href);
+  const { body } = await serverStatus(location.href, settings.key);
   if (typeof body.model === "string") ui.showModel(modelName(body));
   if (typeof body.notice === "string") standingNotice = body.notice;
+  const voices = Array.isArray(body.prompts?.voices) ? body.prompts.voices.filter((name) => typeof name === "string") : [];
+  const prompts = { text: body.prompts?.text === true, voices };
+  call.takesPrompts = prompts.text || voices.length > 0;
+  dialog.showPrompts(prompts);
   if (call.state === "idle") ui.showNotice(standingNotice);
 }
 

@@ -4,6 +4,8 @@
 const SLOT_MS = 40;
 const BAR = 3;
 const GAP = 3;
+/** What the words of welcome take of the picture, from below. */
+const WELCOME_HEIGHT = 116;
 /** Decibels below full scale at which a voice begins to show, and at which it fills its half. */
 const FLOOR_DB = -52;
 const CEILING_DB = -8;
@@ -60,7 +62,7 @@ export class Visualiser {
   }
 
   setActive(active) {
-    if (active && !this.active) this.bars = [];
+    if (active !== this.active) this.bars = [];
     this.active = active;
     this.#schedule();
   }
@@ -80,9 +82,9 @@ export class Visualiser {
     if (this.frame) return;
     this.frame = requestAnimationFrame((now) => {
       this.frame = undefined;
-      this.#advance(now);
+      if (this.active) this.#advance(now);
       this.#draw(now);
-      if (this.active || (this.bars.length > 0 && !this.calm.matches)) this.#schedule();
+      if (this.active) this.#schedule();
     });
   }
 
@@ -91,20 +93,38 @@ export class Visualiser {
     if (!(now - this.slotAt < 1000)) this.slotAt = now;
     while (now - this.slotAt >= SLOT_MS) {
       this.slotAt += SLOT_MS;
-      const { you, agent } = this.active ? this.levels() : { you: 0, agent: 0 };
+      const { you, agent } = this.levels();
       this.bars.push({ you: this.you.next(loudness(you)), agent: this.agent.next(loudness(agent)) });
     }
     const kept = Math.ceil(this.width / (BAR + GAP)) + 2;
     this.bars.splice(0, this.bars.length - kept);
-    if (!this.active && this.bars.every((bar) => bar.you < 0.01 && bar.agent < 0.01)) this.bars = [];
   }
 
   #draw(now) {
     const context = this.canvas.getContext("2d");
     context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     context.clearRect(0, 0, this.width, this.height);
-    if (this.calm.matches) this.#drawStill(context);
+    if (!this.active) this.#drawRest(context);
+    else if (this.calm.matches) this.#drawStill(context);
     else this.#drawHistory(context, (now - this.slotAt) / SLOT_MS);
+  }
+
+  /** Before and after a call: two quiet voices above the words of welcome. */
+  #drawRest(context) {
+    const middle = Math.max(36, this.height - WELCOME_HEIGHT) / 2;
+    const step = BAR + GAP;
+    const count = Math.floor(this.width / step);
+    for (let i = 0; i < count; i++) {
+      const across = (i + 0.5) / count;
+      const you = restingLevel(across, 0);
+      const agent = restingLevel(across, 2.1);
+      context.globalAlpha = 0.75 * Math.sin(Math.PI * across);
+      context.fillStyle = this.colours.you;
+      pill(context, i * step, middle - 2 - you * middle, 1.5 + you * middle);
+      context.fillStyle = this.colours.agent;
+      pill(context, i * step, middle + 0.5, 1.5 + agent * middle);
+    }
+    context.globalAlpha = 1;
   }
 
   #drawHistory(context, part) {
@@ -139,6 +159,13 @@ export class Visualiser {
     context.fillStyle = this.colours.agent;
     roundBar(context, 24, this.height / 2 + 14, length(agent), 12);
   }
+}
+
+/** A still picture of somebody talking: syllables within phrases, 0 to 1. */
+function restingLevel(across, shift) {
+  const phrase = 0.5 + 0.5 * Math.sin(13 * across + shift);
+  const syllable = 0.5 + 0.5 * Math.sin(67 * across + 3 * shift);
+  return 0.05 + 0.9 * phrase * (0.3 + 0.7 * syllable);
 }
 
 function pill(context, x, y, height) {

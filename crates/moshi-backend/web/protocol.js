@@ -101,11 +101,17 @@ function invalid(reason) {
   return { kind: "invalid", reason };
 }
 
+/** The subprotocols to offer: a browser's WebSocket can send no other header, so a key travels as one of them. */
+export function subprotocols(key) {
+  return key ? ["rustymoshi", `rustymoshi-key.${key}`] : [];
+}
+
 /**
  * The address of the call: `api/chat` beside the page, so that the page also works behind a path prefix.
- * `sampling` maps parameter names to numbers or null; `format` is "opus" or "pcm".
+ * `sampling` maps parameter names to numbers or null; `format` is "opus" or "pcm"; `prompts` may have the texts
+ * `text_prompt` and `voice_prompt` for models that take them.
  */
-export function chatUrl(pageUrl, sampling, format) {
+export function chatUrl(pageUrl, sampling, format, prompts = {}) {
   const url = new URL("api/chat", pageUrl);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   url.hash = "";
@@ -114,6 +120,7 @@ export function chatUrl(pageUrl, sampling, format) {
     const value = sampling[name];
     if (typeof value === "number" && Number.isFinite(value)) url.searchParams.set(name, String(value));
   }
+  for (const [name, text] of Object.entries(prompts)) if (text) url.searchParams.set(name, text);
   if (format === "pcm") url.searchParams.set("format", "pcm");
   return url;
 }

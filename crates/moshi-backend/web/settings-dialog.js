@@ -5,8 +5,8 @@ import { SAMPLING } from "./protocol.js";
 import { defaultSettings, inRange } from "./settings.js";
 
 const byId = (id) => document.getElementById(id);
-const SELECTS = ["input", "output", "format", "theme"];
-const CHECKS = ["echoCancellation", "noiseSuppression", "autoGainControl", "announce"];
+const VALUES = ["input", "output", "format", "theme", "key", "role", "voice"];
+const CHECKS = ["echoCancellation", "noiseSuppression", "autoGainControl", "announce", "record"];
 
 export class SettingsDialog {
   /** `onChange(settings)` follows every change that makes sense. */
@@ -15,7 +15,7 @@ export class SettingsDialog {
     this.onChange = onChange;
     this.dialog = byId("settings");
     this.#buildSampling();
-    for (const name of SELECTS) byId(`set-${name}`).onchange = (event) => this.#set({ [name]: event.target.value });
+    for (const name of VALUES) byId(`set-${name}`).onchange = (event) => this.#set({ [name]: event.target.value });
     for (const name of CHECKS) byId(`set-${name}`).onchange = (event) => this.#set({ [name]: event.target.checked });
     byId("set-reset").onclick = () => this.#set(defaultSettings(), true);
     byId("open-settings").onclick = () => this.open();
@@ -24,6 +24,22 @@ export class SettingsDialog {
       if (event.target === this.dialog) this.dialog.close();
     });
     navigator.mediaDevices?.addEventListener?.("devicechange", () => this.dialog.open && this.#listDevices());
+    byId("access").hidden = settings.key === "";
+    this.#show();
+  }
+
+  /** The server has asked for a key. */
+  showAccess() {
+    byId("access").hidden = false;
+  }
+
+  /** What the server's model takes: `text` whether a role, `voices` the names to choose from. */
+  showPrompts({ text, voices }) {
+    byId("prompts").hidden = !text && voices.length === 0;
+    byId("role-field").hidden = !text;
+    byId("voice-field").hidden = voices.length === 0;
+    const options = voices.map((name) => new Option(name, name));
+    byId("set-voice").replaceChildren(new Option("The server's choice", ""), ...options);
     this.#show();
   }
 
@@ -49,7 +65,7 @@ export class SettingsDialog {
   }
 
   #show() {
-    for (const name of SELECTS) byId(`set-${name}`).value = this.settings[name];
+    for (const name of VALUES) byId(`set-${name}`).value = this.settings[name];
     for (const name of CHECKS) byId(`set-${name}`).checked = this.settings[name];
     for (const { name } of SAMPLING) {
       const field = byId(`sampling-${name}`);

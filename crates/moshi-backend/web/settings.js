@@ -3,6 +3,8 @@
 import { SAMPLING } from "./protocol.js";
 
 const KEY = "rustymoshi.settings";
+/** A server's key is a secret: it is kept only as long as this tab. */
+const SECRET = "rustymoshi.key";
 
 /** Every voice clean-up that browsers offer, and the server's choice of sampling. */
 export function defaultSettings() {
@@ -15,6 +17,10 @@ export function defaultSettings() {
     format: "auto",
     theme: "auto",
     announce: false,
+    record: true,
+    key: "",
+    role: "",
+    voice: "",
     sampling: Object.fromEntries(SAMPLING.map(({ name }) => [name, null])),
   };
 }
@@ -46,15 +52,17 @@ export function inRange({ min, max, step }, value) {
 
 export function loadSettings() {
   try {
-    return cleanSettings(JSON.parse(localStorage.getItem(KEY)));
+    const key = sessionStorage.getItem(SECRET) ?? "";
+    return { ...cleanSettings(JSON.parse(localStorage.getItem(KEY))), key };
   } catch {
     return defaultSettings(); // No storage, or somebody else's.
   }
 }
 
-export function saveSettings(settings) {
+export function saveSettings({ key, ...settings }) {
   try {
     localStorage.setItem(KEY, JSON.stringify(settings));
+    sessionStorage.setItem(SECRET, key);
   } catch {
     // A private window without storage: the choices last as long as the page.
   }

@@ -2,6 +2,7 @@
 
 import { HELP } from "./help.js";
 import { loudness } from "./meter.js";
+import { download } from "./recording-view.js";
 import { Transcript, clock } from "./transcript.js";
 
 const byId = (id) => document.getElementById(id);
@@ -10,9 +11,12 @@ const STATUS = {
   idle: "",
   opening: "Waiting for the microphone…",
   connecting: "Calling the server…",
+  queued: "You are in line",
   live: "Connected. Go ahead.",
   waiting: "Not connected. Trying again",
 };
+
+const MUTED = "Muted: Moshi hears silence.";
 
 export class Ui {
   constructor() {
@@ -23,10 +27,11 @@ export class Ui {
     this.levels = { you: byId("you-level"), agent: byId("agent-level") };
     this.figures = byId("figures");
     this.retryAt = null;
+    this.muted = false;
   }
 
   /** Shows the state of the call; `retryAt` (in performance.now seconds) while it waits to connect again. */
-  showState(state, { retryAt = null, help, detail } = {}) {
+  showState(state, { retryAt = null, place = null, help, detail } = {}) {
     const busy = state !== "idle";
     document.body.dataset.state = state;
     this.talk.classList.toggle("hang-up", busy);
@@ -38,8 +43,10 @@ export class Ui {
     this.retryAt = retryAt;
     if (state === "waiting") this.showHelp(help, detail, { automatic: true });
     // While it connects anew, the help and whatever button the person is about to press stay where they are.
-    else if (state === "opening" || state === "live") this.hideHelp();
-    byId("status").textContent = STATUS[state];
+    else if (state !== "connecting" && state !== "idle") this.hideHelp();
+    byId("line").hidden = state !== "queued";
+    byId("place").textContent = place ?? "";
+    byId("status").textContent = state === "live" && this.muted ? MUTED : (place === null ? STATUS[state] : placeInLine(place));
     byId("countdown").textContent = "";
   }
 
@@ -76,12 +83,15 @@ export class Ui {
 
   showMuted(muted) {
     this.mute.setAttribute("aria-pressed", String(muted));
+    this.muted = muted;
+    if (document.body.dataset.state === "live") byId("status").textContent = muted ? MUTED : STATUS.live;
     this.mute.title = muted ? "The microphone is muted" : "Mute the microphone";
   }
 
   /** Called a few times a second with the call's `stats()`. */
   showStats(stats) {
     byId("clock-time").textContent = clock(stats.seconds);
+    byId("recorded").hidden = stats.recorded === 0;
     showLevel(this.levels.you, stats.levels.you);
     showLevel(this.levels.agent, stats.levels.agent);
     if (this.retryAt !== null) this.#showCountdown();
@@ -114,6 +124,10 @@ export class Ui {
       `${milliseconds(lag.way)} for the frame itself, the network and the model, ` +
       `${milliseconds(lag.waiting)} in the player's buffer, ${milliseconds(lag.output)} in the sound device.`;
   }
+}
+
+function placeInLine(place) {
+  return place === 1 ? "You are next. The call begins by itself." : "The call begins by itself when it is your turn.";
 }
 
 function showLevel(meter, rms) {
@@ -210,10 +224,6 @@ export class TranscriptView {
   }
 
   #save() {
-    const link = element("a");
-    link.href = URL.createObjectURL(new Blob([this.transcript.toText()], { type: "text/plain" }));
-    link.download = `moshi-${new Date().toISOString().slice(0, 16).replace(/[:T]/g, "-")}.txt`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    download(new Blob([this.transcript.toText()], { type: "text/plain" }), "txt");
   }
 }

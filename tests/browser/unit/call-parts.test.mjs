@@ -44,7 +44,7 @@ test("waits grow to a quarter of a minute and never all alike", () => {
 
 test("a refused call is explained by what the server says of itself", async () => {
   const server = (status, body) => async () => new Response(JSON.stringify(body), { status });
-  const why = async (fetcher) => (await diagnose("http://localhost/", fetcher)).help;
+  const why = async (fetcher) => (await diagnose("http://localhost/", "ws://localhost/api/chat", "", fetcher)).help;
   assert.equal(await why(server(200, { state: "ready", sessions: 8, capacity: 8 })), "full");
   assert.equal(await why(server(200, { state: "ready", sessions: 3, capacity: 8 })), "refused");
   assert.equal(await why(server(200, { state: "draining", sessions: 8, capacity: 8 })), "draining");
@@ -52,6 +52,21 @@ test("a refused call is explained by what the server says of itself", async () =
   assert.equal(await why(async () => Promise.reject(new TypeError("Failed to fetch"))), "unreachable");
   assert.equal(await why(async () => new Response("<html>", { status: 502 })), "unreachable");
   assert.equal(await why(async () => new Response("<html>", { status: 404 })), "refused");
+});
+
+test("a refused call is explained by the server's own reason where it has one", async () => {
+  const asked = [];
+  const server = (chat) => async (url, { headers }) => {
+    asked.push([url.href, headers.Authorization]);
+    return url.pathname === "/status" ? Response.json({ state: "ready", sessions: 0, capacity: 8 }) : chat;
+  };
+  const why = (key, status, body) => diagnose("https://a.test/", "wss://a.test/api/chat?x=1", key, server(Response.json(body, { status })));
+  assert.deepEqual(await why("", 401, { error: "unauthorized", reason: "no key" }), { help: "key", detail: "" });
+  assert.equal((await why("wrong", 401, {})).detail, "The key in the settings is not one of its.");
+  assert.deepEqual(asked.at(-1), ["https://a.test/api/chat?x=1", "Bearer wrong"]);
+  const odd = { error: "parameter", reason: "audio_topk is -1" };
+  assert.deepEqual(await why("", 400, odd), { help: "refused", detail: odd.reason });
+  assert.equal((await why("", 426, { error: "not_a_websocket", reason: "no upgrade" })).detail, "");
 });
 
 test("every help names what happened and leaves the person something to do", () => {
