@@ -57,7 +57,8 @@ impl Ending {
         Self::Close(reason, None)
     }
 
-    fn label(&self) -> &'static str {
+    /// A short name, good as a metrics label.
+    pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Left => "left",
             Self::Close(reason, _) => reason.name(),
@@ -120,7 +121,10 @@ impl Call {
             tokio::select! {
                 ending = listener.run(&mut source) => ending,
                 ending = speaker.run(&mut sink) => ending,
-                () = guard.closing() => Ending::because(CloseReason::ShuttingDown),
+                () = guard.closing() => {
+                    let (reason, words) = guard.reason();
+                    Ending::Close(reason, words)
+                }
                 () = tokio::time::sleep(longest), if !longest.is_zero() => Ending::because(CloseReason::TimeLimit),
             }
         };
@@ -129,13 +133,17 @@ impl Call {
         app.metrics.closed(ending.label());
         let seconds = pulse.start.elapsed().as_secs();
         tracing::info!(%peer, reason = ending.label(), seconds, "call ended");
-        if let Ending::Close(reason, words) = ending {
-            let _ = tokio::time::timeout(FAREWELL, farewell(&mut sink, reason, words.as_deref())).await;
-            // Closing a socket with unread input resets the connection, and the caller might never see the reason.
-            let _ = tokio::time::timeout(FAREWELL, drain(&mut source)).await;
-        }
+        say_goodbye(&mut sink, &mut source, ending).await;
         drop(guard);
     }
+}
+
+/// Tells a caller why its call ends, if it is still there.
+pub(super) async fn say_goodbye(sink: &mut Sink, source: &mut Source, ending: Ending) {
+    let Ending::Close(reason, words) = ending else { return };
+    let _ = tokio::time::timeout(FAREWELL, farewell(sink, reason, words.as_deref())).await;
+    // Closing a socket with unread input resets the connection, and the caller might never see the reason.
+    let _ = tokio::time::timeout(FAREWELL, drain(source)).await;
 }
 
 async fn farewell(sink: &mut Sink, reason: CloseReason, words: Option<&str>) -> Result<(), axum::Error> {

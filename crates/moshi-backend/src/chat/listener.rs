@@ -9,10 +9,10 @@ use tokio_tungstenite::tungstenite;
 
 use super::call::{Ending, Pulse, Source};
 use super::codec::{VoiceDecoder, VoiceError, off_worker};
-use super::limits::RateLimits;
 use super::request::WireFormat;
 use crate::app::App;
 use crate::engine_thread::SessionInput;
+use crate::limits::RateLimits;
 
 /// Unusable messages after which a call is given up.
 const PATIENCE: usize = 32;

@@ -9,4 +9,7 @@ mod configuration;
 mod faults;
 mod http;
 mod models;
+mod operations;
+mod queue;
 mod real_model;
+mod security;
