@@ -24,6 +24,7 @@ mod origin;
 mod pages;
 mod places;
 mod queue;
+mod recording;
 mod reload;
 mod server;
 pub mod shutdown;

@@ -16,6 +16,7 @@ use super::request::CallRequest;
 use super::speaker::Speaker;
 use crate::app::App;
 use crate::engine_thread::Session;
+use crate::recording::Recorder;
 use crate::shutdown::CallGuard;
 
 /// How long a caller has to take the last message and to answer the close frame.
@@ -115,9 +116,10 @@ impl Call {
         let (complain, complaints) = mpsc::channel(COMPLAINTS);
         let Session { input, events } = session;
         let longest = app.config.calls.max_duration;
+        let recorder = record(&app);
         let ending = {
-            let listener = Listener::new(&app, &input, request.format, &pulse, complain);
-            let speaker = Speaker { app: &app, request: &request, pulse: &pulse, events, complaints };
+            let listener = Listener::new(&app, &input, request.format, &pulse, complain).recorded(recorder.clone());
+            let speaker = Speaker { app: &app, request: &request, pulse: &pulse, events, complaints, recorder };
             tokio::select! {
                 ending = listener.run(&mut source) => ending,
                 ending = speaker.run(&mut sink) => ending,
@@ -136,6 +138,18 @@ impl Call {
         say_goodbye(&mut sink, &mut source, ending).await;
         drop(guard);
     }
+}
+
+/// Begins a recording where calls are recorded. A call that cannot be recorded goes on without.
+fn record(app: &App) -> Option<Recorder> {
+    let folder = app.config.record_dir.as_ref()?;
+    let started = Recorder::start(folder, Arc::clone(&app.metrics));
+    started
+        .inspect_err(|error| {
+            app.metrics.lost_recordings.increment(1);
+            tracing::error!(%error, "a call is not recorded");
+        })
+        .ok()
 }
 
 /// Tells a caller why its call ends, if it is still there.

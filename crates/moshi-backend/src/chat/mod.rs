@@ -22,6 +22,7 @@ use axum::response::{IntoResponse, Response};
 use crate::admission::{self, Admitted, Refused, Turn};
 use crate::app::App;
 use call::Call;
+pub(crate) use codec::to_s16;
 use request::CallRequest;
 use waiting::WaitingCall;
 

@@ -12,4 +12,5 @@ mod models;
 mod operations;
 mod queue;
 mod real_model;
+mod recording;
 mod security;
