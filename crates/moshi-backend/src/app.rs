@@ -5,9 +5,12 @@ use std::time::Instant;
 
 use moshi_engine::SessionParams;
 
+use crate::auth::Keys;
+use crate::calibrate::Calibration;
 use crate::config::ServerConfig;
 use crate::engine_thread::EngineHandle;
 use crate::metrics::Metrics;
+use crate::queue::WaitingLine;
 use crate::shutdown::Shutdown;
 
 /// The state of one server.
@@ -16,6 +19,12 @@ pub(crate) struct App {
     pub(crate) config: ServerConfig,
     /// Admits calls.
     pub(crate) engine: EngineHandle,
+    /// Who may call.
+    pub(crate) keys: Keys,
+    /// Those who wait for a place.
+    pub(crate) line: Arc<WaitingLine>,
+    /// How the number of places was found, if it was not configured.
+    pub(crate) calibration: Option<Calibration>,
     /// Counters.
     pub(crate) metrics: Arc<Metrics>,
     /// Whether it is ending.

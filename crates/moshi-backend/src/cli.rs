@@ -34,7 +34,10 @@ impl Cli {
             Err(error) => {
                 // An error means that standard error is closed: then nobody listens.
                 let _ = writeln!(std::io::stderr(), "error: {}", in_words(&error));
-                ExitCode::FAILURE
+                match error.downcast_ref::<standalone::Stuck>() {
+                    Some(_) => ExitCode::from(standalone::Stuck::EXIT_CODE),
+                    None => ExitCode::FAILURE,
+                }
             }
         }
     }

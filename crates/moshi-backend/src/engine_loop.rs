@@ -11,9 +11,11 @@ use moshi_engine::{
 };
 use tokio::sync::mpsc;
 
-use crate::engine_thread::{Command, EngineStatus, gauge};
+use crate::engine_status::EngineStatus;
+use crate::engine_thread::{Command, gauge};
 use crate::metrics::Metrics;
 use crate::model::ModelHost;
+use crate::places::Playout;
 
 /// How long an idle thread sleeps at most, so that gauges stay fresh.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
@@ -22,6 +24,9 @@ const COMMANDS_PER_TICK: usize = 256;
 
 struct Route {
     session: SessionId,
+    /// Where its numbers are shown.
+    place: usize,
+    playout: Playout,
     params: SessionParams,
     events: mpsc::Sender<SessionEvent>,
 }
@@ -53,6 +58,7 @@ impl EngineLoop {
         metrics: Arc<Metrics>,
     ) -> Self {
         let rows = first.rows();
+        let start = status.started();
         Self {
             model,
             engine: Some(Engine::new(first, config)),
@@ -61,7 +67,7 @@ impl EngineLoop {
             routes: HashMap::new(),
             keys: HashMap::new(),
             outputs: Vec::new(),
-            start: Instant::now(),
+            start,
             status,
             metrics,
         }
@@ -70,6 +76,7 @@ impl EngineLoop {
     /// Runs until it is told to stop, or until nobody is left who could tell it anything.
     pub(crate) fn run(mut self, inbox: &Receiver<Command>) {
         while self.take_commands(inbox) {
+            self.status.beat();
             if self.engine.as_ref().is_some_and(Engine::ready) {
                 self.tick();
             }
@@ -123,8 +130,10 @@ impl EngineLoop {
             return Err(EngineError::Model("it failed and could not be started again".to_owned()));
         };
         let session = engine.admit(&params)?;
+        // There are as many places as rows, so one is free.
+        let place = self.status.places().take(self.start.elapsed()).unwrap_or(usize::MAX);
         self.keys.insert(session, key);
-        self.routes.insert(key, Route { session, params, events });
+        self.routes.insert(key, Route { session, place, playout: Playout::default(), params, events });
         Ok(())
     }
 
@@ -152,6 +161,7 @@ impl EngineLoop {
     fn release(&mut self, key: u64) -> Option<Route> {
         let route = self.routes.remove(&key)?;
         self.keys.remove(&route.session);
+        self.status.places().leave(route.place);
         if let Some(engine) = self.engine.as_mut() {
             engine.close(route.session);
         }
@@ -165,14 +175,10 @@ impl EngineLoop {
         let start = self.start;
         // A panic must not take the server down: the engine is thrown away afterwards, so no half-written state is seen.
         let result = catch_unwind(AssertUnwindSafe(|| engine.tick_timed(&mut outputs, || start.elapsed())));
-        let took = begin.elapsed();
+        let step = begin.elapsed();
+        let mut rows = 0;
         match result {
-            Ok(Ok(report)) => {
-                if report.rows > 0 {
-                    self.metrics.stepped(took, report.rows);
-                    self.status.set_step(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-                }
-            }
+            Ok(Ok(report)) => rows = report.rows,
             Ok(Err(error)) => self.lose_everyone(&error.to_string()),
             Err(panic) => self.lose_everyone(&format!("the model panicked: {}", panic_text(&*panic))),
         }
@@ -180,21 +186,32 @@ impl EngineLoop {
             self.deliver(output);
         }
         self.outputs = outputs;
+        if rows > 0 {
+            let tick = begin.elapsed();
+            self.metrics.ticked(step, tick, rows);
+            self.status.ticked(tick);
+        }
     }
 
     fn deliver(&mut self, output: Output) {
         let Some(&key) = self.keys.get(&output.session) else { return };
+        let Some(route) = self.routes.get_mut(&key) else { return };
         let last = matches!(output.event, SessionEvent::Ended | SessionEvent::Failed(_));
         match &output.event {
-            SessionEvent::Audio { lag, .. } => self.metrics.reply_lag.record(lag.as_secs_f64()),
+            SessionEvent::Audio { lag, .. } => {
+                let dry = route.playout.reply(*lag);
+                self.status.places().replied(route.place, *lag, dry);
+                self.metrics.underruns.increment(u64::from(dry));
+                self.metrics.reply_lag.record(lag.as_secs_f64());
+            }
             SessionEvent::Dropped { frames } => {
+                self.status.places().dropped(route.place, *frames);
                 self.metrics.dropped_frames.increment(*frames as u64);
                 tracing::debug!(key, frames, "the caller's backlog was too long; frames were dropped");
             }
             SessionEvent::Failed(_) => self.metrics.failures.increment(1),
             SessionEvent::Text(_) | SessionEvent::Ended => {}
         }
-        let Some(route) = self.routes.get(&key) else { return };
         let delivered = route.events.try_send(output.event);
         if matches!(delivered, Err(mpsc::error::TrySendError::Full(_))) {
             self.metrics.overruns.increment(1);
@@ -210,13 +227,17 @@ impl EngineLoop {
         tracing::error!(why, calls = self.routes.len(), "the model failed; making it again");
         self.metrics.failures.increment(1);
         for (_, route) in self.routes.drain() {
+            self.status.places().leave(route.place);
             // A caller whose queue is full learns it from the queue's end.
             let _ = route.events.try_send(SessionEvent::Failed(why.to_owned()));
         }
         self.keys.clear();
         self.engine = None;
         match self.model.make(self.rows) {
-            Ok(model) => self.engine = Some(Engine::new(model, self.config)),
+            Ok(model) => {
+                self.metrics.restarts.increment(1);
+                self.engine = Some(Engine::new(model, self.config));
+            }
             Err(error) => {
                 tracing::error!(%error, "the model could not be made again; no call is admitted any more");
                 self.status.set_healthy(false);

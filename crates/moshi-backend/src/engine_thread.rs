@@ -6,7 +6,7 @@
 //! a caller: a queue that is full closes that call.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -15,6 +15,7 @@ use moshi_engine::{EngineConfig, EngineError, SessionEvent, SessionParams};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 
 use crate::engine_loop::EngineLoop;
+pub use crate::engine_status::EngineStatus;
 use crate::metrics::Metrics;
 use crate::model::ModelHost;
 
@@ -36,6 +37,9 @@ pub enum AdmitError {
         /// Number of places.
         capacity: usize,
     },
+    /// The latest ticks show that the machine does not keep up with the calls it has.
+    #[error("this machine is too busy at the moment to take another call")]
+    Overloaded,
     /// Too many calls ask at this moment.
     #[error("too many calls are asking for a place at this moment")]
     Busy,
@@ -87,51 +91,6 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// What the engine thread shows to everybody.
-#[derive(Debug, Default)]
-pub struct EngineStatus {
-    /// Whether the thread runs and its model works.
-    healthy: AtomicBool,
-    /// Microseconds of the last step.
-    last_step_us: AtomicU64,
-    /// Frames waiting, over all calls.
-    backlog: AtomicU64,
-}
-
-impl EngineStatus {
-    /// Whether the model works.
-    pub fn healthy(&self) -> bool {
-        self.healthy.load(Ordering::Acquire)
-    }
-
-    /// Duration of the last step in milliseconds.
-    pub fn last_step_ms(&self) -> f64 {
-        Self::millis(self.last_step_us.load(Ordering::Relaxed))
-    }
-
-    /// Frames waiting, over all calls.
-    pub fn backlog(&self) -> u64 {
-        self.backlog.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_healthy(&self, healthy: bool) {
-        self.healthy.store(healthy, Ordering::Release);
-    }
-
-    pub(crate) fn set_step(&self, micros: u64) {
-        self.last_step_us.store(micros, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_backlog(&self, frames: u64) {
-        self.backlog.store(frames, Ordering::Relaxed);
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a step is far shorter than 2^53 microseconds")]
-    fn millis(micros: u64) -> f64 {
-        micros as f64 / 1e3
-    }
-}
-
 /// Admits calls to the engine thread; cheap to clone.
 #[derive(Clone)]
 pub struct EngineHandle {
@@ -142,6 +101,8 @@ pub struct EngineHandle {
     status: Arc<EngineStatus>,
     metrics: Arc<Metrics>,
     capacity: usize,
+    /// Whether a machine that does not keep up refuses further calls.
+    guarded: bool,
 }
 
 /// The thread itself; joined by [`EngineThread::stop`].
@@ -164,8 +125,7 @@ impl EngineThread {
         let first = model.make(capacity)?;
         let capacity = capacity.min(first.rows());
         let (commands, inbox) = sync_channel((capacity + ADMISSIONS) * (AUDIO_CREDITS + 4));
-        let status = Arc::new(EngineStatus::default());
-        status.set_healthy(true);
+        let status = Arc::new(EngineStatus::new(capacity));
         metrics.capacity.set(gauge(capacity));
         let engine = EngineLoop::new(model, first, config, Arc::clone(&status), Arc::clone(&metrics));
         let thread = std::thread::Builder::new()
@@ -180,8 +140,14 @@ impl EngineThread {
             status,
             metrics,
             capacity,
+            guarded: false,
         };
         Ok((Self { commands, thread }, handle))
+    }
+
+    /// Forgets a thread that is stuck: it can be neither ended nor waited for.
+    pub fn abandon(self) {
+        drop(self);
     }
 
     /// Ends the thread and waits for it; a step that runs is finished first. Blocks.
@@ -200,26 +166,58 @@ impl EngineHandle {
     /// # Errors
     /// [`AdmitError`]; nothing waits for a place to become free.
     pub async fn admit(&self, params: SessionParams) -> Result<Session, AdmitError> {
-        let admitted = self.try_admit(params).await;
-        if let Err(error) = &admitted {
-            self.metrics.refused(match error {
-                AdmitError::Full { .. } => "full",
-                AdmitError::Busy => "busy",
-                AdmitError::Stopped => "stopped",
-                AdmitError::Engine(_) => "parameter",
-            });
+        let place = self.try_place();
+        match place {
+            Ok(place) => self.admit_to(place, params).await,
+            Err(error) => Err(self.count(error)),
         }
-        admitted
     }
 
-    async fn try_admit(&self, params: SessionParams) -> Result<Session, AdmitError> {
-        if !self.status.healthy() {
-            return Err(AdmitError::Stopped);
-        }
-        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|e| match e {
+    /// Opens a call in a place that [`EngineHandle::next_place`] gave.
+    ///
+    /// # Errors
+    /// As [`EngineHandle::admit`].
+    pub async fn admit_to(&self, place: OwnedSemaphorePermit, params: SessionParams) -> Result<Session, AdmitError> {
+        self.try_admit(place, params).await.map_err(|error| self.count(error))
+    }
+
+    /// Waits for a place; whoever has waited longest gets the next. `None` when the engine has ended.
+    pub async fn next_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+
+    /// Refuses calls as [`AdmitError::Overloaded`] while ticks take longer than a frame.
+    pub(crate) fn refuse_when_overloaded(&mut self) {
+        self.guarded = true;
+    }
+
+    fn count(&self, error: AdmitError) -> AdmitError {
+        self.metrics.refused(match &error {
+            AdmitError::Full { .. } => "full",
+            AdmitError::Overloaded => "overloaded",
+            AdmitError::Busy => "busy",
+            AdmitError::Stopped => "stopped",
+            AdmitError::Engine(_) => "parameter",
+        });
+        error
+    }
+
+    fn try_place(&self) -> Result<OwnedSemaphorePermit, AdmitError> {
+        let place = Arc::clone(&self.slots).try_acquire_owned().map_err(|e| match e {
             TryAcquireError::NoPermits => AdmitError::Full { capacity: self.capacity },
             TryAcquireError::Closed => AdmitError::Stopped,
         })?;
+        // This call's own place counts: an empty house is never too busy, whatever it was like when it was full.
+        if self.guarded && self.open() > 1 && self.status.overloaded() {
+            return Err(AdmitError::Overloaded);
+        }
+        Ok(place)
+    }
+
+    async fn try_admit(&self, slot: OwnedSemaphorePermit, params: SessionParams) -> Result<Session, AdmitError> {
+        if !self.status.healthy() {
+            return Err(AdmitError::Stopped);
+        }
         let _asking = self.admissions.try_acquire().map_err(|_| AdmitError::Busy)?;
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);

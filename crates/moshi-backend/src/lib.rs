@@ -2,22 +2,35 @@
 //!
 //! [`Server::start`] serves a model over HTTP and WebSockets; the binary `moshi-backend` is a thin shell around it.
 
+mod admission;
 mod app;
+pub mod auth;
 pub mod bench;
 pub mod build_info;
+pub mod calibrate;
 mod chat;
 pub mod cli;
 pub mod commands;
 pub mod config;
 mod engine_loop;
+mod engine_status;
 pub mod engine_thread;
 mod health;
+mod limits;
 pub mod metrics;
 pub mod model;
+mod openapi;
+mod origin;
 mod pages;
+mod places;
 pub mod quality;
+mod queue;
+mod recording;
+mod reload;
 mod server;
 pub mod shutdown;
+mod tick_window;
 pub mod tls;
+mod watchdog;
 
 pub use server::{Server, ServerError};

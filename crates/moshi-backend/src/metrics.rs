@@ -2,10 +2,12 @@
 //!
 //! Each server has a recorder of its own, so that several in one process do not mix their numbers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::places::Places;
 
 /// A frame's time: a step that takes longer cannot keep up.
 pub const FRAME: Duration = Duration::from_millis(80);
@@ -28,14 +30,27 @@ pub struct Metrics {
     pub(crate) admitted: Counter,
     /// Frames waiting.
     pub(crate) backlog: Gauge,
+    /// Calls that wait for a place.
+    pub(crate) waiting: Gauge,
     /// Frames dropped by the lag policy.
     pub(crate) dropped_frames: Counter,
+    /// Times that a player ran dry.
+    pub(crate) underruns: Counter,
+    /// Times that the model was made again.
+    pub(crate) restarts: Counter,
+    /// Times that the engine was found stuck.
+    pub(crate) stalls: Counter,
+    /// Recordings that could not be written on.
+    pub(crate) lost_recordings: Counter,
     /// Calls closed because their queue of events overran.
     pub(crate) overruns: Counter,
     /// Failures of the model.
     pub(crate) failures: Counter,
     /// From a frame's arrival to its reply.
     pub(crate) reply_lag: Histogram,
+    /// From joining the waiting line to a place.
+    pub(crate) waited: Histogram,
+    ticks: Histogram,
     steps: Histogram,
     step_rows: Histogram,
     frames: Counter,
@@ -62,14 +77,28 @@ impl Metrics {
         Ok(metrics.into_metrics(recorder, exporter))
     }
 
-    /// One step of the model.
-    pub(crate) fn stepped(&self, took: Duration, rows: usize) {
-        self.steps.record(took.as_secs_f64());
+    /// One step of the model over `rows` rows, and the whole tick around it, in which its events were handed out.
+    pub(crate) fn ticked(&self, step: Duration, tick: Duration, rows: usize) {
+        self.steps.record(step.as_secs_f64());
+        self.ticks.record(tick.as_secs_f64());
         self.step_rows.record(crate::engine_thread::gauge(rows));
         self.frames.increment(rows as u64);
-        if took > FRAME {
+        if tick > FRAME {
             self.deadline_misses.increment(1);
         }
+    }
+
+    /// Shows how each open call fares.
+    pub(crate) fn show_places(&self, places: &Places, start: Instant) {
+        metrics::with_local_recorder(&self.recorder, || {
+            for call in places.ever_used(start) {
+                let labels = [("place", call.place.to_string())];
+                gauge!("moshi_call_lag_seconds", &labels).set(call.lag_ms / 1e3);
+                gauge!("moshi_call_worst_lag_seconds", &labels).set(call.worst_lag_ms / 1e3);
+                gauge!("moshi_call_frames_dropped", &labels).set(wide(call.dropped_frames));
+                gauge!("moshi_call_underruns", &labels).set(wide(call.underruns));
+            }
+        });
     }
 
     /// A call was refused.
@@ -104,15 +133,20 @@ impl Metrics {
 
 /// The handles alone, registered in the local recorder of the moment.
 struct Handles {
-    gauges: [Gauge; 3],
-    counters: [Counter; 6],
-    histograms: [Histogram; 3],
+    gauges: [Gauge; 4],
+    counters: [Counter; 10],
+    histograms: [Histogram; 5],
 }
 
 impl Handles {
     fn register() -> Self {
         Self {
-            gauges: [gauge!("moshi_sessions_capacity"), gauge!("moshi_sessions_open"), gauge!("moshi_backlog_frames")],
+            gauges: [
+                gauge!("moshi_sessions_capacity"),
+                gauge!("moshi_sessions_open"),
+                gauge!("moshi_backlog_frames"),
+                gauge!("moshi_sessions_waiting"),
+            ],
             counters: [
                 counter!("moshi_sessions_admitted_total"),
                 counter!("moshi_frames_dropped_total"),
@@ -120,19 +154,26 @@ impl Handles {
                 counter!("moshi_model_failures_total"),
                 counter!("moshi_frames_total"),
                 counter!("moshi_deadline_misses_total"),
+                counter!("moshi_underruns_total"),
+                counter!("moshi_model_restarts_total"),
+                counter!("moshi_engine_stalls_total"),
+                counter!("moshi_recordings_lost_total"),
             ],
             histograms: [
                 histogram!("moshi_reply_lag_seconds"),
                 histogram!("moshi_step_seconds"),
                 histogram!("moshi_step_rows"),
+                histogram!("moshi_tick_seconds"),
+                histogram!("moshi_waited_seconds"),
             ],
         }
     }
 
     fn into_metrics(self, recorder: PrometheusRecorder, exporter: PrometheusHandle) -> Metrics {
-        let [capacity, open, backlog] = self.gauges;
-        let [admitted, dropped_frames, overruns, failures, frames, deadline_misses] = self.counters;
-        let [reply_lag, steps, step_rows] = self.histograms;
+        let [capacity, open, backlog, waiting] = self.gauges;
+        let [admitted, dropped_frames, overruns, failures, frames, misses, underruns, restarts, stalls, lost] =
+            self.counters;
+        let [reply_lag, steps, step_rows, ticks, waited] = self.histograms;
         Metrics {
             recorder,
             exporter,
@@ -140,34 +181,76 @@ impl Handles {
             open,
             admitted,
             backlog,
+            waiting,
             dropped_frames,
+            underruns,
+            restarts,
+            stalls,
+            lost_recordings: lost,
             overruns,
             failures,
             reply_lag,
+            waited,
+            ticks,
             steps,
             step_rows,
             frames,
-            deadline_misses,
+            deadline_misses: misses,
         }
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "counts of one call are far below 2^53")]
+fn wide(count: u64) -> f64 {
+    count as f64
+}
+
+/// Every name, what it is, and what it means: the table of docs/server.md.
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
-    describe_gauge!("moshi_info", "1, with the instance's name and version as labels.");
-    describe_gauge!("moshi_sessions_capacity", "Calls that fit at once.");
-    describe_gauge!("moshi_sessions_open", "Calls that are open.");
-    describe_gauge!("moshi_backlog_frames", "Frames of callers that wait to be heard.");
-    describe_counter!("moshi_sessions_admitted_total", "Calls admitted.");
-    describe_counter!("moshi_sessions_refused_total", "Calls refused, by reason.");
-    describe_counter!("moshi_sessions_closed_total", "Calls ended, by reason.");
-    describe_counter!("moshi_bad_input_total", "Messages or pieces of audio that could not be used, by kind.");
-    describe_counter!("moshi_frames_total", "Frames of 80 ms stepped, over all calls.");
-    describe_counter!("moshi_frames_dropped_total", "Frames dropped unheard because a call's backlog was too long.");
-    describe_counter!("moshi_output_overruns_total", "Calls closed because the caller did not read.");
-    describe_counter!("moshi_model_failures_total", "Failures of the model, of one call or of all.");
-    describe_counter!("moshi_deadline_misses_total", "Steps that took longer than a frame, 80 ms.");
-    describe_histogram!("moshi_step_seconds", "Time of one step of the model over all its rows.");
-    describe_histogram!("moshi_step_rows", "Calls that took part in one step.");
-    describe_histogram!("moshi_reply_lag_seconds", "Time from a frame's arrival to its reply.");
+    for (name, meaning) in GAUGES {
+        describe_gauge!(name, meaning);
+    }
+    for (name, meaning) in COUNTERS {
+        describe_counter!(name, meaning);
+    }
+    for (name, meaning) in HISTOGRAMS {
+        describe_histogram!(name, meaning);
+    }
 }
+
+const GAUGES: [(&str, &str); 9] = [
+    ("moshi_info", "1, with the instance's name and version as labels."),
+    ("moshi_sessions_capacity", "Calls that fit at once."),
+    ("moshi_sessions_open", "Calls that are open."),
+    ("moshi_sessions_waiting", "Callers in the waiting line."),
+    ("moshi_backlog_frames", "Frames of callers that wait to be heard."),
+    ("moshi_call_lag_seconds", "Latest lag of the call in this place."),
+    ("moshi_call_worst_lag_seconds", "Longest lag of the call in this place."),
+    ("moshi_call_frames_dropped", "Frames of the call in this place that were dropped unheard."),
+    ("moshi_call_underruns", "Times that the player of the call in this place ran dry."),
+];
+
+const COUNTERS: [(&str, &str); 13] = [
+    ("moshi_sessions_admitted_total", "Calls admitted."),
+    ("moshi_sessions_refused_total", "Calls refused, by reason."),
+    ("moshi_sessions_closed_total", "Calls ended, by reason."),
+    ("moshi_bad_input_total", "Messages or pieces of audio that could not be used, by kind."),
+    ("moshi_frames_total", "Frames of 80 ms stepped, over all calls."),
+    ("moshi_frames_dropped_total", "Frames dropped unheard because a call's backlog was too long."),
+    ("moshi_underruns_total", "Times that a caller's player with 80 ms in reserve ran dry."),
+    ("moshi_output_overruns_total", "Calls closed because the caller did not read."),
+    ("moshi_deadline_misses_total", "Ticks that took longer than a frame, 80 ms."),
+    ("moshi_model_failures_total", "Failures of the model, of one call or of all."),
+    ("moshi_model_restarts_total", "Times that the model was made again after it had failed as a whole."),
+    ("moshi_engine_stalls_total", "Times that the engine made no progress for too long."),
+    ("moshi_recordings_lost_total", "Recordings that ended before their call because they could not be written."),
+];
+
+const HISTOGRAMS: [(&str, &str); 5] = [
+    ("moshi_tick_seconds", "Time of one tick: the step and handing out what came of it."),
+    ("moshi_step_seconds", "Time of one step of the model over all its rows."),
+    ("moshi_step_rows", "Calls that took part in one step."),
+    ("moshi_reply_lag_seconds", "Time from a frame's arrival to its reply."),
+    ("moshi_waited_seconds", "Time that an admitted caller spent in the waiting line."),
+];

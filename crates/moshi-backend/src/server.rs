@@ -12,17 +12,22 @@ use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use moshi_engine::EngineError;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::app::App;
-use crate::config::{ServerConfig, TlsChoice};
+use crate::auth::{KeyError, Keys};
+use crate::calibrate::{Calibration, calibrate};
+use crate::config::{MaxSessions, ServerConfig, TlsChoice};
 use crate::engine_thread::EngineThread;
 use crate::metrics::Metrics;
 use crate::model::ModelHost;
+use crate::queue::WaitingLine;
+use crate::reload::Reloader;
 use crate::shutdown::ShutdownControl;
 use crate::tls::{CertificateFiles, TlsError};
-use crate::{chat, health, pages, tls};
+use crate::{chat, health, openapi, pages, tls, watchdog};
 
 /// A connection that has not sent a whole request after this long is closed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,6 +56,17 @@ pub enum ServerError {
         /// The folder.
         folder: PathBuf,
     },
+    /// The folder for recordings cannot be used.
+    #[error("record_dir: cannot write into {folder}: {source}", folder = folder.display())]
+    RecordDir {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No keys.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// No certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -79,9 +95,12 @@ pub struct Server {
     certificate: Option<CertificateFiles>,
     handle: Handle<SocketAddr>,
     listener: JoinHandle<io::Result<()>>,
-    upkeep: JoinHandle<()>,
+    /// Tasks that last as long as the server.
+    helpers: Vec<JoinHandle<()>>,
     engine: EngineThread,
     control: ShutdownControl,
+    reload: Arc<Notify>,
+    stuck: watch::Receiver<bool>,
 }
 
 impl Server {
@@ -90,38 +109,77 @@ impl Server {
     /// # Errors
     /// [`ServerError`] says what is missing.
     pub async fn start(config: ServerConfig, model: ModelHost) -> Result<Self, ServerError> {
-        if let Some(folder) = config.static_dir.as_ref().filter(|folder| !folder.is_dir()) {
-            return Err(ServerError::StaticDir { folder: folder.clone() });
-        }
+        check_folders(&config)?;
         let socket = listen(&config.host, config.port)?;
         let address = socket.local_addr().map_err(|source| listen_error(&config, source))?;
         let certificate = certificate(&config, address)?;
+        let keys = Keys::load(config.api_keys.clone())?;
         let control = ShutdownControl::new();
         let metrics = Arc::new(Metrics::new(&config.instance_name, env!("CARGO_PKG_VERSION"))?);
         let (model_name, notice, defaults) = (model.name.clone(), model.notice.clone(), model.defaults);
-        let (rows, policy) = (config.max_sessions, config.engine);
-        let (engine, handle_to_engine) = EngineThread::start(model, rows, policy, Arc::clone(&metrics))?;
+        let (model, calibration) = find_capacity(&config, model).await?;
+        let rows = match (config.max_sessions, &calibration) {
+            (MaxSessions::Fixed(rows), _) => rows,
+            (MaxSessions::Auto, found) => found.as_ref().map_or(1, |found| found.rows),
+        };
+        let (engine, mut handle_to_engine) = EngineThread::start(model, rows, config.engine, Arc::clone(&metrics))?;
+        if calibration.is_some() {
+            handle_to_engine.refuse_when_overloaded();
+        }
         let app = Arc::new(App {
-            config,
             engine: handle_to_engine,
-            metrics: Arc::clone(&metrics),
+            keys,
+            line: WaitingLine::new(config.queue.room, Arc::clone(&metrics)),
+            calibration,
+            metrics,
             shutdown: control.shutdown(),
             model_name,
             notice,
             defaults,
             started: Instant::now(),
+            config,
         });
         let handle = Handle::new();
-        let router = router(&app);
-        let listener = serve(socket, router, certificate.as_ref(), handle.clone()).await?;
-        let upkeep = tokio::spawn(async move {
-            let mut tick = tokio::time::interval(UPKEEP);
-            loop {
-                tick.tick().await;
-                metrics.upkeep();
-            }
-        });
-        Ok(Self { app, address, certificate, handle, listener, upkeep, engine, control })
+        let tls = match &certificate {
+            Some(files) => Some((files.clone(), tls::rustls_config(files).await?)),
+            None => None,
+        };
+        let listener = serve(socket, router(&app), tls.as_ref().map(|(_, config)| config.clone()), handle.clone())?;
+        let (reload, (stop, stuck)) = (Arc::new(Notify::new()), watch::channel(false));
+        let reloader = Reloader { app: Arc::clone(&app), tls, now: Arc::clone(&reload) };
+        let helpers = vec![
+            tokio::spawn(upkeep(Arc::clone(&app.metrics))),
+            tokio::spawn(reloader.run()),
+            tokio::spawn(watchdog::watch(Arc::clone(&app), stop)),
+        ];
+        Ok(Self { app, address, certificate, handle, listener, helpers, engine, control, reload, stuck })
+    }
+
+    /// Most calls at once.
+    pub fn capacity(&self) -> usize {
+        self.app.engine.capacity()
+    }
+
+    /// Reads keys and certificate again, in the background.
+    pub fn reload(&self) {
+        self.reload.notify_one();
+    }
+
+    /// Completes when the engine has made no progress for the configured time. Callers have been told; what is left to do
+    /// is [`Server::abandon`], and to end the process.
+    pub async fn stuck(&self) {
+        // An error means that the watchdog is gone, and with it the server.
+        let _ = self.stuck.clone().wait_for(|stuck| *stuck).await;
+    }
+
+    /// Ends a server whose engine is stuck: its calls are closed and its thread is left behind.
+    pub async fn abandon(self) {
+        self.control.finish(Duration::ZERO, CLOSE_TIME).await;
+        self.handle.shutdown();
+        for helper in self.helpers {
+            helper.abort();
+        }
+        self.engine.abandon();
     }
 
     /// Where it listens.
@@ -168,7 +226,9 @@ impl Server {
             Ok(Err(error)) => tracing::error!(%error, "the listener failed"),
             Err(error) => tracing::error!(%error, "the listener's task failed"),
         }
-        self.upkeep.abort();
+        for helper in self.helpers {
+            helper.abort();
+        }
         let engine = self.engine;
         // The thread finishes its step first, which no async worker may wait for.
         if tokio::task::spawn_blocking(move || engine.stop()).await.is_err() {
@@ -181,15 +241,17 @@ impl Server {
     }
 }
 
+/// Every path that is not the page's, with its handler.
 fn router(app: &Arc<App>) -> Router {
     let routes = Router::new()
         .route("/api/chat", any(chat::handler))
         .route("/api/build_info", get(health::build_info))
-        .route("/health", get(health::ready))
+        .route("/health", get(health::health))
         .route("/health/ready", get(health::ready))
         .route("/health/live", get(health::live))
         .route("/status", get(health::status))
-        .route("/metrics", get(health::metrics));
+        .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(openapi::description));
     let routes = match &app.config.static_dir {
         Some(folder) => routes.fallback_service(pages::other_page(folder)),
         None => routes.fallback(pages::own_page),
@@ -200,22 +262,62 @@ fn router(app: &Arc<App>) -> Router {
     with_headers.with_state(Arc::clone(app))
 }
 
-async fn serve(
+fn serve(
     socket: TcpListener,
     router: Router,
-    certificate: Option<&CertificateFiles>,
+    tls: Option<RustlsConfig>,
     handle: Handle<SocketAddr>,
 ) -> Result<JoinHandle<io::Result<()>>, ServerError> {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let fail = |source| ServerError::Listen { host: "the socket".to_owned(), port: 0, source };
     let mut server = axum_server::from_tcp(socket).map_err(fail)?.handle(handle).first_request_timeout(REQUEST_TIMEOUT);
     server.http_builder().http1().header_read_timeout(REQUEST_TIMEOUT);
-    let Some(files) = certificate else {
+    let Some(config) = tls else {
         return Ok(tokio::spawn(server.acceptor(NoDelayAcceptor).serve(service)));
     };
-    let config: RustlsConfig = tls::rustls_config(files).await?;
     let acceptor = RustlsAcceptor::new(config).acceptor(NoDelayAcceptor);
     Ok(tokio::spawn(server.acceptor(acceptor).serve(service)))
+}
+
+async fn upkeep(metrics: Arc<Metrics>) {
+    let mut tick = tokio::time::interval(UPKEEP);
+    loop {
+        tick.tick().await;
+        metrics.upkeep();
+    }
+}
+
+/// Measures how many rows fit, if that was not configured.
+async fn find_capacity(
+    config: &ServerConfig,
+    mut model: ModelHost,
+) -> Result<(ModelHost, Option<Calibration>), ServerError> {
+    if config.max_sessions != MaxSessions::Auto {
+        return Ok((model, None));
+    }
+    let budget = config.tick_budget;
+    let measured = tokio::task::spawn_blocking(move || calibrate(&mut model, budget).map(|found| (model, found)));
+    let (model, found) = measured.await.map_err(|_| EngineError::Model("it panicked while measured".to_owned()))??;
+    let step_ms = found.points.iter().find(|p| p.rows == found.rows).map_or(0.0, |p| p.step_ms);
+    if found.keeps_up {
+        tracing::info!(calls = found.rows, step_ms, "this machine was measured to hold so many calls");
+    } else {
+        tracing::warn!(
+            step_ms,
+            "this machine does not keep up with this model even for one call; audio will be dropped"
+        );
+    }
+    Ok((model, Some(found)))
+}
+
+fn check_folders(config: &ServerConfig) -> Result<(), ServerError> {
+    if let Some(folder) = config.static_dir.as_ref().filter(|folder| !folder.is_dir()) {
+        return Err(ServerError::StaticDir { folder: folder.clone() });
+    }
+    if let Some(folder) = &config.record_dir {
+        std::fs::create_dir_all(folder).map_err(|source| ServerError::RecordDir { folder: folder.clone(), source })?;
+    }
+    Ok(())
 }
 
 fn certificate(config: &ServerConfig, address: SocketAddr) -> Result<Option<CertificateFiles>, TlsError> {

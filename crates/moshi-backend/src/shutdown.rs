@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use moshi_protocol::CloseReason;
 use tokio::sync::{mpsc, watch};
 
 /// How far the end has come.
@@ -14,6 +15,8 @@ enum Phase {
     Draining,
     /// Open calls are closed.
     Closing,
+    /// Open calls are closed because the model is stuck.
+    GivenUp,
 }
 
 /// The end of a server, seen by everything that must know; cheap to clone.
@@ -55,10 +58,11 @@ impl ShutdownControl {
     /// Refuses new calls, gives the open ones `drain`, then closes them, and waits for that at most `close`.
     pub(crate) async fn finish(self, drain: Duration, close: Duration) {
         let Self { shutdown, own, mut empty } = self;
-        shutdown.phase.send_replace(Phase::Draining);
+        let later = |at: &mut Phase, to: Phase| *at = (*at).max(to);
+        shutdown.phase.send_modify(|at| later(at, Phase::Draining));
         drop(own);
         let _ = tokio::time::timeout(drain, empty.recv()).await;
-        shutdown.phase.send_replace(Phase::Closing);
+        shutdown.phase.send_modify(|at| later(at, Phase::Closing));
         if tokio::time::timeout(close, empty.recv()).await.is_err() {
             tracing::warn!("some calls did not end in time; their connections are cut");
         }
@@ -71,6 +75,11 @@ impl Shutdown {
         *self.phase.borrow() >= Phase::Draining
     }
 
+    /// Closes every call at once because the model is stuck, and takes no new ones.
+    pub(crate) fn give_up(&self) {
+        self.phase.send_replace(Phase::GivenUp);
+    }
+
     /// Registers a call; none once the server is draining.
     pub(crate) fn enter(&self) -> Option<CallGuard> {
         let call = self.calls.upgrade()?;
@@ -80,21 +89,45 @@ impl Shutdown {
 }
 
 impl CallGuard {
+    /// Completes when no new calls are taken any more.
+    pub(crate) async fn draining(&mut self) {
+        let _ = self.phase.wait_for(|phase| *phase >= Phase::Draining).await;
+    }
+
     /// Completes when the call must close.
     pub(crate) async fn closing(&mut self) {
         // An error means that the server is gone, which is reason enough to close.
-        let _ = self.phase.wait_for(|phase| *phase == Phase::Closing).await;
+        let _ = self.phase.wait_for(|phase| *phase >= Phase::Closing).await;
+    }
+
+    /// Why calls are closed.
+    pub(crate) fn reason(&self) -> (CloseReason, Option<String>) {
+        match *self.phase.borrow() {
+            Phase::GivenUp => (CloseReason::Internal, Some("the model makes no progress".to_owned())),
+            _ => (CloseReason::ShuttingDown, None),
+        }
     }
 }
 
-/// The signals that ask a program to stop: ctrl-c and, where there is such a thing, SIGTERM. From its making on, they no
-/// longer end the program by themselves.
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Ctrl-c or SIGTERM: stop.
+    Stop,
+    /// SIGHUP: read keys and certificates again.
+    Reload,
+}
+
+/// The signals that ask a program for something: ctrl-c and, where there are such things, SIGTERM and SIGHUP. From its
+/// making on, they no longer end the program by themselves.
 #[derive(Debug)]
 pub struct StopSignals {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hang_up: tokio::signal::unix::Signal,
 }
 
 impl StopSignals {
@@ -105,7 +138,11 @@ impl StopSignals {
     #[cfg(unix)]
     pub fn listen() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
     }
 
     /// Begins to listen.
@@ -118,16 +155,25 @@ impl StopSignals {
     }
 
     /// Completes at the next signal.
-    pub async fn next(&mut self) {
+    pub async fn next(&mut self) -> Signal {
         #[cfg(unix)]
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
+        return tokio::select! {
+            _ = self.interrupt.recv() => Signal::Stop,
+            _ = self.terminate.recv() => Signal::Stop,
+            _ = self.hang_up.recv() => Signal::Reload,
+        };
         #[cfg(not(unix))]
-        if tokio::signal::ctrl_c().await.is_err() {
-            // Without signals only killing is left.
-            std::future::pending::<()>().await;
+        {
+            if tokio::signal::ctrl_c().await.is_err() {
+                // Without signals only killing is left.
+                std::future::pending::<()>().await;
+            }
+            Signal::Stop
         }
+    }
+
+    /// Completes at the next signal to stop.
+    pub async fn stop(&mut self) {
+        while self.next().await != Signal::Stop {}
     }
 }

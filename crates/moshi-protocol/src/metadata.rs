@@ -92,3 +92,33 @@ impl SessionMetadata {
         serde_json::from_str(json)
     }
 }
+
+/// A metadata message to a caller in the waiting line, before its handshake: where it stands.
+///
+/// ```
+/// use moshi_protocol::WaitingNotice;
+/// assert_eq!(WaitingNotice::new(2, 5).to_json(), r#"{"waiting":{"position":2,"length":5}}"#);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingNotice {
+    waiting: Waiting,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Waiting {
+    position: usize,
+    length: usize,
+}
+
+impl WaitingNotice {
+    /// `position` 1 is the head of a line of `length`.
+    pub fn new(position: usize, length: usize) -> Self {
+        Self { waiting: Waiting { position, length } }
+    }
+
+    /// The JSON text.
+    pub fn to_json(self) -> String {
+        // Two whole numbers always serialize.
+        serde_json::to_string(&self).unwrap_or_default()
+    }
+}

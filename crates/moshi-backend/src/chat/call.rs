@@ -16,6 +16,7 @@ use super::request::CallRequest;
 use super::speaker::Speaker;
 use crate::app::App;
 use crate::engine_thread::Session;
+use crate::recording::Recorder;
 use crate::shutdown::CallGuard;
 
 /// How long a caller has to take the last message and to answer the close frame.
@@ -57,7 +58,8 @@ impl Ending {
         Self::Close(reason, None)
     }
 
-    fn label(&self) -> &'static str {
+    /// A short name, good as a metrics label.
+    pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Left => "left",
             Self::Close(reason, _) => reason.name(),
@@ -114,13 +116,17 @@ impl Call {
         let (complain, complaints) = mpsc::channel(COMPLAINTS);
         let Session { input, events } = session;
         let longest = app.config.calls.max_duration;
+        let recorder = record(&app);
         let ending = {
-            let listener = Listener::new(&app, &input, request.format, &pulse, complain);
-            let speaker = Speaker { app: &app, request: &request, pulse: &pulse, events, complaints };
+            let listener = Listener::new(&app, &input, request.format, &pulse, complain).recorded(recorder.clone());
+            let speaker = Speaker { app: &app, request: &request, pulse: &pulse, events, complaints, recorder };
             tokio::select! {
                 ending = listener.run(&mut source) => ending,
                 ending = speaker.run(&mut sink) => ending,
-                () = guard.closing() => Ending::because(CloseReason::ShuttingDown),
+                () = guard.closing() => {
+                    let (reason, words) = guard.reason();
+                    Ending::Close(reason, words)
+                }
                 () = tokio::time::sleep(longest), if !longest.is_zero() => Ending::because(CloseReason::TimeLimit),
             }
         };
@@ -129,13 +135,29 @@ impl Call {
         app.metrics.closed(ending.label());
         let seconds = pulse.start.elapsed().as_secs();
         tracing::info!(%peer, reason = ending.label(), seconds, "call ended");
-        if let Ending::Close(reason, words) = ending {
-            let _ = tokio::time::timeout(FAREWELL, farewell(&mut sink, reason, words.as_deref())).await;
-            // Closing a socket with unread input resets the connection, and the caller might never see the reason.
-            let _ = tokio::time::timeout(FAREWELL, drain(&mut source)).await;
-        }
+        say_goodbye(&mut sink, &mut source, ending).await;
         drop(guard);
     }
+}
+
+/// Begins a recording where calls are recorded. A call that cannot be recorded goes on without.
+fn record(app: &App) -> Option<Recorder> {
+    let folder = app.config.record_dir.as_ref()?;
+    let started = Recorder::start(folder, Arc::clone(&app.metrics));
+    started
+        .inspect_err(|error| {
+            app.metrics.lost_recordings.increment(1);
+            tracing::error!(%error, "a call is not recorded");
+        })
+        .ok()
+}
+
+/// Tells a caller why its call ends, if it is still there.
+pub(super) async fn say_goodbye(sink: &mut Sink, source: &mut Source, ending: Ending) {
+    let Ending::Close(reason, words) = ending else { return };
+    let _ = tokio::time::timeout(FAREWELL, farewell(sink, reason, words.as_deref())).await;
+    // Closing a socket with unread input resets the connection, and the caller might never see the reason.
+    let _ = tokio::time::timeout(FAREWELL, drain(source)).await;
 }
 
 async fn farewell(sink: &mut Sink, reason: CloseReason, words: Option<&str>) -> Result<(), axum::Error> {

@@ -52,7 +52,7 @@ impl VoiceDecoder {
             ))),
             Self::Pcm => {
                 let samples = payload.chunks_exact(SAMPLE_BYTES);
-                pcm.extend(samples.map(|s| f32::from(i16::from_le_bytes([s[0], s[1]])) / FULL_SCALE));
+                pcm.extend(samples.map(|s| from_s16(i16::from_le_bytes([s[0], s[1]]))));
                 Ok(())
             }
         }
@@ -105,8 +105,14 @@ impl VoiceEncoder {
     }
 }
 
+/// A 16-bit sample in [-1, 1).
+pub(crate) fn from_s16(sample: i16) -> f32 {
+    f32::from(sample) / FULL_SCALE
+}
+
+/// A sample as 16 bits, clipped; what is no number is silence.
 #[expect(clippy::cast_possible_truncation, reason = "clamped to the range of i16 before the cast")]
-fn to_s16(sample: f32) -> i16 {
+pub(crate) fn to_s16(sample: f32) -> i16 {
     (sample * FULL_SCALE).round().clamp(-FULL_SCALE, FULL_SCALE - 1.0) as i16
 }
 

@@ -9,10 +9,11 @@ use tokio_tungstenite::tungstenite;
 
 use super::call::{Ending, Pulse, Source};
 use super::codec::{VoiceDecoder, VoiceError, off_worker};
-use super::limits::RateLimits;
 use super::request::WireFormat;
 use crate::app::App;
 use crate::engine_thread::SessionInput;
+use crate::limits::RateLimits;
+use crate::recording::Recorder;
 
 /// Unusable messages after which a call is given up.
 const PATIENCE: usize = 32;
@@ -31,6 +32,7 @@ pub(super) struct Listener<'a> {
     decoder: Option<VoiceDecoder>,
     /// Paused by the caller: its audio is decoded, because the stream goes on, but the model does not hear it.
     paused: bool,
+    recorder: Option<Recorder>,
 }
 
 impl<'a> Listener<'a> {
@@ -43,7 +45,12 @@ impl<'a> Listener<'a> {
         complain: mpsc::Sender<String>,
     ) -> Self {
         let (limits, decoder) = (RateLimits::new(), Some(VoiceDecoder::new(format)));
-        Self { app, input, pulse, complain, complaints: 0, limits, decoder, paused: false }
+        Self { app, input, pulse, complain, complaints: 0, limits, decoder, paused: false, recorder: None }
+    }
+
+    /// With a copy of what is heard for the recording.
+    pub(super) fn recorded(self, recorder: Option<Recorder>) -> Self {
+        Self { recorder, ..self }
     }
 
     /// Listens until the call must end.
@@ -146,7 +153,13 @@ impl<'a> Listener<'a> {
             self.app.metrics.bad_input("too_fast");
             return Err(Ending::because(CloseReason::TooFast));
         }
-        if pcm.is_empty() || self.paused || self.input.push(pcm).await {
+        if pcm.is_empty() || self.paused {
+            return Ok(());
+        }
+        if let Some(recorder) = &self.recorder {
+            recorder.caller(&pcm);
+        }
+        if self.input.push(pcm).await {
             return Ok(());
         }
         Err(Ending::because(CloseReason::Internal))

@@ -1,9 +1,7 @@
-//! What a caller asks for in the query string, and whether its page may ask.
+//! What a caller asks for in the query string.
 
 use std::hash::{BuildHasher, Hasher};
-use std::net::IpAddr;
 
-use axum::http::{HeaderMap, Uri, header};
 use moshi_engine::SessionParams;
 use moshi_protocol::{ChatParams, Refusal};
 
@@ -67,49 +65,9 @@ fn random_seed() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
-/// Whether the page that asks may call: pages of this server, pages on this machine if the server is addressed on this
-/// machine, and the configured ones. Programs send no origin and may call.
-pub(crate) fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let Ok(origin) = origin.to_str() else { return false };
-    if allowed.iter().any(|a| a == "*" || a.trim_end_matches('/').eq_ignore_ascii_case(origin)) {
-        return true;
-    }
-    let page = origin.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
-    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).and_then(|h| h.parse::<Uri>().ok());
-    let (Some(page), Some(server)) = (page, host.as_ref().and_then(Uri::authority)) else { return false };
-    page.as_str().eq_ignore_ascii_case(server.as_str()) || (is_loopback(page.host()) && is_loopback(server.host()))
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|a| a.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn headers(origin: &str, host: &str) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        map.insert(header::ORIGIN, origin.parse().unwrap());
-        map.insert(header::HOST, host.parse().unwrap());
-        map
-    }
-
-    #[test]
-    fn pages_of_this_server_and_of_this_machine_may_call_and_strangers_may_not() {
-        assert!(origin_allowed(&HeaderMap::new(), &[]));
-        assert!(origin_allowed(&headers("https://talk.example:8998", "talk.example:8998"), &[]));
-        assert!(origin_allowed(&headers("http://localhost:5173", "127.0.0.1:8998"), &[]));
-        assert!(origin_allowed(&headers("http://[::1]:1", "localhost"), &[]));
-        assert!(!origin_allowed(&headers("https://evil.example", "localhost:8998"), &[]));
-        assert!(!origin_allowed(&headers("http://localhost:5173", "talk.example"), &[]));
-        assert!(!origin_allowed(&headers("null", "localhost:8998"), &[]));
-        let friends = ["https://friend.example/".to_owned()];
-        assert!(origin_allowed(&headers("https://friend.example", "talk.example"), &friends));
-        assert!(origin_allowed(&headers("https://any.example", "talk.example"), &["*".to_owned()]));
-    }
 
     #[test]
     fn what_the_caller_leaves_open_is_the_servers_choice() {

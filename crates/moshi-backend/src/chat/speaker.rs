@@ -13,6 +13,7 @@ use super::call::{Ending, Pulse, Sink};
 use super::codec::{VoiceEncoder, off_worker};
 use super::request::CallRequest;
 use crate::app::App;
+use crate::recording::Recorder;
 
 /// A caller whose socket takes nothing for this long does not read.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +30,8 @@ pub(super) struct Speaker<'a> {
     pub(super) events: mpsc::Receiver<SessionEvent>,
     /// What the listener has to complain about.
     pub(super) complaints: mpsc::Receiver<String>,
+    /// Takes what is said, where calls are recorded.
+    pub(super) recorder: Option<Recorder>,
 }
 
 impl Speaker<'_> {
@@ -47,7 +50,7 @@ impl Speaker<'_> {
         let mut steps = 0;
         loop {
             tokio::select! {
-                event = self.events.recv() => match event {
+                event = self.events.recv() => match self.recorded(event) {
                     Some(SessionEvent::Audio { pcm, .. }) => {
                         encoder = say(encoder, pcm, sink).await?;
                         steps += 1;
@@ -65,6 +68,17 @@ impl Speaker<'_> {
                 _ = ping.tick() => self.check(sink).await?,
             }
         }
+    }
+
+    /// An event of the model, with a copy for the recording.
+    fn recorded(&self, event: Option<SessionEvent>) -> Option<SessionEvent> {
+        match (&self.recorder, &event) {
+            (Some(recorder), Some(SessionEvent::Audio { pcm, .. })) => recorder.agent(pcm),
+            (Some(recorder), Some(SessionEvent::Text(text))) => recorder.words(text),
+            (Some(recorder), Some(SessionEvent::Dropped { frames })) => recorder.dropped(*frames),
+            _ => {}
+        }
+        event
     }
 
     /// Handshake, metadata, and what a decoder needs before the first audio.

@@ -32,7 +32,7 @@ pub fn run(args: &CheckConfigArgs) -> anyhow::Result<()> {
             TlsChoice::Off => "plain http",
         };
         say(&format!("  listens    {} port {}, {tls}", config.host, config.port))?;
-        say(&format!("  calls      at most {} at once", config.max_sessions))?;
+        say(&format!("  calls      {} at once", config.max_sessions))?;
         let page = config.static_dir.as_ref().map(|folder| folder.display().to_string());
         say(&format!("  page       {}", page.unwrap_or_else(|| "the one in the binary".to_owned())))?;
         for warning in &config.warnings {

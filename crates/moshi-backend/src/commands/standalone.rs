@@ -9,9 +9,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::say;
 use crate::Server;
-use crate::config::{LogFormat, ModelSource, ServerConfig, TlsChoice};
+use crate::config::{LogFormat, MaxSessions, ModelSource, ServerConfig, TlsChoice};
 use crate::model::ModelHost;
-use crate::shutdown::StopSignals;
+use crate::shutdown::{Signal, StopSignals};
 
 /// Serve a model: a web page to talk on, and /api/chat for other clients.
 ///
@@ -35,9 +35,19 @@ pub struct StandaloneArgs {
     /// Port to listen on [default: 8998]; 0 takes a free one.
     #[arg(long, env = "MOSHI_PORT")]
     pub port: Option<u16>,
-    /// Most calls at once [default: 8].
-    #[arg(long, env = "MOSHI_MAX_SESSIONS", value_name = "N")]
-    pub max_sessions: Option<std::num::NonZeroU16>,
+    /// Most calls at once; auto measures how many this machine can hold [default: auto].
+    #[arg(long, env = "MOSHI_MAX_SESSIONS", value_name = "N|auto")]
+    pub max_sessions: Option<MaxSessions>,
+    /// Callers that may wait when every place is taken [default: 0: they are refused at once].
+    #[arg(long, env = "MOSHI_QUEUE", value_name = "N", value_parser = clap::value_parser!(u16).range(..=10_000))]
+    pub queue: Option<u16>,
+    /// File with the keys that callers need, one on each line; read again when it changes and on SIGHUP. The environment
+    /// variable MOSHI_API_KEYS gives keys directly, separated by commas.
+    #[arg(long, env = "MOSHI_API_KEY_FILE", value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
+    /// Record every call into this folder: both voices as a stereo wav file, the words as JSON lines. Tell your callers.
+    #[arg(long, env = "MOSHI_RECORD_DIR", value_name = "DIR")]
+    pub record_dir: Option<PathBuf>,
     /// Speak TLS on every address; by default it is plain http on localhost and TLS elsewhere.
     #[arg(long, env = "MOSHI_TLS", conflicts_with = "no_tls")]
     pub tls: bool,
@@ -89,9 +99,10 @@ impl StandaloneArgs {
         }
         config.model.quantize = self.quantize.or(config.model.quantize);
         self.apply_address(&mut config)?;
-        if let Some(n) = self.max_sessions {
-            config.max_sessions = usize::from(n.get());
-        }
+        config.max_sessions = self.max_sessions.unwrap_or(config.max_sessions);
+        config.queue.room = self.queue.map_or(config.queue.room, usize::from);
+        config.api_keys.file = self.api_key_file.clone().or(config.api_keys.file);
+        config.record_dir = self.record_dir.clone().or(config.record_dir);
         if let Some(folder) = &self.static_dir {
             config.static_dir = Some(folder.clone());
         }
@@ -129,26 +140,57 @@ impl StandaloneArgs {
 /// # Errors
 /// When the configuration, the model, the certificate or the address cannot be used.
 pub fn run(args: &StandaloneArgs) -> anyhow::Result<()> {
-    let config = args.to_config()?;
+    let mut config = args.to_config()?;
+    config.api_keys.given.extend(keys_in_environment());
     start_logging(config.log_format);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let model = ModelHost::load(&config.model)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    runtime.block_on(serve(config, model))
+    let result = runtime.block_on(serve(config, model));
+    // Nothing that hangs may keep the program from its end.
+    runtime.shutdown_background();
+    result
+}
+
+/// Keys are taken from the environment alone, not from an option: everybody on the machine can see options.
+fn keys_in_environment() -> Vec<String> {
+    let keys = std::env::var("MOSHI_API_KEYS").unwrap_or_default();
+    keys.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect()
 }
 
 async fn serve(config: ServerConfig, model: ModelHost) -> anyhow::Result<()> {
     let mut signals = StopSignals::listen().context("cannot listen for signals")?;
     let server = Server::start(config, model).await?;
     announce(&server)?;
-    signals.next().await;
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Stop => break,
+                Signal::Reload => server.reload(),
+            },
+            () = server.stuck() => {
+                server.abandon().await;
+                return Err(Stuck.into());
+            }
+        }
+    }
     say("stopping; once more stops at once")?;
     tokio::select! {
         () = server.shutdown() => Ok(()),
-        () = signals.next() => anyhow::bail!("stopped before every call was closed"),
+        () = signals.stop() => anyhow::bail!("stopped before every call was closed"),
     }
+}
+
+/// The engine made no progress, and the program ends so that it can be started again.
+#[derive(Debug, thiserror::Error)]
+#[error("the engine made no progress; start the server again")]
+pub struct Stuck;
+
+impl Stuck {
+    /// The exit code that tells a supervisor so: EX_SOFTWARE of sysexits.h.
+    pub const EXIT_CODE: u8 = 70;
 }
 
 fn announce(server: &Server) -> std::io::Result<()> {
@@ -164,7 +206,7 @@ fn announce(server: &Server) -> std::io::Result<()> {
         say(&format!("from other machines: {url}"))?;
     }
     say(&format!("open {}", server.url()))?;
-    tracing::info!(address = %server.address(), model, capacity = server.config().max_sessions, "ready");
+    tracing::info!(address = %server.address(), model, capacity = server.capacity(), "ready");
     Ok(())
 }
 

@@ -5,10 +5,11 @@
 //! ```
 //! use moshi_backend::config::ServerConfig;
 //! let config = ServerConfig::from_json("example.json".as_ref(), r#"{"port": 8998, "max_sessions": 2}"#)?;
-//! assert_eq!((config.port, config.max_sessions), (8998, 2));
+//! assert_eq!((config.port, config.max_sessions), (8998, 2.into()));
 //! # Ok::<(), moshi_backend::config::ConfigError>(())
 //! ```
 
+mod capacity;
 mod error;
 mod model_spec;
 mod reader;
@@ -18,6 +19,8 @@ use std::time::Duration;
 
 use moshi_engine::EngineConfig;
 
+use crate::auth::KeySource;
+pub use capacity::MaxSessions;
 pub use error::ConfigError;
 pub use model_spec::{ModelSource, ModelSpec};
 use reader::Reader;
@@ -71,6 +74,21 @@ impl Default for CallLimits {
     }
 }
 
+/// The waiting line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueConfig {
+    /// How many callers may wait for a place; zero is no waiting line.
+    pub room: usize,
+    /// Who has waited this long is sent away; zero is no limit.
+    pub longest: Duration,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self { room: 0, longest: Duration::from_secs(120) }
+    }
+}
+
 /// Everything that `moshi-backend standalone` can be told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerConfig {
@@ -91,7 +109,17 @@ pub struct ServerConfig {
     /// Serves this folder instead of the page in the binary.
     pub static_dir: Option<PathBuf>,
     /// Most calls at once, each a row of the batch.
-    pub max_sessions: usize,
+    pub max_sessions: MaxSessions,
+    /// Longest step that a calibration accepts.
+    pub tick_budget: Duration,
+    /// The waiting line.
+    pub queue: QueueConfig,
+    /// The keys that callers need; without any, everybody may call.
+    pub api_keys: KeySource,
+    /// Records every call into this folder.
+    pub record_dir: Option<PathBuf>,
+    /// An engine that makes no progress for this long is given up; zero is never.
+    pub watchdog: Duration,
     /// The lag policy.
     pub engine: EngineConfig,
     /// Limits of every call.
@@ -117,7 +145,12 @@ impl Default for ServerConfig {
             cert_dir: None,
             certificate: None,
             static_dir: None,
-            max_sessions: 8,
+            max_sessions: MaxSessions::Auto,
+            tick_budget: Duration::from_millis(56),
+            queue: QueueConfig::default(),
+            api_keys: KeySource::default(),
+            record_dir: None,
+            watchdog: Duration::from_secs(60),
             engine: EngineConfig::default(),
             calls: CallLimits::default(),
             allowed_origins: Vec::new(),
@@ -153,6 +186,10 @@ impl ServerConfig {
         config.read_certificate(&mut r)?;
         config.static_dir = r.path("static_dir")?;
         config.read_sessions(&mut r)?;
+        config.read_backlog(&mut r)?;
+        config.read_queue(&mut r)?;
+        config.api_keys.file = r.path("api_key_file")?;
+        config.record_dir = r.path("record_dir")?;
         config.read_limits(&mut r)?;
         config.allowed_origins = r.texts("allowed_origins")?.unwrap_or_default();
         config.log_format = match r.text("log_format")?.as_deref() {
@@ -218,18 +255,41 @@ impl ServerConfig {
     }
 
     fn read_sessions(&mut self, r: &mut Reader) -> Result<(), ConfigError> {
-        // `batch_size` is the published server's word for it.
-        let ours = r.whole("max_sessions", 1, 4096)?;
-        let theirs = r.whole("batch_size", 1, 4096)?;
+        let ours = match r.any("max_sessions") {
+            None => None,
+            Some(found) => {
+                let read = match &found {
+                    serde_json::Value::String(text) => text.parse().ok(),
+                    other => other.as_u64().and_then(|n| n.to_string().parse().ok()),
+                };
+                let expected = "\"auto\" or a whole number from 1 to 4096";
+                Some(read.ok_or_else(|| r.wrong("max_sessions", &found, expected))?)
+            }
+        };
+        // The published server's word for it.
+        let theirs = r.whole("batch_size", 1, capacity::MOST)?.map(|n| MaxSessions::from(to_usize(n)));
         if let (Some(a), Some(b)) = (ours, theirs)
             && a != b
         {
             let why = format!("{a} and {b} are both the number of calls at once; keep one");
             return Err(contradiction(r.file(), "max_sessions", "batch_size", why));
         }
-        if let Some(n) = ours.or(theirs) {
-            self.max_sessions = usize::try_from(n).unwrap_or(1);
+        self.max_sessions = ours.or(theirs).unwrap_or(self.max_sessions);
+        if let Some(ms) = r.whole("tick_budget_ms", 1, 80)? {
+            self.tick_budget = Duration::from_millis(ms);
         }
+        Ok(())
+    }
+
+    fn read_queue(&mut self, r: &mut Reader) -> Result<(), ConfigError> {
+        self.queue.room = r.whole("queue", 0, 10_000)?.map_or(self.queue.room, to_usize);
+        if let Some(seconds) = r.seconds("queue_timeout_s", 86_400.0)? {
+            self.queue.longest = Duration::from_secs_f64(seconds);
+        }
+        Ok(())
+    }
+
+    fn read_backlog(&mut self, r: &mut Reader) -> Result<(), ConfigError> {
         let limit = r.whole("backlog_limit_frames", 1, 1000)?.map(to_usize);
         let target = r.whole("backlog_target_frames", 1, 1000)?.map(to_usize);
         self.engine.backlog_limit = limit.unwrap_or(self.engine.backlog_limit);
@@ -263,13 +323,14 @@ impl ServerConfig {
             calls.max_message_bytes = to_usize(bytes);
         }
         self.drain = duration(r.seconds("drain_s", DAY)?, self.drain);
+        self.watchdog = duration(r.seconds("watchdog_s", DAY)?, self.watchdog);
         Ok(())
     }
 
     /// Keys of the published server that are harmless here.
     fn read_without_effect(&mut self, r: &mut Reader) {
         const KEYS: [(&str, &str); 7] = [
-            ("log_dir", "log lines go to standard error, and no call is recorded"),
+            ("log_dir", "log lines go to standard error; record_dir records calls"),
             ("log_level", "set the environment variable MOSHI_LOG instead, for example MOSHI_LOG=debug"),
             ("lm_config", "the model's sizes are read from its config.json or its tensors"),
             ("use_cpu_for_mimi", "the codec runs where the model runs"),

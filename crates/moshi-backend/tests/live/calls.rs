@@ -71,7 +71,7 @@ async fn ogg_opus_speech_goes_both_ways() {
 
 #[tokio::test]
 async fn eight_talk_at_once_and_a_ninth_is_refused_with_a_reason() {
-    let server = start(ServerConfig { max_sessions: 8, ..config() }).await;
+    let server = start(ServerConfig { max_sessions: 8.into(), ..config() }).await;
     let mut calls = Vec::new();
     for _ in 0..8 {
         calls.push(Caller::connect(&server, "format=pcm").await);

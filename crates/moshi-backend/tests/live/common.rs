@@ -20,6 +20,7 @@ pub(crate) fn config() -> ServerConfig {
     ServerConfig {
         host: "127.0.0.1".to_owned(),
         port: 0,
+        max_sessions: 8.into(),
         model: ModelSpec { source: ModelSource::Loopback, ..Default::default() },
         ..Default::default()
     }

@@ -42,7 +42,7 @@ fn the_published_servers_file_is_understood() {
     assert_eq!(config.model.mimi_model_file.as_deref(), Some("hf://kyutai/moshiko-candle-q8/mimi.safetensors"));
     assert_eq!(config.model.lm_model_file.as_deref(), Some("hf://kyutai/moshiko-candle-q8/model.q8.gguf"));
     assert_eq!(config.model.mimi_num_codebooks, Some(8));
-    assert_eq!((config.host.as_str(), config.port, config.max_sessions), ("0.0.0.0", 8998, 3));
+    assert_eq!((config.host.as_str(), config.port, config.max_sessions), ("0.0.0.0", 8998, 3.into()));
     assert_eq!((config.tls, config.cert_dir.as_deref()), (TlsChoice::Auto, Some(Path::new("."))));
     assert_eq!(config.warnings.len(), 2, "log_dir and use_cpu_for_mimi: {:?}", config.warnings);
 }

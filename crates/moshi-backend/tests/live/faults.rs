@@ -71,6 +71,7 @@ async fn a_model_that_fails_or_panics_tells_every_caller_and_is_made_again() {
         let (again, heard) = again.converse(frames.clone(), 9).await;
         assert_eq!(heard.of(1), frames[..9]);
         assert_eq!(metric(&server, "moshi_model_failures_total").await, 1.0);
+        assert_eq!(metric(&server, "moshi_model_restarts_total").await, 1.0);
         again.hang_up().await;
         server.shutdown().await;
     }

@@ -38,22 +38,25 @@ async fn every_documented_metric_is_there() {
     let (status, head, body) = get(&server, "/metrics", &[]).await;
     assert!(status == 200 && head.contains("text/plain; version=0.0.4"));
     let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/server.md")).unwrap();
-    let names: Vec<&str> = guide
+    // Name and kind of every line of the table.
+    let table: Vec<(&str, &str)> = guide
         .lines()
-        .filter_map(|l| l.strip_prefix("| `moshi_"))
-        .map(|l| l.split(['`', '{']).next().unwrap())
+        .filter_map(|l| l.strip_prefix("| `")?.strip_prefix("moshi_"))
+        .map(|l| (l.split(['`', '{']).next().unwrap(), l.split('|').nth(1).unwrap().trim()))
         .collect();
-    assert!(names.len() >= 14, "{names:?}");
-    for name in &names {
+    assert!(table.len() >= 20, "{table:?}");
+    for (name, kind) in &table {
         // A counter that has labels appears when it first counts.
         if *name != "bad_input_total" {
-            assert!(body.contains(&format!("moshi_{name}")), "moshi_{name} is documented and missing");
+            let line = format!("# TYPE moshi_{name} {kind}");
+            assert!(body.contains(&line), "{line:?} is documented and missing");
         }
     }
     for line in body.lines().filter_map(|l| l.strip_prefix("# TYPE moshi_")) {
         let name = line.split(' ').next().unwrap();
-        assert!(names.contains(&name), "moshi_{name} is not documented in docs/server.md");
+        assert!(table.iter().any(|(known, _)| *known == name), "moshi_{name} is not documented in docs/server.md");
     }
+    assert!(body.contains("moshi_tick_seconds_bucket{le=\"0.07\"}"), "{body}");
     assert!(body.contains("moshi_step_seconds_bucket{le=\"0.08\"}"), "{body}");
     server.shutdown().await;
 }
@@ -143,7 +146,15 @@ async fn a_taken_port_is_named() {
     server.shutdown().await;
 }
 
-async fn talk_over_tls(server: &moshi_backend::Server, cert: &[u8]) {
+/// Whether the server shows this certificate.
+pub(crate) async fn tls_handshake(server: &moshi_backend::Server, cert: &[u8]) -> bool {
+    connect_tls(server, cert).await.is_ok()
+}
+
+async fn connect_tls(
+    server: &moshi_backend::Server,
+    cert: &[u8],
+) -> std::io::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(cert).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -153,8 +164,12 @@ async fn talk_over_tls(server: &moshi_backend::Server, cert: &[u8]) {
         .with_root_certificates(roots)
         .with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
-    let stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
-    let stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+    let stream = tokio::net::TcpStream::connect(server.address()).await?;
+    connector.connect("localhost".try_into().unwrap(), stream).await
+}
+
+async fn talk_over_tls(server: &moshi_backend::Server, cert: &[u8]) {
+    let stream = connect_tls(server, cert).await.unwrap();
     let url = format!("wss://localhost:{}/api/chat", server.address().port());
     let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
     let first = futures_util::StreamExt::next(&mut socket).await.unwrap().unwrap();

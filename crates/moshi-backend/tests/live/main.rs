@@ -9,4 +9,8 @@ mod configuration;
 mod faults;
 mod http;
 mod models;
+mod operations;
+mod queue;
 mod real_model;
+mod recording;
+mod security;

@@ -1,0 +1,56 @@
+//! The description of the HTTP part, at `/openapi.json`: made from the handlers themselves.
+
+use axum::Json;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi, ToSchema};
+
+/// The body of an answer that refuses a call.
+#[derive(ToSchema)]
+#[schema(as = Refusal)]
+#[expect(dead_code, reason = "only its description is used; the answers are made from moshi_protocol::Refusal")]
+pub(crate) struct RefusalBody {
+    /// Short name of the kind of refusal, such as `full` or `parameter`.
+    error: String,
+    /// For a person to read: what was found, what is allowed.
+    reason: String,
+    /// Seconds after which another attempt makes sense, if any does.
+    retry_after: Option<u32>,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "rustymoshi", description = "A server for full-duplex speech models."),
+    paths(
+        crate::chat::handler,
+        crate::health::live,
+        crate::health::ready,
+        crate::health::health,
+        crate::health::status,
+        crate::health::metrics,
+        crate::health::build_info,
+        description,
+    ),
+    components(schemas(RefusalBody)),
+    modifiers(&Bearer),
+    tags(
+        (name = "calls", description = "WebSockets to talk on"),
+        (name = "operations", description = "Health, numbers and what the server is"),
+    ),
+)]
+struct Api;
+
+/// The key that calls need where keys are configured.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        api.components.get_or_insert_default().add_security_scheme("bearer", scheme);
+    }
+}
+
+/// This description.
+#[utoipa::path(get, path = "/openapi.json", tag = "operations", responses((status = 200, description = "OpenAPI 3.1")))]
+pub(crate) async fn description() -> Json<utoipa::openapi::OpenApi> {
+    Json(Api::openapi())
+}

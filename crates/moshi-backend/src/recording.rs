@@ -1,0 +1,189 @@
+//! A call on disk: both voices as a stereo wav file (the caller left, the agent right), the words as JSON lines.
+//!
+//! Written by a thread of its own, so that a slow disk delays nobody. The wav header is brought up to date at every
+//! flush: whenever the process dies, the file is whole but for the last second.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant, SystemTime};
+
+use moshi_audio::{FRAME_SAMPLES, SAMPLE_RATE};
+
+use crate::chat::to_s16;
+use crate::metrics::Metrics;
+
+/// How often files are brought up to date.
+const FLUSH: Duration = Duration::from_millis(400);
+/// Samples of one voice that wait for the other before silence takes its place: together with [`FLUSH`] under a second.
+const HOLD: usize = 9_600;
+/// Pieces that may wait for the disk: about ten seconds of a call.
+const PIECES: usize = 512;
+/// Samples per voice after which a file ends: a wav file holds 4 GiB.
+const LONGEST: u64 = 1_000_000_000;
+
+/// Takes what is said in a call; the files are completed when the last clone is gone.
+#[derive(Clone)]
+pub(crate) struct Recorder(SyncSender<Piece>);
+
+enum Piece {
+    Caller(Vec<f32>),
+    Agent(Vec<f32>),
+    Silence(usize),
+    Words(String),
+}
+
+impl Recorder {
+    /// Begins two files in `folder`.
+    ///
+    /// # Errors
+    /// When they cannot be created.
+    pub(crate) fn start(folder: &Path, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let name = format!("call-{}-{}", since.as_millis(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let spec = hound::WavSpec {
+            channels: 2,
+            sample_rate: SAMPLE_RATE,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let audio = BufWriter::new(create(&folder.join(format!("{name}.wav")))?);
+        let mut tape = Tape {
+            wav: hound::WavWriter::new(audio, spec).map_err(std::io::Error::other)?,
+            words: BufWriter::new(create(&folder.join(format!("{name}.jsonl")))?),
+            caller: VecDeque::new(),
+            agent: VecDeque::new(),
+            written: 0,
+            answered: false,
+        };
+        tape.flush()?;
+        let (pieces, inbox) = sync_channel(PIECES);
+        std::thread::Builder::new().name("recording".to_owned()).spawn(move || {
+            if let Err(error) = tape.run(&inbox) {
+                metrics.lost_recordings.increment(1);
+                tracing::error!(%error, "a recording ends before its call");
+            }
+        })?;
+        Ok(Self(pieces))
+    }
+
+    /// The caller's voice.
+    pub(crate) fn caller(&self, pcm: &[f32]) {
+        self.take(Piece::Caller(pcm.to_vec()));
+    }
+
+    /// The agent's voice.
+    pub(crate) fn agent(&self, pcm: &[f32]) {
+        self.take(Piece::Agent(pcm.to_vec()));
+    }
+
+    /// Frames of the caller that got no answer.
+    pub(crate) fn dropped(&self, frames: usize) {
+        self.take(Piece::Silence(frames.saturating_mul(FRAME_SAMPLES)));
+    }
+
+    /// The agent's words.
+    pub(crate) fn words(&self, text: &str) {
+        self.take(Piece::Words(text.to_owned()));
+    }
+
+    fn take(&self, piece: Piece) {
+        // A disk that does not keep up loses pieces of a recording; no call waits for it.
+        let _ = self.0.try_send(piece);
+    }
+}
+
+/// The files of one call, and the samples that are not in them yet.
+struct Tape {
+    wav: hound::WavWriter<BufWriter<File>>,
+    words: BufWriter<File>,
+    caller: VecDeque<f32>,
+    agent: VecDeque<f32>,
+    /// Samples per voice in the file.
+    written: u64,
+    /// Whether the agent has begun.
+    answered: bool,
+}
+
+impl Tape {
+    fn run(mut self, inbox: &Receiver<Piece>) -> std::io::Result<()> {
+        let mut next = Instant::now() + FLUSH;
+        while self.written < LONGEST {
+            match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(piece) => self.take(piece)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if Instant::now() >= next {
+                self.write(self.settled())?;
+                self.flush()?;
+                next = Instant::now() + FLUSH;
+            }
+        }
+        self.write(self.caller.len().max(self.agent.len()))?;
+        self.flush()
+    }
+
+    fn take(&mut self, piece: Piece) -> std::io::Result<()> {
+        match piece {
+            Piece::Caller(pcm) => self.caller.extend(pcm),
+            Piece::Agent(pcm) => {
+                if !self.answered {
+                    // From here on there is a frame of answer for every frame heard.
+                    let begin = self.caller.len().saturating_sub(pcm.len());
+                    self.agent.resize(begin.max(self.agent.len()), 0.0);
+                    self.answered = true;
+                }
+                self.agent.extend(pcm);
+            }
+            Piece::Silence(samples) if self.answered => {
+                // More than is heard of the caller would only be silence at the end.
+                let end = (self.agent.len() + samples).min(self.caller.len().max(self.agent.len()));
+                self.agent.resize(end, 0.0);
+            }
+            Piece::Silence(_) => {}
+            Piece::Words(text) => {
+                let at_ms = (self.written + self.agent.len() as u64) * 1_000 / u64::from(SAMPLE_RATE);
+                serde_json::to_writer(&mut self.words, &serde_json::json!({ "at_ms": at_ms, "text": text }))?;
+                self.words.write_all(b"\n")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Samples that both voices have, or that have waited long enough for the other.
+    fn settled(&self) -> usize {
+        let (a, b) = (self.caller.len(), self.agent.len());
+        a.min(b).max(a.max(b).saturating_sub(HOLD))
+    }
+
+    fn write(&mut self, samples: usize) -> std::io::Result<()> {
+        for _ in 0..samples {
+            for voice in [&mut self.caller, &mut self.agent] {
+                let sample = to_s16(voice.pop_front().unwrap_or(0.0));
+                self.wav.write_sample(sample).map_err(std::io::Error::other)?;
+            }
+        }
+        self.written += samples as u64;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.words.flush()?;
+        self.wav.flush().map_err(std::io::Error::other)
+    }
+}
+
+/// A new file that only its owner may read.
+fn create(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
