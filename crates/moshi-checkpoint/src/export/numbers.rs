@@ -194,10 +194,11 @@ impl Stored {
     }
 }
 
-/// A tensor as its file holds it, whatever its shape.
+/// A tensor as its file holds it, whatever its shape, with its adapter.
 pub(super) fn weight<'a>(tensors: &'a Tensors, name: &str) -> Result<HostWeight<'a>> {
-    let shape = tensors.shape(name).unwrap_or_default();
-    tensors.matrix(name, shape.first().copied().unwrap_or(1), shape.iter().skip(1).product())
+    let entry = tensors.need(name)?;
+    let shape = &entry.raw.shape;
+    tensors.merged(entry, shape.first().copied().unwrap_or(1), shape.iter().skip(1).product())
 }
 
 /// The largest weight of a row, of which a 127th is exactly `scale` again.
