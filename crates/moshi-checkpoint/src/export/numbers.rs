@@ -286,9 +286,8 @@ pub(super) fn one_group(items: &mut [(Vec<String>, Stored, TensorSpec)], export:
     }
     let group = if export.numbers == Numbers::MlxQ8 && items.iter().all(|item| fits(64, item)) { 64 } else { 32 };
     for (_, stored, _) in items {
-        match stored {
-            Stored::Integers(Scheme::MlxQ8 { group: g } | Scheme::MlxQ4 { group: g }) => *g = group,
-            _ => {}
+        if let Stored::Integers(Scheme::MlxQ8 { group: g } | Scheme::MlxQ4 { group: g }) = stored {
+            *g = group;
         }
     }
     Ok(())
