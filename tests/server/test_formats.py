@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 GOLDEN = Path(__file__).parents[1] / "fixtures" / "golden" / "tiny-moshi"
@@ -49,9 +50,11 @@ def test_a_pytorch_int8_file_means_what_its_package_computes(binary: Path, tmp_p
     out, exact = tmp_path / "q8.safetensors", tmp_path / "f32.safetensors"
     subprocess.run([binary, "quantize", GOLDEN, out, "--type", "q8-rows"], check=True)
     subprocess.run([binary, "quantize", GOLDEN, exact, "--type", "f32"], check=True)
-    tensors, weights = load_file(out), load_file(exact)
-    quantized = [name for name, tensor in tensors.items() if tensor.dtype == np.int8]
-    assert len(quantized) > 40
-    for name in quantized:
-        found = tensors[name] * tensors[f"{name}_scb"][:, None] / 127
-        assert np.abs(found - weights[name]).max() <= 0.51 / 127 * np.abs(weights[name]).max()
+    weights = load_file(exact)
+    # numpy has no bf16, in which tables and norms stay.
+    with safe_open(out, "numpy") as tensors:
+        scaled = [name for name in tensors.keys() if f"{name}_scb" in tensors.keys()]  # noqa: SIM118
+        assert len(scaled) > 40
+        for name in scaled:
+            found = tensors.get_tensor(name) * tensors.get_tensor(f"{name}_scb")[:, None] / 127
+            assert np.abs(found - weights[name]).max() <= 0.51 / 127 * np.abs(weights[name]).max()
