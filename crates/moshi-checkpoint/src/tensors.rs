@@ -166,6 +166,11 @@ impl Tensors {
         self.find(name).map(|e| e.raw.number.to_string())
     }
 
+    /// Whether a tensor is stored as integers with scales.
+    pub(crate) fn is_quantized(&self, name: &str) -> bool {
+        self.find(name).is_some_and(|e| e.raw.number.is_quantized())
+    }
+
     /// The bytes of a tensor as the file holds them (little-endian, row-major).
     pub fn bytes(&self, name: &str) -> Option<&[u8]> {
         self.find(name).map(|e| self.bytes_of(e))

@@ -99,7 +99,8 @@ impl Stored {
     pub(super) fn choose(tensors: &Tensors, spec: &TensorSpec, export: &Export) -> Result<Self> {
         let cols = spec.shape.iter().skip(1).product();
         let weight = weight(tensors, &spec.name)?;
-        let float = Format::of(weight.data());
+        // Integers with an adapter were merged to floats, but are rounded all the same.
+        let float = Format::of(weight.data()).filter(|_| !tensors.is_quantized(&spec.name));
         let kept = scheme_of(weight.data()).filter(|scheme| held_by(*scheme, export.layout));
         let matrix = spec.shape.len() == 2;
         let scheme = if matrix { wanted(export.numbers, &spec.name, cols) } else { None };
