@@ -21,6 +21,13 @@ pub(crate) enum Number {
     Blocks(Blocks),
 }
 
+impl Number {
+    /// Whether it is one of integers with scales.
+    pub(crate) fn is_quantized(self) -> bool {
+        !matches!(self, Self::Plain(Dtype::F32 | Dtype::F16 | Dtype::BF16))
+    }
+}
+
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

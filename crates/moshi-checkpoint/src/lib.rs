@@ -9,7 +9,8 @@
 //! (`self_attn.in_proj_weight`, `self_attn.out_proj.weight`).
 //!
 //! Quantized weights stay as the files hold them: int8 with row scales (PyTorch), groups with scales and biases (MLX),
-//! blocks of two to eight bits (GGUF). The low-rank adapter that a configuration names is merged when a matrix is asked for.
+//! blocks of two to eight bits (GGUF). The low-rank adapter that a configuration names is merged when a matrix is asked for, and kept
+//! apart from a quantized one.
 //!
 //! ```no_run
 //! use moshi_checkpoint::{OpenOptions, Repository, Source};

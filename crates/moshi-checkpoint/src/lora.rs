@@ -1,8 +1,9 @@
-//! Low-rank adapters: W + scaling * (B A), merged when a matrix is asked for.
+//! Low-rank adapters: W + scaling * (B A), merged when a matrix is asked for, or kept apart from a quantized W.
 //!
 //! The published fine-tuning code writes `<linear>.lora_A.weight` [r, in] and `<linear>.lora_B.weight` [out, r], and
 //! whole tensors for what was trained in full (embeddings). The scaling is not divided by r. The merged matrix is in
-//! single precision: rounding it to what the file holds would lose a part of a small adapter.
+//! single precision: rounding it to what the file holds would lose a part of a small adapter. For the same reason a
+//! quantized matrix stays as it is, and its adapter is a product of its own in every step.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -11,13 +12,14 @@ use std::sync::Arc;
 use moshi_kernels::cores::Cores;
 use moshi_kernels::product::{Layout, Matrix, product};
 use moshi_kernels::weight::HostWeight;
-use safetensors::Dtype;
+use moshi_nn::LowRankPair;
 
 use crate::config::LoraConfig;
 use crate::error::some_of;
-use crate::file::{Number, TensorFile};
+use crate::file::TensorFile;
 use crate::layouts::{self, Place};
 use crate::names::TensorSpec;
+use crate::quantize::Part;
 use crate::tensors::{Entry, Tensors};
 use crate::{Error, Result};
 
@@ -39,7 +41,7 @@ impl Tensors {
     /// Puts the adapter in `file` on the tensors `specs`, each of which `self` has.
     ///
     /// # Errors
-    /// [`Error::Shape`] and [`Error::NoTensor`] for halves that do not fit, [`Error::Layout`] for a quantized base,
+    /// [`Error::Shape`] and [`Error::NoTensor`] for halves that do not fit, [`Error::Layout`] for a quantized table,
     /// [`Error::Format`] when a tensor of the adapter belongs to nothing.
     pub(crate) fn adapt(&mut self, file: TensorFile, lora: &LoraConfig, specs: &[TensorSpec]) -> Result<()> {
         let path = file.path().to_path_buf();
@@ -73,17 +75,36 @@ impl Tensors {
         Ok(())
     }
 
-    /// The entry that is adapted, unless it is quantized.
+    /// The entry that is adapted, unless it is a quantized table, whose adapter could be neither merged nor multiplied.
     fn base(&self, name: &str) -> Result<&Entry> {
         let base = self.need(name)?;
-        match base.raw.number {
-            Number::Plain(Dtype::F32 | Dtype::F16 | Dtype::BF16) => Ok(base),
-            number => Err(Error::Layout {
-                path: self.path_of(base),
-                layout: format!("the quantized base ({number}) of a LoRA adapter"),
-                advice: "name its bf16 file as \"moshi_name\"".to_owned(),
-            }),
+        let table = Part::of(name) == Part::Embedding && !name.contains("low_rank");
+        if !base.raw.number.is_quantized() || !table {
+            return Ok(base);
         }
+        Err(Error::Layout {
+            path: self.path_of(base),
+            layout: format!("the quantized table {name:?} ({}) of a LoRA adapter", base.raw.number),
+            advice: "name its bf16 file as \"moshi_name\"".to_owned(),
+        })
+    }
+
+    /// What is to be added to a quantized matrix; `None` where there is no adapter, or [`Tensors::matrix`] has merged it.
+    ///
+    /// # Errors
+    /// [`Error::NoTensor`], [`Error::Dtype`].
+    pub fn low_rank(&self, name: &str) -> Result<Option<LowRankPair<'_>>> {
+        let entry = self.need(name)?;
+        let Some(adapter) = entry.adapter.as_ref().filter(|_| entry.raw.number.is_quantized()) else {
+            return Ok(None);
+        };
+        let (a, b) = (self.floats(&adapter.a)?, self.floats(&adapter.b)?);
+        let up: Vec<f32> = b.iter().map(|b| adapter.scaling * b).collect();
+        let (rank, down) = (adapter.rank, a.into_owned());
+        Ok(Some(LowRankPair {
+            down: HostWeight::from_f32(rank, down.len() / rank.max(1), down)?,
+            up: HostWeight::from_f32(up.len() / rank.max(1), rank, up)?,
+        }))
     }
 
     fn adapter(

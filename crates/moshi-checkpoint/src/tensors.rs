@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use moshi_kernels::weight::HostWeight;
-use moshi_nn::WeightSource;
+use moshi_nn::{LowRankPair, WeightSource};
 
 use crate::error::some_of;
 use crate::file::{RawTensor, TensorFile};
@@ -166,6 +166,11 @@ impl Tensors {
         self.find(name).map(|e| e.raw.number.to_string())
     }
 
+    /// Whether a tensor is stored as integers with scales.
+    pub(crate) fn is_quantized(&self, name: &str) -> bool {
+        self.find(name).is_some_and(|e| e.raw.number.is_quantized())
+    }
+
     /// The bytes of a tensor as the file holds them (little-endian, row-major).
     pub fn bytes(&self, name: &str) -> Option<&[u8]> {
         self.find(name).map(|e| self.bytes_of(e))
@@ -182,7 +187,7 @@ impl Tensors {
     }
 
     /// A matrix `[rows, cols]` in the file's number format, borrowed where the file's alignment allows; with an adapter
-    /// merged into it, single precision. A tensor of more dimensions is taken as its first dimension by all others.
+    /// merged into it, single precision. The adapter of a quantized matrix is kept apart: see [`Tensors::low_rank`]. A tensor of more dimensions is taken as its first dimension by all others.
     ///
     /// # Errors
     /// [`Error::NoTensor`], [`Error::Shape`], [`Error::Dtype`].
@@ -193,7 +198,11 @@ impl Tensors {
         if shape.first() != Some(&rows) || rest != Some(cols) {
             return Err(self.wrong_shape(entry, &[rows, cols]));
         }
-        self.weight(entry, rows, cols)
+        let weight = HostWeight::new(rows, cols, self.data(entry)?)?;
+        match &entry.adapter {
+            Some(adapter) if !entry.raw.number.is_quantized() => self.merge(&weight, adapter),
+            _ => Ok(weight),
+        }
     }
 
     /// A tensor of exactly this shape as single precision; dimensions of 1 do not count, so that `[1, 1, dim]` serves
@@ -208,10 +217,11 @@ impl Tensors {
         }
         let rows = entry.raw.shape.first().copied().unwrap_or(1);
         let cols = entry.raw.shape.iter().skip(1).product();
-        Ok(self.weight(entry, rows, cols)?.to_f32()?)
+        Ok(self.merged(entry, rows, cols)?.to_f32()?)
     }
 
-    fn weight(&self, entry: &Entry, rows: usize, cols: usize) -> Result<HostWeight<'_>> {
+    /// An entry with its adapter, whatever its format.
+    pub(crate) fn merged(&self, entry: &Entry, rows: usize, cols: usize) -> Result<HostWeight<'_>> {
         let weight = HostWeight::new(rows, cols, self.data(entry)?)?;
         match &entry.adapter {
             Some(adapter) => self.merge(&weight, adapter),
@@ -288,5 +298,9 @@ impl WeightSource for Tensors {
 
     fn vector(&self, name: &str, shape: &[usize]) -> moshi_nn::Result<Vec<f32>> {
         Tensors::vector(self, name, shape).map_err(moshi_nn::Error::source)
+    }
+
+    fn low_rank(&self, name: &str, _rows: usize, _cols: usize) -> moshi_nn::Result<Option<LowRankPair<'_>>> {
+        Tensors::low_rank(self, name).map_err(moshi_nn::Error::source)
     }
 }

@@ -11,7 +11,7 @@ use moshi_checkpoint::quantize::{Plan, Quantize};
 use moshi_lm::Lm;
 use moshi_lm::text::Detokenizer;
 use moshi_nn::executors::{Arithmetic, Candle, Cpu};
-use moshi_nn::{Backend, HostWeight, WeightData, WeightSource};
+use moshi_nn::{Backend, HostWeight, LowRankPair, WeightData, WeightSource};
 
 use crate::codec::MimiCodec;
 use crate::moshi::Moshi;
@@ -296,6 +296,12 @@ impl WeightSource for Weights<'_> {
 
     fn has(&self, name: &str) -> bool {
         self.inner.has(name)
+    }
+
+    fn low_rank(&self, name: &str, rows: usize, cols: usize) -> moshi_nn::Result<Option<LowRankPair<'_>>> {
+        let pair = self.inner.low_rank(name, rows, cols)?;
+        self.count(name, pair.as_ref().map_or(0, |pair| pair.down.bytes() + pair.up.bytes()));
+        Ok(pair)
     }
 }
 

@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 
 use moshi_checkpoint::{OpenOptions, Parts, Repository, Source};
 use moshi_lm::Lm;
-use moshi_nn::Backend;
 use moshi_nn::executors::{Candle, Cpu};
+use moshi_nn::{Backend, HostWeight, WeightSource};
 use moshi_testkit::{Golden, assert_close};
 
 const GOLDEN: Golden = Golden::TINY_MOSHI;
@@ -60,4 +60,50 @@ format_tests! {
     mlx_q8: "model.mlx.q8.safetensors",
     mlx_q4: "model.mlx.q4.safetensors",
     gguf_q8: "model.q8.gguf",
+}
+
+/// A source whose adapters are merged in single precision.
+struct Merged(moshi_checkpoint::Tensors);
+
+impl WeightSource for Merged {
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        WeightSource::shape(&self.0, name)
+    }
+
+    fn matrix(&self, name: &str, rows: usize, cols: usize) -> moshi_nn::Result<HostWeight<'_>> {
+        // As a vector a tensor has its adapter, whatever its format.
+        Ok(HostWeight::from_f32(rows, cols, WeightSource::vector(&self.0, name, &[rows, cols])?)?)
+    }
+
+    fn vector(&self, name: &str, shape: &[usize]) -> moshi_nn::Result<Vec<f32>> {
+        WeightSource::vector(&self.0, name, shape)
+    }
+}
+
+fn an_adapter_kept_apart_is_the_merged_one<B: Backend>(backend: &B, file: &str) {
+    let mut options = OpenOptions { parts: Parts::LM, ..OpenOptions::default() };
+    options.config = Some(GOLDEN.path("lora_config.json").display().to_string());
+    options.files.moshi = Some(GOLDEN.path(file).display().to_string());
+    let repository = Repository::open(&Source::Folder(GOLDEN.path("")), &options, &mut ()).unwrap();
+    let (tensors, config) = (repository.lm().unwrap(), &repository.config().lm);
+    let codes = GOLDEN.results().unwrap().i32("tf_codes").unwrap();
+    let run = |source: &dyn WeightSource| {
+        let lm = Lm::load(backend.clone(), source, config).unwrap();
+        lm.forward(&codes, codes.len() / (1 + config.n_q)).unwrap()
+    };
+    let without = run(&open(file).lm().unwrap());
+    let (apart, merged) = (run(&tensors), run(&Merged(tensors.clone())));
+    assert_close(&format!("{file} with its adapter"), &apart.text_logits, &merged.text_logits, 1e-5);
+    let kept = |logits: &[f32]| logits.iter().copied().filter(|x| x.is_finite()).collect::<Vec<_>>();
+    assert_close(&format!("{file}, audio"), &kept(&apart.audio_logits), &kept(&merged.audio_logits), 1e-5);
+    let moved = apart.text_logits.iter().zip(&without.text_logits).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+    assert!(moved > 0.01, "{file}: the adapter changes nothing");
+}
+
+#[test]
+fn adapters_of_quantized_models_are_added_at_run_time() {
+    for file in ["model.torch.q8.safetensors", "model.q8.gguf", "model.mlx.q8.safetensors"] {
+        an_adapter_kept_apart_is_the_merged_one(&Candle::cpu(), file);
+        an_adapter_kept_apart_is_the_merged_one(&Cpu::new(NonZeroUsize::MIN), file);
+    }
 }

@@ -180,6 +180,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Samplers of `count` rows over text logits of `text_card` entries. All rows start greedy with seed 0.
     fn sampler(&self, count: usize, silent: SilentTokens) -> Result<Self::Sampler>;
 
+    /// How many rows there are, active or not.
+    fn count(&self, rows: &Self::Rows) -> usize;
     /// Sets which rows the next operations run; one flag a row.
     fn set_active(&self, rows: &mut Self::Rows, active: &[bool]) -> Result<()>;
     /// Adds `t` to the position of every active row.

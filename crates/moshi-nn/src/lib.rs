@@ -7,7 +7,7 @@ pub mod weights;
 
 pub use backend::Backend;
 pub use moshi_kernels::weight::{HostWeight, WeightData};
-pub use weights::{At, WeightSource};
+pub use weights::{At, LowRankPair, WeightSource};
 
 /// What can go wrong in an operation.
 #[derive(Debug, thiserror::Error)]

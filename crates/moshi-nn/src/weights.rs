@@ -34,6 +34,25 @@ pub trait WeightSource {
     fn has(&self, name: &str) -> bool {
         self.shape(name).is_some()
     }
+
+    /// What is to be added to the matrix `name` `[rows, cols]` at run time, where it could not be merged without rounding
+    /// the matrix once more: an adapter of a quantized checkpoint.
+    ///
+    /// # Errors
+    /// As [`WeightSource::matrix`].
+    fn low_rank(&self, name: &str, rows: usize, cols: usize) -> Result<Option<LowRankPair<'_>>> {
+        let _ = (name, rows, cols);
+        Ok(None)
+    }
+}
+
+/// A matrix `up down` of low rank r.
+#[derive(Debug, Clone)]
+pub struct LowRankPair<'a> {
+    /// `[r, cols]`
+    pub down: HostWeight<'a>,
+    /// `[rows, r]`
+    pub up: HostWeight<'a>,
 }
 
 impl Error {
@@ -82,6 +101,14 @@ impl<'a> At<'a> {
     /// Those of the source.
     pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<HostWeight<'a>> {
         self.source.matrix(&self.name(name), rows, cols)
+    }
+
+    /// [`WeightSource::low_rank`] below the prefix.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn low_rank(&self, name: &str, rows: usize, cols: usize) -> Result<Option<LowRankPair<'a>>> {
+        self.source.low_rank(&self.name(name), rows, cols)
     }
 
     /// [`WeightSource::vector`] below the prefix.

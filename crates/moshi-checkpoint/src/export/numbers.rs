@@ -99,7 +99,8 @@ impl Stored {
     pub(super) fn choose(tensors: &Tensors, spec: &TensorSpec, export: &Export) -> Result<Self> {
         let cols = spec.shape.iter().skip(1).product();
         let weight = weight(tensors, &spec.name)?;
-        let float = Format::of(weight.data());
+        // Integers with an adapter were merged to floats, but are rounded all the same.
+        let float = Format::of(weight.data()).filter(|_| !tensors.is_quantized(&spec.name));
         let kept = scheme_of(weight.data()).filter(|scheme| held_by(*scheme, export.layout));
         let matrix = spec.shape.len() == 2;
         let scheme = if matrix { wanted(export.numbers, &spec.name, cols) } else { None };
@@ -194,10 +195,11 @@ impl Stored {
     }
 }
 
-/// A tensor as its file holds it, whatever its shape.
+/// A tensor as its file holds it, whatever its shape, with its adapter.
 pub(super) fn weight<'a>(tensors: &'a Tensors, name: &str) -> Result<HostWeight<'a>> {
-    let shape = tensors.shape(name).unwrap_or_default();
-    tensors.matrix(name, shape.first().copied().unwrap_or(1), shape.iter().skip(1).product())
+    let entry = tensors.need(name)?;
+    let shape = &entry.raw.shape;
+    tensors.merged(entry, shape.first().copied().unwrap_or(1), shape.iter().skip(1).product())
 }
 
 /// The largest weight of a row, of which a 127th is exactly `scale` again.
@@ -285,9 +287,8 @@ pub(super) fn one_group(items: &mut [(Vec<String>, Stored, TensorSpec)], export:
     }
     let group = if export.numbers == Numbers::MlxQ8 && items.iter().all(|item| fits(64, item)) { 64 } else { 32 };
     for (_, stored, _) in items {
-        match stored {
-            Stored::Integers(Scheme::MlxQ8 { group: g } | Scheme::MlxQ4 { group: g }) => *g = group,
-            _ => {}
+        if let Stored::Integers(Scheme::MlxQ8 { group: g } | Scheme::MlxQ4 { group: g }) = stored {
+            *g = group;
         }
     }
     Ok(())

@@ -149,6 +149,26 @@ fn an_adapter_is_merged_by_its_definition_in_either_spelling() {
 }
 
 #[test]
+fn the_adapter_of_a_quantized_matrix_is_kept_apart_and_means_the_same() {
+    for file in ["model.torch.q8.safetensors", "model.q8.gguf", "model.mlx.q4.safetensors"] {
+        let (repository, base) = (adapted(file, |_| (), |_| ()).unwrap(), tiny(file));
+        let (tensors, base) = (repository.lm().unwrap(), base.lm().unwrap());
+        let name = format!("{LINEAR}.weight");
+        let apart = tensors.matrix(&name, 128, 352).unwrap();
+        assert_eq!(apart.bytes(), base.matrix(&name, 128, 352).unwrap().bytes(), "{file}: not as the file holds it");
+        let pair = tensors.low_rank(&name).unwrap().unwrap();
+        let (w, down, up) = (apart.to_f32().unwrap(), pair.down.to_f32().unwrap(), pair.up.to_f32().unwrap());
+        assert_eq!((pair.down.rows(), pair.up.cols()), (4, 4));
+        for (i, merged) in tensors.vector(&name, &[128, 352]).unwrap().iter().enumerate() {
+            let delta: f32 = (0..4).map(|r| up[i / 352 * 4 + r] * down[r * 352 + i % 352]).sum();
+            assert!((merged - (w[i] + delta)).abs() < 1e-5, "{file} {i}");
+        }
+        assert!(tensors.low_rank("out_norm.alpha").unwrap().is_none());
+        assert!(tiny("model.safetensors").lm().unwrap().low_rank(&name).unwrap().is_none());
+    }
+}
+
+#[test]
 fn adapters_that_do_not_fit_are_refused() {
     let message = |config: &dyn Fn(&mut Value), change: &dyn Fn(&mut Value)| {
         adapted("model.safetensors", config, change).unwrap_err().to_string()
@@ -168,10 +188,31 @@ fn adapters_that_do_not_fit_are_refused() {
         &message(&|c| c["lora_name"] = json!("none.safetensors"), &same),
         &["LoRA adapter", "none.safetensors"],
     );
-    let quantized = adapted("model.torch.q8.safetensors", same, same).unwrap_err().to_string();
-    assert_says(&quantized, &["quantized base (I8)", "bf16"]);
     let alone = open_lm(&golden("tiny-moshi/lora.safetensors")).unwrap_err().to_string();
     assert_says(&alone, &["lora.safetensors", "a LoRA adapter", "lora_name"]);
+}
+
+#[test]
+fn the_adapter_of_a_quantized_table_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let half = |half: &str, shape: [usize; 2]| moshi_checkpoint::save::NamedTensor {
+        name: format!("text_emb.lora_{half}.weight"),
+        shape: shape.to_vec(),
+        data: WeightData::F32(Cow::Owned(vec![0.25; shape[0] * shape[1]])),
+    };
+    let tensors = [half("A", [4, 128]), half("B", [57, 4])];
+    moshi_checkpoint::save::write_safetensors(&folder.path().join("lora.safetensors"), &tensors, &BTreeMap::new())
+        .unwrap();
+    std::fs::copy(golden("tiny-moshi/lora_config.json"), folder.path().join("config.json")).unwrap();
+    for (file, fits) in [("model.safetensors", true), ("model.mlx.q4.safetensors", false)] {
+        std::fs::copy(golden("tiny-moshi").join(file), folder.path().join("model.safetensors")).unwrap();
+        let options = OpenOptions { parts: Parts::LM, ..OpenOptions::default() };
+        let opened = Repository::open(&Source::Folder(folder.path().to_path_buf()), &options, &mut ());
+        assert_eq!(opened.is_ok(), fits, "{file}");
+        if let Err(error) = opened {
+            assert_says(&error.to_string(), &["text_emb.weight", "U32", "bf16"]);
+        }
+    }
 }
 
 #[test]

@@ -33,11 +33,12 @@ impl<B: Backend> Attention<B> {
         let inner = spec.heads * spec.head_dim;
         let projected = inner + 2 * spec.kv_heads * spec.head_dim;
         let project = |stacked: &str, split: &str, n: usize, k: usize| {
-            if at.has(stacked) {
+            let own = at.at(split).at(set);
+            if at.has(stacked) && !own.has("weight") {
                 let all = at.matrix(stacked, sets * n, k)?;
                 Linear::new(backend, &all.slice_rows(set * n, n)?, None)
             } else {
-                Linear::load(backend, &at.at(split).at(set), n, k)
+                Linear::load(backend, &own, n, k)
             }
         };
         Ok(Self {

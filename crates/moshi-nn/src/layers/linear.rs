@@ -1,11 +1,15 @@
 //! A product with a weight matrix.
 
-use super::Step;
-use crate::{At, Backend, HostWeight, Result};
+use std::sync::{Mutex, PoisonError};
 
-/// `y = x W^T (+ bias)`, in whatever format the checkpoint holds W.
+use super::Step;
+use crate::{At, Backend, HostWeight, LowRankPair, Result};
+
+/// `y = x W^T (+ bias)`, in whatever format the checkpoint holds W; an adapter that could not be merged into W is added
+/// as a product of its own.
 pub struct Linear<B: Backend> {
     weight: B::Matrix,
+    low_rank: Option<LowRank<B>>,
     inputs: usize,
     outputs: usize,
 }
@@ -18,7 +22,9 @@ impl<B: Backend> Linear<B> {
     pub fn load(backend: &B, at: &At<'_>, outputs: usize, inputs: usize) -> Result<Self> {
         let weight = at.matrix("weight", outputs, inputs)?;
         let bias = if at.has("bias") { Some(at.vector("bias", &[outputs])?) } else { None };
-        Self::new(backend, &weight, bias.as_deref())
+        let pair = at.low_rank("weight", outputs, inputs)?;
+        let low_rank = pair.map(|pair| LowRank::new(backend, &pair)).transpose()?;
+        Ok(Self { low_rank, ..Self::new(backend, &weight, bias.as_deref())? })
     }
 
     /// From a matrix `[outputs, inputs]` at hand.
@@ -26,7 +32,8 @@ impl<B: Backend> Linear<B> {
     /// # Errors
     /// Those of the device; a bias of another length than `outputs`.
     pub fn new(backend: &B, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Self> {
-        Ok(Self { weight: backend.matrix(weight, bias)?, inputs: weight.cols(), outputs: weight.rows() })
+        let (inputs, outputs) = (weight.cols(), weight.rows());
+        Ok(Self { weight: backend.matrix(weight, bias)?, low_rank: None, inputs, outputs })
     }
 
     /// Width of the input.
@@ -49,6 +56,54 @@ impl<B: Backend> Linear<B> {
     /// # Errors
     /// When a buffer is too short, or the device fails.
     pub fn step(&self, step: Step<'_, B>, x: &B::Buf, y: &mut B::Buf) -> Result<()> {
-        step.backend.linear(step.rows, step.t, x, &self.weight, y)
+        step.backend.linear(step.rows, step.t, x, &self.weight, y)?;
+        self.low_rank.as_ref().map_or(Ok(()), |low_rank| low_rank.add(step, x, y))
+    }
+}
+
+/// `y += (x down^T) up^T`.
+struct LowRank<B: Backend> {
+    down: B::Matrix,
+    up: B::Matrix,
+    rank: usize,
+    outputs: usize,
+    /// Room for steps that run now or ran before; nothing is kept in it between steps.
+    scratch: Mutex<Vec<Scratch<B>>>,
+}
+
+struct Scratch<B: Backend> {
+    /// Rows times time steps that it has room for.
+    values: usize,
+    inner: B::Buf,
+    sum: B::Buf,
+}
+
+impl<B: Backend> LowRank<B> {
+    fn new(backend: &B, pair: &LowRankPair<'_>) -> Result<Self> {
+        Ok(Self {
+            down: backend.matrix(&pair.down, None)?,
+            up: backend.matrix(&pair.up, None)?,
+            rank: pair.down.rows(),
+            outputs: pair.up.rows(),
+            scratch: Mutex::default(),
+        })
+    }
+
+    fn add(&self, step: Step<'_, B>, x: &B::Buf, y: &mut B::Buf) -> Result<()> {
+        let Step { backend, rows, t } = step;
+        let values = backend.count(rows) * t;
+        let free = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = free().pop().filter(|scratch| scratch.values >= values);
+        let mut scratch = match found {
+            Some(scratch) => scratch,
+            None => {
+                Scratch { values, inner: backend.buf(values * self.rank)?, sum: backend.buf(values * self.outputs)? }
+            }
+        };
+        backend.linear(rows, t, x, &self.down, &mut scratch.inner)?; // [b, t, r]
+        backend.linear(rows, t, &scratch.inner, &self.up, &mut scratch.sum)?; // [b, t, outputs]
+        backend.residual_add(rows, t, self.outputs, &scratch.sum, None, y)?;
+        free().push(scratch);
+        Ok(())
     }
 }

@@ -150,6 +150,10 @@ impl Backend for Candle {
         Ok(Sampler::new(count, silent))
     }
 
+    fn count(&self, rows: &Rows) -> usize {
+        rows.active.len()
+    }
+
     fn set_active(&self, rows: &mut Rows, active: &[bool]) -> Result<()> {
         rows.set_active(active)
     }

@@ -226,6 +226,10 @@ impl Backend for Cpu {
         Ok(Sampler::new(count, silent))
     }
 
+    fn count(&self, rows: &Rows) -> usize {
+        rows.positions().len()
+    }
+
     fn set_active(&self, rows: &mut Rows, active: &[bool]) -> Result<()> {
         rows.set_active(active)
     }
