@@ -35,7 +35,9 @@ def build_ggml(work: pathlib.Path) -> pathlib.Path:
         options = ["-q", "--no-deps", "--no-build-isolation", "--no-binary", name, "-d", work / "sdist"]
         run(tools / "pip", "download", *options, f"{name}=={VERSION}")
         (archive,) = (work / "sdist").glob("*.tar.gz")
+        # The archive leaves out a file that only an installation needs.
         run("tar", "xf", archive, "-C", work, "--strip-components=1", "--wildcards", "*/vendor/llama.cpp/ggml/*")
+        (sources / "ggml.pc.in").touch()
     if not (work / "build/src/libggml.a").exists():
         options = ["-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF", "-DGGML_NATIVE=ON", "-DGGML_OPENMP=ON"]
         run(tools / "cmake", "-S", sources, "-B", work / "build", *options, "-DGGML_STANDALONE=OFF")
