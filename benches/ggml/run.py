@@ -40,7 +40,8 @@ def build_ggml(work: pathlib.Path) -> pathlib.Path:
         (sources / "ggml.pc.in").touch()
     if not (work / "build/src/libggml.a").exists():
         options = ["-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF", "-DGGML_NATIVE=ON", "-DGGML_OPENMP=ON"]
-        run(tools / "cmake", "-S", sources, "-B", work / "build", *options, "-DGGML_STANDALONE=OFF")
+        lean = ["-DGGML_BUILD_TESTS=OFF", "-DGGML_BUILD_EXAMPLES=OFF"]
+        run(tools / "cmake", "-S", sources, "-B", work / "build", *options, *lean)
         run(tools / "cmake", "--build", work / "build", "-j2")
     libraries = [work / "build/src" / f"lib{name}.a" for name in ("ggml", "ggml-cpu", "ggml-base")]
     include = ["-I", sources / "include"]
