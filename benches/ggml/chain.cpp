@@ -46,6 +46,7 @@ static void fill(ggml_tensor *w, std::mt19937 &random) {
 int main(int argc, char **argv) {
     if (argc != 3) return fprintf(stderr, "usage: chain q8_0|q4_0 THREADS\n"), 1;
     const ggml_type type = !strcmp(argv[1], "q4_0") ? GGML_TYPE_Q4_0 : GGML_TYPE_Q8_0;
+    ggml_log_set([](ggml_log_level, const char *, void *) {}, nullptr);  // it names every tensor that it repacks
     ggml_backend_t backend = ggml_backend_cpu_init();
     ggml_backend_cpu_set_n_threads(backend, atoi(argv[2]));
     ggml_threadpool_params params = ggml_threadpool_params_default(atoi(argv[2]));
