@@ -1,5 +1,8 @@
 //! `quality` and `bench --shape` as their users call them.
 
+// Helpers of tests are tests too: clippy's own exception reaches only functions marked #[test].
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::process::Command;
 

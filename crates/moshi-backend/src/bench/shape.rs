@@ -59,11 +59,14 @@ pub struct Plan {
     pub rows: usize,
 }
 
+/// A configuration and weights for it.
+type Source<C> = (C, Invented);
+
 impl Plan {
     const SEED: u64 = 1;
 
     /// Sources of the weights: language model and codec, as far as the plan has them.
-    fn sources(&self) -> (Option<(LmConfig, Invented)>, Option<(MimiConfig, Invented)>) {
+    fn sources(&self) -> (Option<Source<LmConfig>>, Option<Source<MimiConfig>>) {
         let lm = self.shape.lm().map(|config| (Invented::lm(&config, self.numbers, Self::SEED), config));
         let codec = (self.with_codec || self.shape == Shape::Mimi).then(MimiConfig::published);
         // Beside a language model the codec is as it is when a model is loaded.
