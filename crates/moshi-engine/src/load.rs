@@ -99,8 +99,8 @@ pub struct LoadOptions {
     pub quantize: Option<Quantize>,
     /// Codebooks of a codec that is loaded alone; a model decides for itself.
     pub num_codebooks: Option<usize>,
-    /// Round nothing for speed: activations, keys and values of the language model in single precision even where its
-    /// weights are quantized. Slower; for comparisons.
+    /// Round nothing for speed: activations, keys and values in single precision even where weights are quantized, the
+    /// codec in single precision too. Slower; for comparisons.
     pub exact: bool,
     /// Threads per step; `None` takes one for each core, or one where steps are too small to share.
     pub threads: Option<NonZeroUsize>,
@@ -159,7 +159,7 @@ pub fn load_codec(repository: &Repository, options: &LoadOptions) -> Result<Arc<
 
 /// In which numbers the codec computes.
 fn codec_arithmetic(options: &LoadOptions) -> Arithmetic {
-    if options.dtype == Some(Dtype::F32) { Arithmetic::Exact } else { Arithmetic::Fixed }
+    if options.exact || options.dtype == Some(Dtype::F32) { Arithmetic::Exact } else { Arithmetic::Fixed }
 }
 
 fn unavailable(device: Device) -> EngineError {

@@ -11,7 +11,7 @@ use moshi_checkpoint::quantize::{Plan, Quantize};
 use moshi_checkpoint::{HubOptions, OpenOptions, Repository, Source};
 use moshi_lm::Lm;
 use moshi_nn::executors::{Arithmetic, Cpu};
-use moshi_nn::{HostWeight, WeightSource};
+use moshi_nn::{HostWeight, LowRankPair, WeightSource};
 
 use crate::quality::{QualityReport, codes_of_audio, conversation, trace};
 
@@ -107,6 +107,10 @@ impl WeightSource for Quantizing<'_> {
     fn vector(&self, name: &str, shape: &[usize]) -> moshi_nn::Result<Vec<f32>> {
         self.inner.vector(name, shape)
     }
+
+    fn low_rank(&self, name: &str, rows: usize, cols: usize) -> moshi_nn::Result<Option<LowRankPair<'_>>> {
+        self.inner.low_rank(name, rows, cols)
+    }
 }
 
 fn read_audio(path: &std::path::Path) -> anyhow::Result<Vec<f32>> {
@@ -142,6 +146,10 @@ impl<S: WeightSource> WeightSource for Widened<'_, S> {
 
     fn vector(&self, name: &str, shape: &[usize]) -> moshi_nn::Result<Vec<f32>> {
         self.0.vector(name, shape)
+    }
+
+    fn low_rank(&self, name: &str, rows: usize, cols: usize) -> moshi_nn::Result<Option<LowRankPair<'_>>> {
+        self.0.low_rank(name, rows, cols)
     }
 
     fn has(&self, name: &str) -> bool {

@@ -48,7 +48,7 @@ impl<B: Backend> Linear<B> {
 
     /// Bytes of weights that a step reads.
     pub fn bytes(&self, backend: &B) -> usize {
-        backend.matrix_bytes(&self.weight)
+        backend.matrix_bytes(&self.weight) + self.low_rank.as_ref().map_or(0, |pair| pair.bytes(backend))
     }
 
     /// `x [b, t, inputs]` -> `y [b, t, outputs]`.
@@ -79,6 +79,11 @@ struct Scratch<B: Backend> {
 }
 
 impl<B: Backend> LowRank<B> {
+    /// Bytes of weights that a step reads.
+    fn bytes(&self, backend: &B) -> usize {
+        backend.matrix_bytes(&self.down) + backend.matrix_bytes(&self.up)
+    }
+
     fn new(backend: &B, pair: &LowRankPair<'_>) -> Result<Self> {
         Ok(Self {
             down: backend.matrix(&pair.down, None)?,
