@@ -66,6 +66,7 @@ class Model:
         dtype: str | None = None,
         *,
         quantize: str | None = None,
+        exact: bool = False,
         threads: int | None = None,
         revision: str | None = None,
         progress: Callable[[str, int, int], None] | None = None,

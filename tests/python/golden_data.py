@@ -18,8 +18,8 @@ class Golden:
     def __init__(self, name: str) -> None:
         self.folder = GOLDEN / name
         self.tensors: dict[str, np.ndarray] = load_file(self.folder / "golden.safetensors")
-        self.model = rustymoshi.Model.load(self.folder)
-        self.mimi = rustymoshi.Mimi.load(self.folder / "mimi.safetensors", num_codebooks=8)
+        self.model = rustymoshi.Model.load(self.folder, exact=True)
+        self.mimi = rustymoshi.Mimi.load(self.folder / "mimi.safetensors", num_codebooks=8, dtype="f32")
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.tensors[name]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moshi_engine::{ModelInfo, SessionParams, Sessions, SpeechModel};
+use moshi_engine::{LoadOptions, ModelInfo, SessionParams, Sessions, SpeechModel};
 use numpy::ndarray::{Array2, Array3};
 use numpy::{IntoPyArray, PyArray2, PyArray3};
 use pyo3::exceptions::PyValueError;
@@ -37,10 +37,11 @@ impl Model {
     ///
     /// `device` is "auto", "cpu", "cuda", "metal" or "reference"; `dtype` is the format of the weights in memory ("f32",
     /// "bf16", "f16"), None keeps what the file holds; `quantize` ("q8", "q4") makes integers of them while they are loaded,
-    /// with scales chosen for the least error; `threads` is the number of threads per step; `revision` is the
+    /// with scales chosen for the least error; `exact=True` rounds nothing for speed (activations, keys and values in single
+    /// precision), for comparisons; `threads` is the number of threads per step; `revision` is the
     /// repository's branch, tag or commit; `progress(file, bytes_done, bytes_total)` is called during a download.
     #[staticmethod]
-    #[pyo3(signature = (path_or_repo, device="auto", dtype=None, *, quantize=None, threads=None, revision=None, progress=None))]
+    #[pyo3(signature = (path_or_repo, device="auto", dtype=None, *, quantize=None, exact=false, threads=None, revision=None, progress=None))]
     #[allow(clippy::too_many_arguments)]
     fn load(
         py: Python<'_>,
@@ -48,11 +49,12 @@ impl Model {
         device: &str,
         dtype: Option<&str>,
         quantize: Option<&str>,
+        exact: bool,
         threads: Option<usize>,
         revision: Option<String>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let options = source::options(device, dtype, quantize, threads, None)?;
+        let options = LoadOptions { exact, ..source::options(device, dtype, quantize, threads, None)? };
         let path = source::text(path_or_repo)?;
         let loaded = py.detach(|| source::load_model(&path, revision, &options, progress))?;
         Ok(Self { sessions: Arc::new(Sessions::new(loaded.model)), codec: loaded.codec })

@@ -8,7 +8,7 @@ use crate::simd::Element;
 use crate::simd::dot::{Dot, WORD};
 
 /// How far ahead weights are asked for, in bytes of each panel.
-const AHEAD: usize = 1024;
+const AHEAD: usize = 512;
 /// With more vectors than this a tile is bound by arithmetic, and asking ahead only costs.
 const ASK_UP_TO: usize = 4;
 
