@@ -210,7 +210,7 @@ impl OggOpusDecoder {
         }
         self.scan = resume.unwrap_or(at).max(1);
         // The next push looks at these bytes again.
-        self.wasted += bytes.len() - self.scan;
+        self.wasted += bytes.len().saturating_sub(self.scan);
         None
     }
 

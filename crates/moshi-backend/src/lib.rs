@@ -25,6 +25,7 @@ mod pages;
 mod places;
 pub mod quality;
 mod queue;
+mod realtime;
 mod recording;
 mod reload;
 mod server;

@@ -22,6 +22,7 @@ pub(crate) struct RefusalBody {
     info(title = "rustymoshi", description = "A server for full-duplex speech models."),
     paths(
         crate::chat::handler,
+        crate::realtime::handler,
         crate::health::live,
         crate::health::ready,
         crate::health::health,

@@ -27,7 +27,7 @@ use crate::queue::WaitingLine;
 use crate::reload::Reloader;
 use crate::shutdown::ShutdownControl;
 use crate::tls::{CertificateFiles, TlsError};
-use crate::{chat, health, openapi, pages, tls, watchdog};
+use crate::{chat, health, openapi, pages, realtime, tls, watchdog};
 
 /// A connection that has not sent a whole request after this long is closed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -245,6 +245,7 @@ impl Server {
 fn router(app: &Arc<App>) -> Router {
     let routes = Router::new()
         .route("/api/chat", any(chat::handler))
+        .route("/v1/realtime", any(realtime::handler))
         .route("/api/build_info", get(health::build_info))
         .route("/health", get(health::health))
         .route("/health/ready", get(health::ready))

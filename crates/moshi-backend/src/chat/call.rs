@@ -25,9 +25,9 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const COMPLAINTS: usize = 4;
 
 /// The writing half of a call's socket.
-pub(super) type Sink = SplitSink<WebSocket, Frame>;
+pub(crate) type Sink = SplitSink<WebSocket, Frame>;
 /// The reading half.
-pub(super) type Source = SplitStream<WebSocket>;
+pub(crate) type Source = SplitStream<WebSocket>;
 
 /// An admitted call whose WebSocket is about to open.
 pub(super) struct Call {
@@ -45,7 +45,7 @@ pub(super) struct Call {
 
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// The caller hung up or vanished.
     Left,
     /// We end it, with words if there is more to say than the reason.
@@ -54,12 +54,12 @@ pub(super) enum Ending {
 
 impl Ending {
     /// We end the call for a reason that explains itself.
-    pub(super) fn because(reason: CloseReason) -> Self {
+    pub(crate) fn because(reason: CloseReason) -> Self {
         Self::Close(reason, None)
     }
 
     /// A short name, good as a metrics label.
-    pub(super) fn label(&self) -> &'static str {
+    pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Left => "left",
             Self::Close(reason, _) => reason.name(),
@@ -69,35 +69,36 @@ impl Ending {
 
 /// Signs of life of a caller, written by the listener and read by the speaker; milliseconds since the call began.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(crate) struct Pulse {
     /// When the call began.
-    pub(super) start: Instant,
+    pub(crate) start: Instant,
     message: AtomicU64,
     pong: AtomicU64,
 }
 
 impl Pulse {
-    fn new() -> Self {
+    /// At the beginning of a call.
+    pub(crate) fn new() -> Self {
         Self { start: Instant::now(), message: AtomicU64::new(0), pong: AtomicU64::new(0) }
     }
 
     /// A message of the protocol came.
-    pub(super) fn beat(&self) {
+    pub(crate) fn beat(&self) {
         self.message.store(self.now(), Ordering::Relaxed);
     }
 
     /// A ping was answered.
-    pub(super) fn pong(&self) {
+    pub(crate) fn pong(&self) {
         self.pong.store(self.now(), Ordering::Relaxed);
     }
 
     /// How long no message has come.
-    pub(super) fn since_message(&self) -> Duration {
+    pub(crate) fn since_message(&self) -> Duration {
         Duration::from_millis(self.now().saturating_sub(self.message.load(Ordering::Relaxed)))
     }
 
     /// How long no ping has been answered.
-    pub(super) fn since_pong(&self) -> Duration {
+    pub(crate) fn since_pong(&self) -> Duration {
         Duration::from_millis(self.now().saturating_sub(self.pong.load(Ordering::Relaxed)))
     }
 
@@ -141,7 +142,7 @@ impl Call {
 }
 
 /// Begins a recording where calls are recorded. A call that cannot be recorded goes on without.
-fn record(app: &App) -> Option<Recorder> {
+pub(crate) fn record(app: &App) -> Option<Recorder> {
     let folder = app.config.record_dir.as_ref()?;
     let started = Recorder::start(folder, Arc::clone(&app.metrics));
     started
@@ -168,6 +169,7 @@ async fn farewell(sink: &mut Sink, reason: CloseReason, words: Option<&str>) -> 
     sink.send(Frame::Close(Some(frame))).await
 }
 
-async fn drain(source: &mut Source) {
+/// Reads what is left until the caller has closed its side.
+pub(crate) async fn drain(source: &mut Source) {
     while let Some(Ok(_)) = source.next().await {}
 }

@@ -58,7 +58,7 @@ impl<'a> Listener<'a> {
         loop {
             let heard = match source.next().await {
                 None | Some(Ok(Frame::Close(_))) => return Ending::Left,
-                Some(Err(error)) => return self.broken(&error),
+                Some(Err(error)) => return broken(self.app, &error),
                 Some(Ok(Frame::Pong(_))) => {
                     self.pulse.pong();
                     Ok(())
@@ -192,24 +192,24 @@ impl<'a> Listener<'a> {
         let _ = self.complain.try_send(words);
         Ok(())
     }
+}
 
-    /// The WebSocket itself is broken.
-    fn broken(&self, error: &axum::Error) -> Ending {
-        let source = std::error::Error::source(error);
-        let inner = source.and_then(|e| e.downcast_ref::<tungstenite::Error>());
-        match inner {
-            Some(tungstenite::Error::Capacity(why)) => {
-                self.app.metrics.bad_input("too_long");
-                Ending::Close(CloseReason::TooLong, Some(why.to_string()))
-            }
-            Some(tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
-                Ending::Left
-            }
-            Some(tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_)) => {
-                self.app.metrics.bad_input("websocket");
-                Ending::because(CloseReason::BadMessage)
-            }
-            _ => Ending::Left,
+/// The WebSocket itself is broken.
+pub(crate) fn broken(app: &App, error: &axum::Error) -> Ending {
+    let source = std::error::Error::source(error);
+    let inner = source.and_then(|e| e.downcast_ref::<tungstenite::Error>());
+    match inner {
+        Some(tungstenite::Error::Capacity(why)) => {
+            app.metrics.bad_input("too_long");
+            Ending::Close(CloseReason::TooLong, Some(why.to_string()))
         }
+        Some(tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
+            Ending::Left
+        }
+        Some(tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_)) => {
+            app.metrics.bad_input("websocket");
+            Ending::because(CloseReason::BadMessage)
+        }
+        _ => Ending::Left,
     }
 }

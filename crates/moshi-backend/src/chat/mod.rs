@@ -22,8 +22,11 @@ use axum::response::{IntoResponse, Response};
 use crate::admission::{self, Admitted, Refused, Turn};
 use crate::app::App;
 use call::Call;
-pub(crate) use codec::to_s16;
-use request::CallRequest;
+pub(crate) use call::{Ending, Pulse, Sink, Source, drain, record};
+pub(crate) use codec::{from_s16, off_worker, to_s16};
+pub(crate) use listener::broken;
+pub(crate) use request::CallRequest;
+pub(crate) use speaker::send_frame;
 use waiting::WaitingCall;
 
 /// A message is read up to this many times the size limit, only to be refused with a reason.

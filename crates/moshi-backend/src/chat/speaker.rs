@@ -131,7 +131,8 @@ async fn send(sink: &mut Sink, message: &Message<'_>) -> Result<(), Ending> {
     send_frame(sink, Frame::Binary(message.to_bytes().into())).await
 }
 
-async fn send_frame(sink: &mut Sink, frame: Frame) -> Result<(), Ending> {
+/// Sends one frame to a caller that must take it in good time.
+pub(crate) async fn send_frame(sink: &mut Sink, frame: Frame) -> Result<(), Ending> {
     match tokio::time::timeout(SEND_TIMEOUT, sink.send(frame)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(Ending::Left),

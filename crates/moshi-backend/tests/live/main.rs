@@ -12,5 +12,6 @@ mod models;
 mod operations;
 mod queue;
 mod real_model;
+mod realtime;
 mod recording;
 mod security;

@@ -1,0 +1,82 @@
+//! One call from the upgrade to the close frame.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket};
+use futures_util::{SinkExt, StreamExt};
+use moshi_engine::SessionParams;
+use moshi_protocol::CloseReason;
+
+use super::events::Teller;
+use super::settings::Dialect;
+use super::talk::Talk;
+use crate::app::App;
+use crate::chat::{Ending, Pulse, Sink, drain, record};
+use crate::engine_thread::Session;
+use crate::shutdown::CallGuard;
+
+/// How long a caller has to take the last message and to answer the close frame.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// An admitted call whose WebSocket is about to open.
+pub(super) struct RealtimeCall {
+    /// The server.
+    pub(super) app: Arc<App>,
+    /// Who calls.
+    pub(super) peer: SocketAddr,
+    /// Its sampling parameters.
+    pub(super) params: SessionParams,
+    /// The row.
+    pub(super) session: Session,
+    /// Tells when the server ends.
+    pub(super) guard: CallGuard,
+    /// How events are spelled.
+    pub(super) dialect: Dialect,
+}
+
+impl RealtimeCall {
+    /// Runs the call to its end; longer messages than `limit` bytes are not read.
+    pub(super) async fn run(self, socket: WebSocket, limit: usize) {
+        let Self { app, peer, params, session, mut guard, dialect } = self;
+        tracing::info!(%peer, ?dialect, "realtime call begins");
+        let (mut sink, mut source) = socket.split();
+        let pulse = Pulse::new();
+        let Session { input, events } = session;
+        let longest = app.config.calls.max_duration;
+        let mut teller = Teller::new(dialect, params.seed);
+        let recorder = record(&app);
+        let ending = {
+            let mut talk = Talk::new(&app, &input, &pulse, &mut teller, recorder);
+            talk.limit = limit;
+            tokio::select! {
+                ending = talk.run(&mut sink, &mut source, events, &params) => ending,
+                () = guard.closing() => {
+                    let (reason, words) = guard.reason();
+                    Ending::Close(reason, words)
+                }
+                () = tokio::time::sleep(longest), if !longest.is_zero() => Ending::because(CloseReason::TimeLimit),
+            }
+        };
+        // The row is free for the next caller before this one has been seen off.
+        drop(input);
+        app.metrics.closed(ending.label());
+        let seconds = pulse.start.elapsed().as_secs();
+        tracing::info!(%peer, reason = ending.label(), seconds, "realtime call ended");
+        if let Ending::Close(reason, words) = ending {
+            let words = words.map(|words| teller.failure(reason.name(), &words));
+            let _ = tokio::time::timeout(FAREWELL, farewell(&mut sink, reason, words)).await;
+            let _ = tokio::time::timeout(FAREWELL, drain(&mut source)).await;
+        }
+        drop(guard);
+    }
+}
+
+async fn farewell(sink: &mut Sink, reason: CloseReason, words: Option<String>) -> Result<(), axum::Error> {
+    if let Some(words) = words {
+        sink.send(Frame::Text(words.into())).await?;
+    }
+    let frame = CloseFrame { code: reason.code(), reason: reason.text().into() };
+    sink.send(Frame::Close(Some(frame))).await
+}

@@ -1,0 +1,187 @@
+//! What a caller of `/v1/realtime` says: JSON in text frames, read and checked.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+
+/// Characters of a caller's own words that an error repeats.
+const REPEATED: usize = 64;
+/// Characters of an event's name that are given back.
+const LONGEST_ID: usize = 512;
+
+/// Something that the caller did wrong; the session lives on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Problem {
+    /// For programs.
+    pub(super) code: &'static str,
+    /// Which field.
+    pub(super) param: Option<String>,
+    /// For people.
+    pub(super) message: String,
+}
+
+/// What the caller wants.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum ClientEvent {
+    /// Change the settings.
+    Update(Map<String, Value>),
+    /// Hear this.
+    Append(Vec<u8>),
+    /// What was heard is a turn.
+    Commit,
+    /// Forget what was not heard yet.
+    Clear,
+    /// Say something.
+    Create,
+    /// Stop saying it.
+    Cancel,
+    /// The caller's player was stopped.
+    Truncate(Truncation),
+}
+
+/// Where a player was stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Truncation {
+    /// What it played.
+    pub(super) item_id: String,
+    /// Which part of it.
+    pub(super) content_index: u64,
+    /// How much of it was heard.
+    pub(super) audio_end_ms: u64,
+}
+
+/// One message, and the name that the caller gave it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Request {
+    /// Given back in errors.
+    pub(super) event_id: Option<String>,
+    /// What is wanted, or what is wrong.
+    pub(super) event: Result<ClientEvent, Problem>,
+}
+
+impl Problem {
+    /// A problem of the whole message.
+    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, param: None, message: message.into() }
+    }
+
+    /// A problem of one field.
+    pub(super) fn of(code: &'static str, param: &str, message: impl Into<String>) -> Self {
+        Self { param: Some(param.to_owned()), ..Self::new(code, message) }
+    }
+
+    /// A field with a value that it cannot have.
+    pub(super) fn value(param: &str, found: &Value, expected: &str) -> Self {
+        Self::of("invalid_value", param, format!("{param} is {}; expected {expected}", shortened(&found.to_string())))
+    }
+}
+
+impl Request {
+    /// Reads a text frame.
+    pub(super) fn parse(text: &str) -> Self {
+        let mut fields = match serde_json::from_str(text) {
+            Ok(Value::Object(fields)) => fields,
+            Ok(_) => return Self::bad(Problem::new("invalid_json", "the message is no JSON object")),
+            Err(error) => return Self::bad(Problem::new("invalid_json", format!("the message is no JSON: {error}"))),
+        };
+        let event_id = fields.get("event_id").and_then(Value::as_str);
+        let event_id = event_id.filter(|id| id.chars().count() <= LONGEST_ID).map(str::to_owned);
+        let event = match fields.remove("type") {
+            Some(Value::String(kind)) => read(&kind, fields),
+            Some(other) => Err(Problem::value("type", &other, "the name of an event")),
+            None => Err(Problem::of("missing_required_parameter", "type", "the message has no type")),
+        };
+        Self { event_id, event }
+    }
+
+    fn bad(problem: Problem) -> Self {
+        Self { event_id: None, event: Err(problem) }
+    }
+}
+
+fn read(kind: &str, mut fields: Map<String, Value>) -> Result<ClientEvent, Problem> {
+    match kind {
+        "session.update" => match fields.remove("session") {
+            Some(Value::Object(session)) => Ok(ClientEvent::Update(session)),
+            Some(other) => Err(Problem::value("session", &other, "an object")),
+            None => Err(Problem::of("missing_required_parameter", "session", "session.update has no session")),
+        },
+        "input_audio_buffer.append" => match fields.remove("audio") {
+            Some(Value::String(audio)) => STANDARD
+                .decode(audio)
+                .map(ClientEvent::Append)
+                .map_err(|error| Problem::of("invalid_value", "audio", format!("audio is no base64: {error}"))),
+            Some(other) => Err(Problem::value("audio", &other, "a text of base64")),
+            None => Err(Problem::of("missing_required_parameter", "audio", "input_audio_buffer.append has no audio")),
+        },
+        "input_audio_buffer.commit" => Ok(ClientEvent::Commit),
+        "input_audio_buffer.clear" => Ok(ClientEvent::Clear),
+        "response.create" => Ok(ClientEvent::Create),
+        // With a WebSocket the player is the caller's own; both names are about the response that is open.
+        "response.cancel" | "output_audio_buffer.clear" => Ok(ClientEvent::Cancel),
+        "conversation.item.truncate" => read_truncation(&fields),
+        "conversation.item.create" | "conversation.item.delete" | "conversation.item.retrieve" => {
+            Err(Problem::of("unsupported", "type", format!("{kind}: this model takes audio and nothing else")))
+        }
+        other => Err(Problem::of("unknown_event", "type", format!("no event is called \"{}\"", shortened(other)))),
+    }
+}
+
+fn read_truncation(fields: &Map<String, Value>) -> Result<ClientEvent, Problem> {
+    let null = Value::Null;
+    let field = |name: &str| fields.get(name).unwrap_or(&null);
+    let id = field("item_id").as_str().filter(|id| id.len() <= LONGEST_ID);
+    let id = id.ok_or_else(|| Problem::value("item_id", field("item_id"), "the id of an item"))?;
+    let number = |name: &str| {
+        let found = field(name);
+        found.as_u64().ok_or_else(|| Problem::value(name, found, "a whole number"))
+    };
+    Ok(ClientEvent::Truncate(Truncation {
+        item_id: id.to_owned(),
+        content_index: number("content_index")?,
+        audio_end_ms: number("audio_end_ms")?,
+    }))
+}
+
+fn shortened(words: &str) -> String {
+    match words.char_indices().nth(REPEATED) {
+        Some((end, _)) => format!("{}...", &words[..end]),
+        None => words.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_read() {
+        let event = |text: &str| Request::parse(text).event.unwrap();
+        assert_eq!(event(r#"{"type":"input_audio_buffer.append","audio":"AQID"}"#), ClientEvent::Append(vec![1, 2, 3]));
+        assert_eq!(event(r#"{"type":"response.create","response":{"x":1}}"#), ClientEvent::Create);
+        assert!(matches!(event(r#"{"type":"session.update","session":{}}"#), ClientEvent::Update(_)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_together_with_the_callers_name_for_it() {
+        for (text, code, words) in [
+            ("{", "invalid_json", "no JSON"),
+            ("[]", "invalid_json", "object"),
+            ("{}", "missing_required_parameter", "type"),
+            (r#"{"type":3}"#, "invalid_value", "type is 3"),
+            (r#"{"type":"input_audio_buffer.append","audio":"*"}"#, "invalid_value", "base64"),
+            (r#"{"type":"input_audio_buffer.append"}"#, "missing_required_parameter", "audio"),
+            (r#"{"type":"session.update","session":1}"#, "invalid_value", "session is 1"),
+            (r#"{"type":"conversation.item.create","item":{}}"#, "unsupported", "audio and nothing else"),
+            (r#"{"type":"conversation.item.truncate","item_id":7}"#, "invalid_value", "item_id is 7"),
+            (r#"{"type":"ümlaut.ümlaut"}"#, "unknown_event", "ümlaut"),
+        ] {
+            let problem = Request::parse(text).event.unwrap_err();
+            assert!(problem.code == code && problem.message.contains(words), "{text}: {problem:?}");
+        }
+        let named = Request::parse(r#"{"type":"no","event_id":"mine"}"#);
+        assert_eq!(named.event_id.as_deref(), Some("mine"));
+        let long = Request::parse(&format!(r#"{{"type":"{}"}}"#, "ü".repeat(10_000))).event.unwrap_err();
+        assert!(long.message.len() < 300, "errors are short");
+    }
+}

@@ -1,0 +1,101 @@
+//! When the caller speaks: by loudness, for the events that say so. The model listens all the time regardless.
+
+use moshi_audio::{FRAME_SAMPLES, SAMPLE_RATE};
+
+use super::settings::TurnDetection;
+
+/// Root mean square below which a frame is quiet: -46 dB of full scale.
+const QUIET: f32 = 0.005;
+/// What a threshold of 1 would be.
+const LOUDEST: f32 = 0.02;
+/// Milliseconds of a frame.
+const FRAME_MS: u64 = FRAME_SAMPLES as u64 * 1_000 / SAMPLE_RATE as u64;
+
+/// What changed with a frame; times are milliseconds of audio since the beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The caller began to speak.
+    Started {
+        /// With the padding that was asked for.
+        at_ms: u64,
+    },
+    /// The caller has stopped.
+    Stopped {
+        /// Where its last sound ended.
+        at_ms: u64,
+    },
+}
+
+/// Notices when the caller begins and ends.
+#[derive(Debug, Default)]
+pub(super) struct Ear {
+    heard_ms: u64,
+    /// Where the last loud frame ended, while the caller speaks.
+    speaking: Option<u64>,
+}
+
+impl Ear {
+    /// Hears one frame of 1,920 samples.
+    pub(super) fn hear(&mut self, frame: &[f32], turns: Option<&TurnDetection>) -> Option<Change> {
+        let begin = self.heard_ms;
+        self.heard_ms += FRAME_MS;
+        let turns = turns.or_else(|| {
+            self.speaking = None;
+            None
+        })?;
+        let loud = loudness(frame.iter().copied()) >= LOUDEST * turns.threshold;
+        match (self.speaking, loud) {
+            (None, true) => {
+                self.speaking = Some(self.heard_ms);
+                Some(Change::Started { at_ms: begin.saturating_sub(turns.prefix_padding_ms) })
+            }
+            (Some(_), true) => {
+                self.speaking = Some(self.heard_ms);
+                None
+            }
+            (Some(end), false) if self.heard_ms - end >= turns.silence_duration_ms => {
+                self.speaking = None;
+                Some(Change::Stopped { at_ms: end })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether nobody speaks in these samples.
+pub(super) fn is_quiet(frame: impl ExactSizeIterator<Item = f32>) -> bool {
+    loudness(frame) < QUIET
+}
+
+/// Root mean square; zero of nothing.
+fn loudness(frame: impl ExactSizeIterator<Item = f32>) -> f32 {
+    let count = frame.len().max(1);
+    #[expect(clippy::cast_precision_loss, reason = "a frame's length is exact")]
+    let mean = frame.map(|sample| sample * sample).sum::<f32>() / count as f32;
+    mean.sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speech_has_a_beginning_and_an_end_and_short_pauses_belong_to_it() {
+        let (mut ear, turns) = (Ear::default(), TurnDetection::default());
+        let levels = [0.0, 0.0, 0.0, 0.0, 0.3, 0.3, 0.0, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.3];
+        let changes: Vec<(usize, Change)> = levels
+            .iter()
+            .enumerate()
+            .filter_map(|(at, level)| ear.hear(&[*level; FRAME_SAMPLES], Some(&turns)).map(|change| (at, change)))
+            .collect();
+        let started = Change::Started { at_ms: 4 * 80 - 300 };
+        assert_eq!(changes[0], (4, started));
+        assert_eq!(
+            changes[1],
+            (15, Change::Stopped { at_ms: 9 * 80 }),
+            "half a second of silence after the last sound"
+        );
+        assert_eq!(changes[2].0, 17);
+        assert_eq!(ear.hear(&[0.3; FRAME_SAMPLES], None), None, "nobody wants to know");
+    }
+}
