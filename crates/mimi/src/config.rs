@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn sizes_that_no_layer_can_have_are_named() {
-        let bad: [(&str, fn(&mut MimiConfig)); 9] = [
+        type Damage = (&'static str, fn(&mut MimiConfig));
+        let bad: [Damage; 9] = [
             ("seanet.n_filters", |c| c.seanet.n_filters = 0),
             ("seanet.ratios", |c| c.seanet.ratios.clear()),
             ("seanet.ratios", |c| c.seanet.ratios = vec![8, 0]),

@@ -23,7 +23,7 @@ pub fn read(cores: &Cores, block: &Block<f32>) -> f32 {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => x86::avx2,
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon | Isa::NeonDot => sum::<crate::simd::neon::Neon>,
+        Isa::Neon | Isa::NeonDot => sum::<crate::simd::neon::Neon<false>>,
         _ => sum::<Portable>,
     };
     let total = std::sync::Mutex::new(0.0);

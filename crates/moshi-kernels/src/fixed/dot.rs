@@ -220,8 +220,8 @@ mod aarch64 {
     use super::Dot;
     use crate::simd::neon::Neon;
 
-    impl Dot for Neon {
-        type S = Neon;
+    impl<const DOT: bool> Dot for Neon<DOT> {
+        type S = Neon<DOT>;
         type I = [int32x4_t; 4];
         type W = [int16x8_t; 4];
         const PANELS: usize = 2;
@@ -253,12 +253,12 @@ mod aarch64 {
             sums
         }
         #[inline(always)]
-        unsafe fn to_float(sums: Self::I) -> <Neon as crate::simd::Simd>::V {
-            Neon::join(sums.map(|sum| vcvtq_f32_s32(sum)))
+        unsafe fn to_float(sums: Self::I) -> <Neon<DOT> as crate::simd::Simd>::V {
+            Neon::<DOT>::join(sums.map(|sum| vcvtq_f32_s32(sum)))
         }
         #[inline(always)]
-        unsafe fn store_i16(p: *mut i16, v: <Neon as crate::simd::Simd>::V) {
-            let v = Neon::quarters(v).map(|v| vmovn_s32(vcvtq_s32_f32(v)));
+        unsafe fn store_i16(p: *mut i16, v: <Neon<DOT> as crate::simd::Simd>::V) {
+            let v = Neon::<DOT>::quarters(v).map(|v| vmovn_s32(vcvtq_s32_f32(v)));
             vst1q_s16(p, vcombine_s16(v[0], v[1]));
             vst1q_s16(p.add(8), vcombine_s16(v[2], v[3]));
         }

@@ -72,7 +72,7 @@ compile!(avx512, crate::simd::avx512::Avx512, "avx512f,avx512bw,avx512dq,avx512v
 #[cfg(target_arch = "x86_64")]
 compile!(vnni, super::super::dot::x86_64::Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c");
 #[cfg(target_arch = "aarch64")]
-compile!(neon, crate::simd::neon::Neon, "neon");
+compile!(neon, crate::simd::neon::Neon<false>, "neon");
 
 /// The kernels of an instruction set that the machine has.
 pub(super) fn of(isa: Isa) -> &'static Table {

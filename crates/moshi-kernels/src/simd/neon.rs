@@ -15,7 +15,7 @@ pub(crate) struct Neon<const DOT: bool>;
 #[derive(Clone, Copy)]
 pub(crate) struct V(pub(super) [float32x4_t; 4]);
 
-impl Neon {
+impl<const DOT: bool> Neon<DOT> {
     /// Four registers of four lanes.
     #[inline(always)]
     pub(crate) fn join(quarters: [float32x4_t; 4]) -> V {
