@@ -80,11 +80,11 @@ pub(super) fn of(isa: Isa) -> &'static Table {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => &avx2::TABLE,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 if is_x86_feature_detected!("avx512vnni") => &vnni::TABLE,
+        Isa::Avx512Vnni => &vnni::TABLE,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => &avx512::TABLE,
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon => &neon::TABLE,
+        Isa::Neon | Isa::NeonDot => &neon::TABLE,
         _ => &portable::TABLE,
     }
 }
