@@ -79,7 +79,7 @@ impl Panels {
     }
 
     fn grouped(cores: &Cores, n: usize, k: usize, g: &Grouped<'_>) -> Option<Self> {
-        // Groups of four bits and sixteen weights are widened to bytes, for which there is a kernel.
+        // Four bits in groups of sixteen (Q2_K, Q3_K) and smaller groups are left to the exact products.
         let block = match g.group {
             16 if g.quants != Quants::U4 => 16,
             32.. => 32,
