@@ -5,8 +5,7 @@
 //! use run the same steps and give the same results for any chunking.
 //!
 //! ```no_run
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let weights: &dyn moshi_nn::WeightSource = unimplemented!();
+//! # fn example(weights: &dyn moshi_nn::WeightSource) -> Result<(), Box<dyn std::error::Error>> {
 //! use mimi::{Mimi, MimiConfig};
 //! use moshi_nn::executors::Candle;
 //!

@@ -163,6 +163,14 @@ fn samples_that_are_no_numbers_harm_nothing() {
 }
 
 #[test]
+fn empty_messages_cost_nothing() {
+    let whole = messages(&vec![0.1; 24_000]).concat();
+    let empty: [&[u8]; 3] = [&[], &[], &[]];
+    let pieces = empty.into_iter().chain([&whole[..]]).chain(empty);
+    assert_eq!(decode(pieces).0, decode([&whole[..]]).0);
+}
+
+#[test]
 fn garbage_that_never_was_ogg_opus_is_refused_after_a_bounded_number_of_bytes() {
     let limit = OggOpusDecoderConfig::live().max_foreign;
     for byte in [b'x', b'O', 0, 0xff] {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use moshi_checkpoint::quantize::Quantize;
 use moshi_checkpoint::{OpenOptions, Repository, Source};
 use moshi_engine::{
     Device, FRAME_SAMPLES, LoadOptions, Loaded, SessionParams, Sessions, SharedRows, StreamingSession, load_model,
@@ -81,11 +82,17 @@ fn what_is_rounded_for_speed_is_not_heard() {
 
 #[test]
 fn a_session_gives_the_same_bits_alone_and_among_seven_others() {
-    let loaded = load_fast(Golden::TINY_MOSHI);
+    for quantize in [None, Some(Quantize::Q8), Some(Quantize::Q4)] {
+        let options = LoadOptions { device: Device::Cpu, quantize, ..LoadOptions::default() };
+        alone_and_among_seven_others(&load_with(Golden::TINY_MOSHI, &options));
+    }
+}
+
+fn alone_and_among_seven_others(loaded: &Loaded) {
     let pcm = result(Golden::TINY_MOSHI, "pcm_in");
     let sampled = |seed| SessionParams { seed, ..SessionParams::default() };
-    let alone = converse(&mut StreamingSession::open(rows(&loaded, 1), &sampled(3)).unwrap(), &pcm);
-    let shared = rows(&loaded, 8);
+    let alone = converse(&mut StreamingSession::open(rows(loaded, 1), &sampled(3)).unwrap(), &pcm);
+    let shared = rows(loaded, 8);
     let threads: Vec<_> = (0..8)
         .map(|seed| {
             let mut session = StreamingSession::open(shared.clone(), &sampled(seed)).unwrap();
