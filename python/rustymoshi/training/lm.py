@@ -199,7 +199,8 @@ class Lm(nn.Module):
         c, t = self.config, table.shape[-1]
         x = _embed(self.text_emb, table[:, 0]) + sum(_embed(e, table[:, i + 1]) for i, e in enumerate(self.emb))
         cos, sin = (a.to(x.device) for a in rotary(t, c.dim // c.heads, start=start if position is None else position))
-        mask = window_mask(t, start + t, c.context, x.device)
+        # None: the whole past, for which attention has a faster kernel than for a mask.
+        mask = None if start == 0 and t <= c.context else window_mask(t, start + t, c.context, x.device)
         for i, layer in enumerate(self.transformer.layers):
             x = layer(x, cos, sin, mask, None if caches is None else caches[i])
         return self.out_norm(x)
@@ -211,9 +212,8 @@ class Lm(nn.Module):
             _embed(self.depformer_emb[i], codes[:, i]) for i in range(count - 1)
         ]
         x = torch.stack([self.depformer_in[i](z) + tokens[i] for i in range(count)], 1)
-        mask = window_mask(count, count, count, x.device)
         for layer in self.depformer.layers:
-            x = layer(x, mask)
+            x = layer(x, None)
         return x
 
     def forward(

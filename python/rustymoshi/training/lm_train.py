@@ -12,6 +12,7 @@ from dataclasses import asdict
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from . import pace
@@ -42,6 +43,7 @@ class Trainer:
             [dict(params=matrices, weight_decay=0.05), dict(params=others, weight_decay=0.0)],
             lr=args.lr,
             betas=(0.9, 0.97),
+            fused=True,
         )
         self.average = copy.deepcopy(self.lm)
         self._resume()
@@ -85,9 +87,7 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.lm.parameters(), 1.0)
         self.optimizer.step()
         decay = min(AVERAGE_DECAY, self.step / (self.step + 20))
-        with torch.no_grad():
-            for slow, fast in zip(self.average.parameters(), self.lm.parameters(), strict=False):
-                slow.lerp_(fast, 1 - decay)
+        get_ema_multi_avg_fn(decay)(list(self.average.parameters()), list(self.lm.parameters()), None)
         return {k: v.item() for k, v in losses.items()}
 
     def run(self) -> None:
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--codec", default="codec_frozen")
     parser.add_argument("--minutes", type=float, default=45)
     parser.add_argument("--until", type=float, default=0, help="end this run here, part of the way through the minutes")
-    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--frames", type=int, default=256)
     parser.add_argument("--depth-share", type=float, default=0.25)
     parser.add_argument("--text-weight", type=float, default=3.0)

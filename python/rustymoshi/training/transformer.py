@@ -26,8 +26,9 @@ def window_mask(queries: int, keys: int, context: int, device=None) -> torch.Ten
 
 
 def attend(q, k, v, mask) -> torch.Tensor:
-    """Attention of q [b, h, t, d] over k, v [b, h, s, d]; returns [b, t, h * d]."""
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+    """Attention of q [b, h, t, d] over k, v [b, h, s, d] where `mask` says so, or (None, s = t) over all that is not
+    later; returns [b, t, h * d]."""
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None).transpose(1, 2).flatten(2)
 
 
 def split_heads(x: torch.Tensor, heads: int):
