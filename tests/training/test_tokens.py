@@ -1,6 +1,7 @@
-"""Words sit on the frames in which they are spoken; the silent ids are the published ones."""
+"""Words come a little before they are spoken; the silent ids are the published ones."""
 
-from rustymoshi.training.tokens import END_OF_PADDING, PADDING, align, spoken, train_tokenizer
+from rustymoshi.training.paths import FRAME_RATE
+from rustymoshi.training.tokens import END_OF_PADDING, LEAD, PADDING, align, spoken, train_tokenizer
 
 
 def pieces(word):
@@ -11,8 +12,8 @@ def test_silent_ids_are_those_of_the_published_models():
     assert (END_OF_PADDING, PADDING) == (0, 3)
 
 
-def test_a_word_starts_in_its_frame_after_one_end_of_padding():
-    row = align([("ab", 0.40, 0.6)], 10, pieces)
+def test_a_word_starts_before_its_sound_after_one_end_of_padding():
+    row = align([("ab", 0.40 + LEAD / FRAME_RATE + 0.01, 0.8)], 10, pieces)
     assert row.tolist() == [3, 3, 3, 3, 0, 100, 101, 3, 3, 3]
 
 
@@ -22,7 +23,7 @@ def test_words_that_come_too_fast_move_later_and_keep_their_order():
 
 
 def test_a_word_that_does_not_fit_is_left_out():
-    assert (align([("abcd", 0.5, 0.6)], 8, pieces) == PADDING).all()
+    assert (align([("abcd", 0.7, 0.8)], 8, pieces) == PADDING).all()
 
 
 def test_spoken_drops_the_silent_ids():
