@@ -12,6 +12,8 @@ from torch import nn
 from .streams import DELAYS, NOTHING
 from .transformer import attend, rotary, rotate, split_heads, window_mask
 
+DROPOUT = 0.1
+
 
 @dataclass(frozen=True)
 class LmConfig:
@@ -130,8 +132,12 @@ class TemporalLayer(nn.Module):
             if cache:
                 k, v = torch.cat([cache[0], k], 2), torch.cat([cache[1], v], 2)
             cache[:] = [k, v]
-        x = x + self.self_attn.out_proj(attend(q, k, v, mask))
-        return x + self.gating(self.norm2(x))
+        x = x + self._drop(self.self_attn.out_proj(attend(q, k, v, mask)))
+        return x + self._drop(self.gating(self.norm2(x)))
+
+    def _drop(self, x: torch.Tensor) -> torch.Tensor:
+        """Dropout while training: without it some thousand conversations are learned by heart."""
+        return F.dropout(x, DROPOUT, self.training)
 
 
 class DepthLayer(nn.Module):
@@ -196,14 +202,20 @@ class Lm(nn.Module):
     def temporal(self, table: torch.Tensor, caches=None, start: int = 0, position: int | None = None) -> torch.Tensor:
         """Columns table [b, streams, t] -> z [b, t, dim]; with `caches` the new columns alone, after `start`
         cached keys, at `position` (default `start`) in the conversation."""
+        return self.temporal_layers(table, caches, start, position)[0]
+
+    def temporal_layers(self, table, caches=None, start: int = 0, position: int | None = None, heard_after: int = 4):
+        """As `temporal`, and the hidden states [b, t, dim] after `heard_after` layers."""
         c, t = self.config, table.shape[-1]
         x = _embed(self.text_emb, table[:, 0]) + sum(_embed(e, table[:, i + 1]) for i, e in enumerate(self.emb))
         cos, sin = (a.to(x.device) for a in rotary(t, c.dim // c.heads, start=start if position is None else position))
         # None: the whole past, for which attention has a faster kernel than for a mask.
         mask = None if start == 0 and t <= c.context else window_mask(t, start + t, c.context, x.device)
+        heard = x
         for i, layer in enumerate(self.transformer.layers):
             x = layer(x, cos, sin, mask, None if caches is None else caches[i])
-        return self.out_norm(x)
+            heard = x if i + 1 == heard_after else heard
+        return self.out_norm(x), heard
 
     def depth(self, z: torch.Tensor, text: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """z [n, dim], text [n], codes [n, k - 1] already chosen -> hidden states [n, k, d] of the first k steps."""
@@ -218,13 +230,13 @@ class Lm(nn.Module):
 
     def forward(
         self, table: torch.Tensor, goal: torch.Tensor, depth_rows: torch.Tensor, text_weight: torch.Tensor
-    ) -> dict:
+    ) -> tuple[dict, torch.Tensor]:
         """Losses of columns table [b, streams, t] against goal [b, 1 + dep_q, t].
 
         `depth_rows` [m] are the flat (b * t) positions on which the depth transformer is trained; `text_weight` [b, t]
-        weighs text tokens.
+        weighs text tokens. Also returns the hidden states [b, t, dim] from which an `Ear` learns to understand.
         """
-        z = self.temporal(table)
+        z, heard = self.temporal_layers(table)
         logits = self.text_linear(z).float()
         text = F.cross_entropy(logits.flatten(0, 1), goal[:, 0].flatten().clamp(min=0), reduction="none")
         weight = (text_weight * (goal[:, 0] >= 0)).flatten()
@@ -236,7 +248,7 @@ class Lm(nn.Module):
             for k in range(self.config.dep_q)
         ]
         losses["semantic"], losses["acoustic"] = audio[0], sum(audio[1:]) / len(audio[1:])
-        return losses
+        return losses, heard
 
 
 def _embed(table: nn.Embedding, ids: torch.Tensor) -> torch.Tensor:

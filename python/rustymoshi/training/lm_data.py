@@ -1,16 +1,19 @@
 """Training batches of the language model: conversations in a row, cut into windows that begin like sessions."""
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from .ear import Heard, word_ids
 from .lm import LmConfig
-from .paths import FRAME, folder
-from .streams import delayed, targets
+from .paths import FRAME, FRAME_RATE, folder
+from .streams import NOTHING, delayed, targets
 from .tokens import END_OF_PADDING, PADDING, align, tokenizer
 
 PADDING_WEIGHT, WORD_WEIGHT = 0.4, 1.5
+EAR_DELAY = 6
 
 
 def initial_column(c: LmConfig) -> np.ndarray:
@@ -18,11 +21,19 @@ def initial_column(c: LmConfig) -> np.ndarray:
     return np.array([c.text_card] + [c.card] * c.n_q)
 
 
-class Conversations:
-    """All encoded conversations as arrays [17, frames]."""
+@dataclass(frozen=True)
+class Item:
+    """One conversation: streams [17, frames] and the user's lines (first frame, last frame, words)."""
 
-    def __init__(self, codec: str, config: LmConfig, seed: int):
-        self.codec, self.config, self.rng = codec, config, np.random.default_rng(seed)
+    streams: np.ndarray
+    lines: list[tuple[int, int, list[int]]]
+
+
+class Conversations:
+    """All encoded conversations. `hide` hides part of what the model sees, as a trainer should."""
+
+    def __init__(self, codec: str, config: LmConfig, seed: int, hide: bool = True):
+        self.codec, self.config, self.rng, self.hide = codec, config, np.random.default_rng(seed), hide
         self.spm, self.seen, self.items = tokenizer(), set(), []
         self.look_for_more()
 
@@ -38,29 +49,40 @@ class Conversations:
             for item in json.loads(about.read_text()):
                 n = item["frames"]
                 text = align(item["words"], n, lambda w: self.spm.encode(w))
-                self.items.append(
-                    np.concatenate([text[None], agent[:, at : at + n], user[:, at : at + n]]).astype(np.int32)
-                )
+                streams = np.concatenate([text[None], agent[:, at : at + n], user[:, at : at + n]]).astype(np.int32)
+                lines = [
+                    (int(x["asked_from"] * FRAME_RATE), int(x["asked_to"] * FRAME_RATE), word_ids(x["question"]))
+                    for x in item["log"]
+                ]
+                self.items.append(Item(streams, lines))
                 at += n
         return len(self.items)
 
-    def window(self, frames: int) -> np.ndarray:
+    def window(self, frames: int) -> Item:
         """[17, frames]: conversations one after another, mostly from the start of one."""
-        parts, total = [], 0
+        parts, lines, total = [], [], 0
         while total < frames:
             item = self.items[self.rng.integers(len(self.items))]
-            if not parts and self.rng.random() < 0.3:
-                item = item[:, self.rng.integers(item.shape[1] // 2) :]
-            parts.append(item)
-            total += item.shape[1]
-        return np.concatenate(parts, 1)[:, :frames]
+            skip = self.rng.integers(item.streams.shape[1] // 2) if not parts and self.rng.random() < 0.3 else 0
+            parts.append(item.streams[:, skip:])
+            lines += [(a - skip + total, b - skip + total, words) for a, b, words in item.lines if a >= skip]
+            total += parts[-1].shape[1]
+        return Item(np.concatenate(parts, 1)[:, :frames], lines)
 
     def batch(self, size: int, frames: int, depth_share: float):
-        """(table [b, 17, t], goal [b, 9, t], depth rows, text weights [b, t])."""
+        """(table [b, 17, t], goal [b, 9, t], depth rows, text weights [b, t], the user's lines)."""
         initial = initial_column(self.config)
-        tables = [delayed(self.window(frames + 1), initial) for _ in range(size)]
+        windows = [self.window(frames + 1) for _ in range(size)]
+        tables = [delayed(x.streams, initial) for x in windows]
         goal = np.stack([targets(t, initial, 1 + self.config.dep_q) for t in tables])
-        table = np.stack([t[:, :-1] for t in tables])
+        table = np.stack([self._seen(t[:, :-1].copy()) for t in tables])
+        lines = [
+            # A word may be recognised some frames after it has been heard.
+            Heard(i, a, b + EAR_DELAY, words)
+            for i, x in enumerate(windows)
+            for a, b, words in x.lines
+            if b + EAR_DELAY <= frames
+        ]
         weight = np.where(goal[:, 0] == PADDING, PADDING_WEIGHT, WORD_WEIGHT).astype(np.float32)
         speaking = _near(goal[:, 0] != PADDING).flatten()
         chance = np.where(speaking, 1.0, 0.12)
@@ -71,7 +93,21 @@ class Conversations:
             torch.from_numpy(goal).long(),
             torch.from_numpy(np.sort(rows)),
             torch.from_numpy(weight),
+            lines,
         )
+
+    def _seen(self, table: np.ndarray) -> np.ndarray:
+        """The table with frames of both voices and the user's finer codebooks hidden at random, so that the model
+        neither knows recordings by their details nor reads its next word off its own voice."""
+        if not self.hide:
+            return table
+        rng, first_user = self.rng, 1 + self.config.dep_q
+        user, agent = table[first_user:], table[1:first_user]
+        if rng.random() < 0.5:
+            user[rng.integers(1, len(user)) :] = NOTHING
+        user[:, rng.random(table.shape[1]) < rng.uniform(0, 0.15)] = NOTHING
+        agent[:, rng.random(table.shape[1]) < rng.uniform(0, 0.2)] = NOTHING
+        return table
 
 
 def _near(word: np.ndarray, after: int = 8) -> np.ndarray:

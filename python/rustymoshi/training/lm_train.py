@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from . import pace
 from .curves import Curve
+from .ear import Ear
 from .lm import Lm, LmConfig
 from .lm_data import Conversations
 from .paths import folder, replace_atomically
@@ -45,6 +46,8 @@ class Trainer:
             betas=(0.9, 0.97),
             fused=True,
         )
+        self.ear = Ear(self.config.dim).to(self.device)
+        self.ear_optimizer = torch.optim.AdamW(self.ear.parameters(), lr=args.lr, betas=(0.9, 0.97), fused=True)
         self.average = copy.deepcopy(self.lm)
         self._resume()
 
@@ -55,6 +58,9 @@ class Trainer:
         self.lm.load_state_dict(saved["lm"])
         self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        if "ear" in saved:
+            self.ear.load_state_dict(saved["ear"])
+            self.ear_optimizer.load_state_dict(saved["ear_optimizer"])
         self.elapsed, self.step = saved["elapsed"], saved["step"]
 
     def save(self) -> None:
@@ -63,6 +69,8 @@ class Trainer:
             lm=self.lm.state_dict(),
             average=self.average.state_dict(),
             optimizer=self.optimizer.state_dict(),
+            ear=self.ear.state_dict(),
+            ear_optimizer=self.ear_optimizer.state_dict(),
             config=asdict(self.config),
             elapsed=self.elapsed,
             step=self.step,
@@ -76,16 +84,20 @@ class Trainer:
 
     def train_step(self, data: Conversations) -> dict:
         """One batch; returns the losses by name."""
-        batch = [x.to(self.device) for x in data.batch(self.args.batch, self.args.frames, self.args.depth_share)]
+        *batch, lines = data.batch(self.args.batch, self.args.frames, self.args.depth_share)
         with torch.autocast(self.device, torch.bfloat16):
-            losses = self.lm(*batch)
+            losses, hidden = self.lm(*[x.to(self.device) for x in batch])
+        losses["heard"] = self.ear(hidden, lines)
         total = self.args.text_weight * losses["text"] + losses["semantic"] + losses["acoustic"]
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
-        self.optimizer.zero_grad()
+        total = total + self.args.ear_weight * losses["heard"]
+        for optimizer in (self.optimizer, self.ear_optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate()
+            optimizer.zero_grad()
         total.backward()
         nn.utils.clip_grad_norm_(self.lm.parameters(), 1.0)
         self.optimizer.step()
+        self.ear_optimizer.step()
         decay = min(AVERAGE_DECAY, self.step / (self.step + 20))
         get_ema_multi_avg_fn(decay)(list(self.average.parameters()), list(self.lm.parameters()), None)
         return {k: v.item() for k, v in losses.items()}
@@ -125,6 +137,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=256)
     parser.add_argument("--depth-share", type=float, default=0.25)
     parser.add_argument("--text-weight", type=float, default=3.0)
+    parser.add_argument("--ear-weight", type=float, default=1.0)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
