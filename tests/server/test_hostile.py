@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT
+ROOT = Path(__file__).resolve().parents[2]
 
 MESSAGES = int(os.environ.get("MOSHI_HOSTILE_MESSAGES", "20000"))
 SEED = os.environ.get("MOSHI_HOSTILE_SEED", "1")
