@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--together", action="store_true", help="frames of all callers at the same instant, not spread")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="talk so long; watch memory and processor time")
     parser.add_argument("--neighbours", action="store_true", help="one idle, silent, flooding, vanished caller too")
+    parser.add_argument("--hostile", type=int, metavar="MESSAGES", help="so many messages of hostile callers too")
+    parser.add_argument("--seed", type=int, default=1, help="of what they say")
     parser.add_argument("--idle", type=float, metavar="SECONDS", help="no callers: only watch the server")
     parser.add_argument("--every", type=float, default=10, help="seconds between two looks at memory")
     parser.add_argument("--json", type=Path, help="where to write the figures")
@@ -78,20 +81,32 @@ def growth(seen: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-async def talk(server: Server, wish: argparse.Namespace) -> list[Caller]:
-    """All callers from the first admission to the last goodbye."""
+async def storm(server: Server, wish: argparse.Namespace, callers: list[Caller]) -> dict[str, Any]:
+    """Hostile callers, in a process of their own so that they cannot delay those measured; these talk as long."""
+    program = Path(__file__).with_name("storm.py")
+    asked = [server.url.replace("http", "ws", 1), "--messages", str(wish.hostile), "--seed", str(wish.seed)]
+    process = await asyncio.create_subprocess_exec(sys.executable, str(program), *asked, stdout=asyncio.subprocess.PIPE)
+    said, _ = await process.communicate()
+    for caller in callers:
+        caller.finish()
+    return {"hostile": json.loads(said)}
+
+
+async def talk(server: Server, wish: argparse.Namespace) -> dict[str, Any]:
+    """All callers from the first admission to the last goodbye; what they heard."""
     seconds = 60 * wish.soak if wish.soak else wish.seconds
     messages = script(seconds)
     phase = 0.0 if wish.together else FRAME_SECONDS / max(1, wish.callers)
     callers = [Caller(server.chat, messages, phase=i * phase) for i in range(wish.callers)]
     admitted = [caller for caller in callers if await caller.admit(30)]
     bad = [asyncio.create_task(endure(name, server.chat, messages)) for name in BAD] if wish.neighbours else []
+    raging = asyncio.create_task(storm(server, wish, admitted)) if wish.hostile else None
     start = time.monotonic() + BREATH
     await asyncio.gather(*(caller.run(start, wish.drain) for caller in admitted))
     for task in bad:
         task.cancel()
     await asyncio.gather(*bad, return_exceptions=True)
-    return callers
+    return summary(callers) | (await raging if raging else {})
 
 
 async def measure(server: Server, wish: argparse.Namespace) -> dict[str, Any]:
@@ -105,7 +120,7 @@ async def measure(server: Server, wish: argparse.Namespace) -> dict[str, Any]:
     if wish.idle:
         await asyncio.sleep(wish.idle + 0.2)
     else:
-        found |= summary(await talk(server, wish))
+        found |= await talk(server, wish)
         found["driver_cpu_percent"] = round(100 * (time.process_time() - own) / (time.monotonic() - begin), 1)
         found |= (await server.metrics()).since(before)
     if watching.done():

@@ -66,7 +66,8 @@ class Caller:
     async def _speak(self, start: float) -> None:
         assert self.socket is not None
         due = start
-        for message in self.messages:
+        while len(self.sent_at) < len(self.messages):
+            message = self.messages[len(self.sent_at)]
             # A microphone hands a frame over when it is full, and never two at once.
             due += FRAME_SECONDS
             wait = due - time.monotonic()
@@ -79,6 +80,10 @@ class Caller:
                 due = now
             self.sent_at.append(now)
             await self.socket.send(message)
+
+    def finish(self) -> None:
+        """Falls silent before it has said everything."""
+        self.messages = self.messages[: len(self.sent_at) + 1]
 
     async def _listen(self) -> None:
         assert self.socket is not None

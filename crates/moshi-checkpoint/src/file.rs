@@ -102,21 +102,20 @@ impl TensorFile {
     }
 
     fn read(path: &Path, store: Store) -> Result<Self> {
-        let bytes = store.bytes();
-        if bytes.starts_with(gguf::MAGIC) {
-            let gguf::Header { tensors, metadata } = gguf::read(path, bytes)?;
-            return Ok(Self { path: path.to_path_buf(), store, tensors, metadata });
-        }
-        let (size, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| header_error(path, bytes, &e))?;
-        let data = 8 + size;
-        let raw = |info: &safetensors::tensor::TensorInfo| RawTensor {
-            number: Number::Plain(info.dtype),
-            shape: info.shape.clone(),
-            begin: data + info.data_offsets.0,
-            end: data + info.data_offsets.1,
+        let (tensors, metadata) = match store.bytes() {
+            bytes if bytes.starts_with(gguf::MAGIC) => {
+                let gguf::Header { tensors, metadata } = gguf::read(path, bytes)?;
+                (tensors, metadata)
+            }
+            bytes => read_safetensors(path, bytes)?,
         };
-        let tensors = metadata.tensors().into_iter().map(|(name, info)| (name, raw(info))).collect();
-        let metadata = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
+        // One dimension of 0 hides the size of all others from the length of the data.
+        if let Some((name, raw)) = tensors.iter().find(|(_, raw)| !is_countable(&raw.shape)) {
+            return Err(format_error(
+                path,
+                format!("tensor {name:?} of shape {:?}, more than can be counted", raw.shape),
+            ));
+        }
         Ok(Self { path: path.to_path_buf(), store, tensors, metadata })
     }
 
@@ -136,6 +135,26 @@ impl TensorFile {
     pub(crate) fn bytes(&self, begin: usize, end: usize) -> &[u8] {
         self.store.bytes().get(begin..end).unwrap_or_default()
     }
+}
+
+/// What the header of a safetensors file says of its tensors and of itself.
+fn read_safetensors(path: &Path, bytes: &[u8]) -> Result<(BTreeMap<String, RawTensor>, BTreeMap<String, String>)> {
+    let (size, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| header_error(path, bytes, &e))?;
+    let data = 8 + size;
+    let raw = |info: &safetensors::tensor::TensorInfo| RawTensor {
+        number: Number::Plain(info.dtype),
+        shape: info.shape.clone(),
+        begin: data + info.data_offsets.0,
+        end: data + info.data_offsets.1,
+    };
+    let tensors = metadata.tensors().into_iter().map(|(name, info)| (name, raw(info))).collect();
+    Ok((tensors, metadata.metadata().clone().unwrap_or_default().into_iter().collect()))
+}
+
+/// Whether the bytes of as many numbers can be counted, were no dimension 0.
+fn is_countable(shape: &[usize]) -> bool {
+    let count = shape.iter().try_fold(1usize, |count, n| count.checked_mul((*n).max(1)));
+    count.and_then(|count| count.checked_mul(size_of::<u64>())).is_some()
 }
 
 #[allow(unsafe_code)]

@@ -57,8 +57,10 @@ impl Grouped<'_> {
             let expected = "a group is a power of two of at least 8 weights, and rows are whole groups";
             return Err(KernelError::Unsupported { what: "group of quantized weights", found: group, expected });
         }
-        let groups = rows * (cols / group);
-        KernelError::length("packed weights", rows * (cols * self.quants.bits() / 8), self.packed.len())?;
+        // Sizes that no memory holds differ from every length. A group is whole eights of weights.
+        let groups = rows.saturating_mul(cols / group);
+        let packed = rows.saturating_mul(cols / 8 * self.quants.bits());
+        KernelError::length("packed weights", packed, self.packed.len())?;
         KernelError::length("scales of a weight matrix", groups, self.scales.len())?;
         let biases = if self.quants.has_biases() { groups } else { 0 };
         KernelError::length("biases of a weight matrix", biases, self.biases.len())
@@ -97,8 +99,8 @@ impl Grouped<'_> {
 
     pub(crate) fn to_f32(&self, rows: usize, cols: usize) -> Vec<f32> {
         let mut values = vec![0.0; rows * cols];
-        for row in 0..rows {
-            let out = &mut values[row * cols..(row + 1) * cols];
+        // Rows without columns may be more than can be gone through.
+        for (row, out) in values.chunks_exact_mut(cols.max(1)).enumerate() {
             self.row(row, cols, |i, value| out[i] = value);
         }
         values
@@ -136,5 +138,42 @@ pub(crate) fn slice_cow<'a, T: Clone>(v: &Cow<'a, [T]>, range: Range<usize>) -> 
     match v {
         Cow::Borrowed(s) => Cow::Borrowed(&s[range]),
         Cow::Owned(s) => Cow::Owned(s[range].to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weight::{HostWeight, WeightData};
+
+    #[test]
+    fn rows_without_columns_are_nothing_however_many() {
+        let nothing = Grouped {
+            quants: Quants::I8,
+            group: 32,
+            packed: Cow::default(),
+            scales: Cow::default(),
+            biases: Cow::default(),
+        };
+        let weight = HostWeight::new(1 << 60, 0, WeightData::Grouped(nothing)).unwrap();
+        assert_eq!(weight.to_f32().unwrap(), []);
+    }
+
+    #[test]
+    fn sizes_beyond_counting_are_refused_like_any_other_wrong_size() {
+        assert!(HostWeight::from_f32(usize::MAX, 2, vec![0.0; 6]).is_err());
+        for (rows, cols) in [(usize::MAX, 32), (3, 1 << 62), (1 << 60, 1 << 60)] {
+            for quants in [Quants::I8, Quants::U8, Quants::U4] {
+                let biases = if quants.has_biases() { vec![0.0; 4] } else { Vec::new() };
+                let grouped = Grouped {
+                    quants,
+                    group: 32,
+                    packed: vec![0; 128].into(),
+                    scales: vec![0.0; 4].into(),
+                    biases: biases.into(),
+                };
+                assert!(HostWeight::new(rows, cols, WeightData::Grouped(grouped)).is_err(), "{rows} x {cols}");
+            }
+        }
     }
 }

@@ -55,6 +55,8 @@ impl<'a> HostWeight<'a> {
     /// [`KernelError::Length`] when the number of values is not `rows * cols`, or that of scales and biases not what
     /// the format needs; [`KernelError::Unsupported`] for groups of a size that does not fit.
     pub fn new(rows: usize, cols: usize, data: WeightData<'a>) -> Result<Self, KernelError> {
+        // A size that no memory holds differs from every length.
+        let expected = rows.saturating_mul(cols);
         let found = match &data {
             WeightData::F32(v) => v.len(),
             WeightData::Bf16(v) => v.len(),
@@ -65,10 +67,9 @@ impl<'a> HostWeight<'a> {
             }
             WeightData::Grouped(g) => {
                 g.check(rows, cols)?;
-                rows * cols
+                expected
             }
         };
-        let expected = rows * cols;
         if found != expected {
             return Err(KernelError::Length { what: "weight matrix", expected, found });
         }

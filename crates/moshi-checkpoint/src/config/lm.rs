@@ -248,7 +248,7 @@ impl LmConfig {
         let padding = r.count("existing_text_padding_id", 0, self.text_card)?;
         // Without a padding token of its own, the text head has one more output for it.
         let outputs = self.text_card + usize::from(padding.is_none());
-        self.text_card_out = r.count("text_card_out", 1, MAX_WIDTH)?.unwrap_or(outputs);
+        self.text_card_out = r.count("text_card_out", 1, MAX_WIDTH + 1)?.unwrap_or(outputs);
         self.existing_text_padding_id = padding.unwrap_or(self.text_card) as u32;
         self.existing_text_end_padding_id =
             r.count("existing_text_end_padding_id", 0, self.text_card)?.unwrap_or(0) as u32;

@@ -164,6 +164,9 @@ impl MimiConfig {
         if let Some(transformer) = reader.object("transformer")? {
             config.transformer = parse_transformer(&transformer, &config)?;
             warnings.extend(transformer.unknown_keys());
+        } else if config.transformer.d_model != config.seanet.dimension {
+            let expected = format!("an object whose d_model is {}, the dimension of seanet", config.seanet.dimension);
+            return Err(reader.error("transformer", "missing", expected));
         }
         config.parse_rates(&reader)?;
         warnings.extend(reader.unknown_keys());

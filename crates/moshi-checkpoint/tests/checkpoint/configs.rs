@@ -62,8 +62,14 @@ fn a_configuration_survives_writing_and_reading() {
         lm.existing_text_padding_id = 32000;
         lm
     };
-    let lms =
-        [LmConfig::moshi_7b(), stt, parse(read("tiny-moshi")).unwrap().0.lm, parse(read("tiny-variant")).unwrap().0.lm];
+    let largest = LmConfig {
+        text_card: 1 << 20,
+        text_card_out: (1 << 20) + 1,
+        existing_text_padding_id: 1 << 20,
+        ..LmConfig::moshi_7b()
+    };
+    let [tiny, variant] = ["tiny-moshi", "tiny-variant"].map(|folder| parse(read(folder)).unwrap().0.lm);
+    let lms = [LmConfig::moshi_7b(), stt, largest, tiny, variant];
     for lm in lms {
         let config = ModelConfig { lm, ..ModelConfig::moshi_7b() };
         let (read, warnings) = parse(config.to_json()).unwrap();
@@ -170,6 +176,9 @@ fn codec_contradictions_are_refused() {
         let message = MimiConfig::from_json(Path::new("mimi.json"), &json).unwrap_err().to_string();
         assert_says(&message, &parts);
     }
+    let narrow = json!({"seanet": {"dimension": 64}});
+    let message = MimiConfig::from_json(Path::new("mimi.json"), &narrow).unwrap_err().to_string();
+    assert_says(&message, &["transformer", "missing", "d_model is 64"]);
     let mut json = base.clone();
     json["seanet"]["n_filter"] = json!(64);
     let (_, warnings) = MimiConfig::from_json(Path::new("mimi.json"), &json).unwrap();

@@ -77,6 +77,8 @@ fn headers_that_lie_about_the_data_are_refused() {
     assert_says(&eight(json!({"a": entry("F32", json!([1]), [4, 8])})), &["\"a\"", "gap"]);
     assert_says(&eight(json!({"a": entry("F32", json!([3]), [0, 8])})), &["damaged header"]);
     assert_says(&eight(json!({"a": entry("F32", json!([u64::MAX, u64::MAX]), [0, 8])})), &["damaged header"]);
+    let nothing = json!({"a": entry("F32", json!([0, 1u64 << 62, 8]), [0, 0]), "b": entry("F32", json!([2]), [0, 8])});
+    assert_says(&eight(nothing), &["\"a\"", "more than can be counted"]);
     assert_says(&eight(json!({"a": entry("Q9", json!([2]), [0, 8])})), &["Q9"]);
     assert_says(&eight(json!({"a": entry("F32", json!([-2]), [0, 8])})), &["-2"]);
 }

@@ -129,6 +129,10 @@ fn other_versions_and_types_are_named() {
     assert_says(&one(0, &[1], u64::MAX), &["truncated"]);
     assert_says(&one(0, &[1 << 32, 1 << 32, 4], 0), &["truncated"]);
     assert_says(&one(0, &[1; 9], 0), &["9 dimensions"]);
+    // No weights at all, but rows or columns beyond counting.
+    for (kind, dimensions) in [(0, [8, 1 << 62, 0]), (8, [1 << 62, 0, 1]), (8, [1 << 62, 8, 0])] {
+        assert_says(&one(kind, &dimensions, 0), &["\"x\"", "more than can be counted"]);
+    }
     assert_says(&open(&File::new(1, 0, 0).0).unwrap_err(), &["version 1", "2 and 3"]);
     assert_says(&open(&File::new(3u32.swap_bytes(), 0, 0).0).unwrap_err(), &["big-endian"]);
     let twice = File::new(2, 2, 0).tensor("x", &[1], 0, 0).tensor("x", &[1], 0, 4);
