@@ -274,9 +274,9 @@ pub struct SessionInput {
 }
 
 impl SessionInput {
-    /// Gives audio to the model, waiting while too much of it is on its way. False when the engine has ended.
-    pub async fn push(&self, pcm: Vec<f32>) -> bool {
-        let at = Instant::now();
+    /// Gives the model audio that came at `at`, waiting while too much of it is on its way. False when the engine has
+    /// ended.
+    pub async fn push(&self, at: Instant, pcm: Vec<f32>) -> bool {
         let Ok(credit) = Arc::clone(&self.credits).acquire_owned().await else { return false };
         self.tell(Command::Audio { key: self.key, at, pcm, credit })
     }

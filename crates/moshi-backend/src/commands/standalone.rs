@@ -63,6 +63,10 @@ pub struct StandaloneArgs {
     /// Folder of the certificate that is made on first use [default: ~/.config/rustymoshi/tls].
     #[arg(long, env = "MOSHI_CERT_DIR", value_name = "DIR")]
     pub cert_dir: Option<PathBuf>,
+    /// Seconds for which browsers shall insist on TLS once they have seen it here; 0 does not ask them to [default:
+    /// 15552000, 180 days]. Never said on localhost.
+    #[arg(long, env = "MOSHI_HSTS", value_name = "SECONDS")]
+    pub hsts: Option<u32>,
     /// Serve this folder instead of the page in the binary.
     #[arg(long = "static", env = "MOSHI_STATIC", value_name = "DIR")]
     pub static_dir: Option<PathBuf>,
@@ -126,6 +130,9 @@ impl StandaloneArgs {
         }
         if let Some(folder) = &self.cert_dir {
             config.cert_dir = Some(folder.clone());
+        }
+        if let Some(seconds) = self.hsts {
+            config.hsts = Duration::from_secs(u64::from(seconds));
         }
         if self.cert.is_some() {
             config.tls = TlsChoice::On;
