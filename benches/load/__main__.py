@@ -37,6 +37,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--together", action="store_true", help="frames of all callers at the same instant, not spread")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="talk so long; watch memory and processor time")
     parser.add_argument("--neighbours", action="store_true", help="one idle, silent, flooding, vanished caller too")
+    parser.add_argument("--hostile", type=int, default=0, metavar="MESSAGES", help="so many of hostile callers too")
+    parser.add_argument("--seed", type=int, default=1, help="of what these say")
     parser.add_argument("--idle", type=float, metavar="SECONDS", help="no callers: only watch the server")
     parser.add_argument("--every", type=float, default=10, help="seconds between two looks at memory")
     parser.add_argument("--find-limit", action="store_true", help="find how many callers fit")
@@ -71,7 +73,8 @@ async def find(server: Server, asked: argparse.Namespace, wish: Wish) -> dict[st
 
 async def measure(server: Server, asked: argparse.Namespace) -> dict[str, Any]:
     seconds = 60 * asked.soak if asked.soak else asked.seconds or 30
-    wish = Wish(asked.callers, seconds, asked.drain, not asked.together, asked.neighbours, asked.every)
+    also = {"neighbours": asked.neighbours, "hostile": asked.hostile, "seed": asked.seed}
+    wish = Wish(asked.callers, seconds, asked.drain, not asked.together, every=asked.every, **also)
     if asked.idle:
         return await idle(server, asked.idle, asked.every)
     return await (find(server, asked, wish) if asked.find_limit else run(server, wish))

@@ -19,11 +19,18 @@ class Clock:
     lateness: array[float] = field(default_factory=lambda: array("d"))
     #: Times that it was late by more than a frame; it then goes on from there and does not catch up.
     slips: int = 0
+    #: Messages of each caller so far.
+    said: int = 0
+    #: Nobody says anything more.
+    over: bool = False
 
     async def run(self, callers: list[Caller], messages: list[bytes], start: float, spread: bool) -> None:
         """Has every caller say every message, from `start` on; `spread` over the 80 ms, or all at the same instant."""
         step = FRAME_SECONDS / max(1, len(callers)) if spread else 0.0
         for message in messages:
+            if self.over:
+                return
+            self.said += 1
             # A microphone hands a frame over when it is full.
             start += FRAME_SECONDS
             for at, caller in enumerate(callers):

@@ -63,7 +63,7 @@ def checks(found: dict[str, Any], neighbours: bool) -> dict[str, dict[str, Any]]
         "lag_p99_ms": (found["lag_ms"]["p99"], None if step is None else round(FRAME_MS + step + 20, 2)),
         "first_audio_max_ms": (found["first_audio_ms"]["max"], 200.0),
     }
-    if neighbours:
+    if neighbours or "hostile" in found:
         table["largest_gap_ms"] = (found["interval_ms"]["max"], 200.0)
     return {
         name: {"found": value, "limit": limit, "met": value is not None and limit is not None and value <= limit}

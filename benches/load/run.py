@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from caller import Caller
@@ -35,6 +38,10 @@ class Wish:
     #: Frames of different callers over the 80 ms, or all at the same instant.
     spread: bool = True
     neighbours: bool = False
+    #: Messages of hostile callers; once all are heard, the callers fall silent.
+    hostile: int = 0
+    #: Of what these say.
+    seed: int = 1
     #: Seconds between two looks at the server's process.
     every: float = 10
 
@@ -51,9 +58,14 @@ async def run(server: Server, wish: Wish) -> dict[str, Any]:
     watching = asyncio.create_task(process.watch(wish.every))
     admitted = [caller for caller in callers if await caller.admit(PATIENCE)]
     own, begin = time.process_time(), time.monotonic()
+    raging = asyncio.create_task(storm(server, wish, clock)) if wish.hostile else None
     with no_collector():
         await clock.run(admitted, messages, time.monotonic() + BREATH, wish.spread)
         await asyncio.sleep(wish.drain)
+    for caller in callers:
+        caller.frames = clock.said
+    if raging:
+        found["hostile"] = await raging
     found |= summary(callers, clock)
     found["driver_cpu_percent"] = round(100 * (time.process_time() - own) / (time.monotonic() - begin), 1)
     # Read while the callers are still there: what a full house uses.
@@ -64,6 +76,17 @@ async def run(server: Server, wish: Wish) -> dict[str, Any]:
     await asyncio.gather(*(caller.hang_up() for caller in admitted))
     found["outcomes"] = summary(callers, clock)["outcomes"]
     return found | {"checks": checks(found, wish.neighbours), "watched": process.seen}
+
+
+async def storm(server: Server, wish: Wish, clock: Clock) -> dict[str, Any]:
+    """Hostile callers, in a process of their own so that they cannot delay those measured; these talk as long."""
+    program = Path(__file__).with_name("storm.py")
+    asked = [server.url.replace("http", "ws", 1), "--messages", str(wish.hostile), "--seed", str(wish.seed)]
+    process = await asyncio.create_subprocess_exec(sys.executable, str(program), *asked, stdout=asyncio.subprocess.PIPE)
+    said, _ = await process.communicate()
+    clock.over = True
+    told: dict[str, Any] = json.loads(said)
+    return told
 
 
 async def idle(server: Server, seconds: float, every: float) -> dict[str, Any]:

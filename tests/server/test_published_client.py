@@ -3,7 +3,8 @@
 What runs is theirs: `moshi.client.run` with its WebSocket (aiohttp), its receive loop, its Ogg Opus codec (`sphn`, on
 libopus) and its printer. Two things are stood in for: `sounddevice`, which needs a sound card, by two threads that call
 the client's callbacks every 80 ms as a card would; and the package's `__init__`, which imports torch although the
-client does not need it. Not exercised: the command line of `python -m moshi.client` and a real sound card.
+client does not need it. The whole program on audio devices is in `test_published_client_devices.py`; here every frame
+that was played is looked at.
 """
 
 from __future__ import annotations
