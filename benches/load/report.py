@@ -26,6 +26,11 @@ def milliseconds(values: list[float]) -> dict[str, float | None]:
     return {name: None if value is None else round(1000 * value, 2) for name, value in found.items()}
 
 
+def outcomes(callers: list[Caller]) -> dict[str, int]:
+    """How many ended how."""
+    return dict(Counter(caller.outcome for caller in callers))
+
+
 def summary(callers: list[Caller], clock: Clock) -> dict[str, Any]:
     """Over all callers, those refused included: what they did not hear is missing."""
     heard = [caller for caller in callers if caller.sent_at]
@@ -36,7 +41,7 @@ def summary(callers: list[Caller], clock: Clock) -> dict[str, Any]:
     return {
         "callers": len(callers),
         "admitted": len(heard),
-        "outcomes": dict(Counter(caller.outcome for caller in callers)),
+        "outcomes": outcomes(callers),
         "seconds": round(max((caller.expected for caller in callers), default=0) * 0.08, 2),
         "send_lateness_ms": late,
         "slips": clock.slips,

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from asyncio.subprocess import PIPE, Process, create_subprocess_exec
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +17,7 @@ from typing import Any
 
 from caller import Caller
 from clock import Clock
-from neighbours import BAD, endure
-from report import checks, summary
+from report import checks, outcomes, summary
 from server import Server
 from speech import script
 
@@ -53,12 +53,12 @@ async def run(server: Server, wish: Wish) -> dict[str, Any]:
     found["cpus"] = os.cpu_count()
     messages = script(wish.seconds)
     callers = [Caller(server.chat, len(messages)) for _ in range(wish.callers)]
-    clock, before, process = Clock(), await server.metrics(), Process(server)
-    bad = [asyncio.create_task(endure(name, server.chat, messages)) for name in BAD] if wish.neighbours else []
+    clock, before, process = Clock(), await server.metrics(), Usage(server)
     watching = asyncio.create_task(process.watch(wish.every))
     admitted = [caller for caller in callers if await caller.admit(PATIENCE)]
     own, begin = time.process_time(), time.monotonic()
     raging = asyncio.create_task(storm(server, wish, clock)) if wish.hostile else None
+    bad = await beside("neighbours.py", server.chat) if wish.neighbours else None
     with no_collector():
         await clock.run(admitted, messages, time.monotonic() + BREATH, wish.spread)
         await asyncio.sleep(wish.drain)
@@ -70,20 +70,25 @@ async def run(server: Server, wish: Wish) -> dict[str, Any]:
     found["driver_cpu_percent"] = round(100 * (time.process_time() - own) / (time.monotonic() - begin), 1)
     # Read while the callers are still there: what a full house uses.
     found |= process.summary() | (await server.metrics()).since(before)
-    for task in (watching, *bad):
-        task.cancel()
-    await asyncio.gather(watching, *bad, return_exceptions=True)
+    watching.cancel()
+    if bad:
+        bad.terminate()
+        await bad.wait()
     await asyncio.gather(*(caller.hang_up() for caller in admitted))
-    found["outcomes"] = summary(callers, clock)["outcomes"]
+    found["outcomes"] = outcomes(callers)
     return found | {"checks": checks(found, wish.neighbours), "watched": process.seen}
 
 
+async def beside(program: str, *asked: str) -> Process:
+    """Others, in a process of their own so that they cannot delay those measured."""
+    path = str(Path(__file__).with_name(program))
+    return await create_subprocess_exec(sys.executable, path, *asked, stdout=PIPE)
+
+
 async def storm(server: Server, wish: Wish, clock: Clock) -> dict[str, Any]:
-    """Hostile callers, in a process of their own so that they cannot delay those measured; these talk as long."""
-    program = Path(__file__).with_name("storm.py")
+    """Hostile callers; those measured talk as long."""
     asked = [server.url.replace("http", "ws", 1), "--messages", str(wish.hostile), "--seed", str(wish.seed)]
-    process = await asyncio.create_subprocess_exec(sys.executable, str(program), *asked, stdout=asyncio.subprocess.PIPE)
-    said, _ = await process.communicate()
+    said, _ = await (await beside("storm.py", *asked)).communicate()
     clock.over = True
     told: dict[str, Any] = json.loads(said)
     return told
@@ -91,7 +96,7 @@ async def storm(server: Server, wish: Wish, clock: Clock) -> dict[str, Any]:
 
 async def idle(server: Server, seconds: float, every: float) -> dict[str, Any]:
     """Only watches the server's process."""
-    process = Process(server)
+    process = Usage(server)
     watching = asyncio.create_task(process.watch(min(every, seconds)))
     await asyncio.sleep(seconds + 0.2)
     watching.cancel()
@@ -117,7 +122,7 @@ def no_collector() -> Iterator[None]:
         gc.enable()
 
 
-class Process:
+class Usage:
     """Memory and processor time of the server; nothing where it is not on this machine."""
 
     def __init__(self, server: Server) -> None:

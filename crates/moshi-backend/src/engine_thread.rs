@@ -14,6 +14,7 @@ use std::time::Instant;
 use moshi_engine::{EngineConfig, EngineError, SessionEvent, SessionParams};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 
+use crate::calibrate::warm_up;
 use crate::engine_loop::EngineLoop;
 pub use crate::engine_status::EngineStatus;
 use crate::metrics::Metrics;
@@ -112,7 +113,7 @@ pub struct EngineThread {
 }
 
 impl EngineThread {
-    /// Starts the thread with `capacity` rows of the model.
+    /// Starts the thread with `capacity` rows of the model, which has taken its first steps before. Blocks for these.
     ///
     /// # Errors
     /// When the model cannot be made, or the thread cannot be started.
@@ -122,7 +123,8 @@ impl EngineThread {
         config: EngineConfig,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, EngineHandle), EngineError> {
-        let first = model.make(capacity)?;
+        let mut first = model.make(capacity)?;
+        warm_up(&mut *first, &model.defaults)?;
         let capacity = capacity.min(first.rows());
         let (commands, inbox) = sync_channel((capacity + ADMISSIONS) * (AUDIO_CREDITS + 4));
         let status = Arc::new(EngineStatus::new(capacity));

@@ -89,7 +89,7 @@ async fn an_orderly_end_loses_nothing_of_a_call_that_is_open() {
         let message = source.next().await.unwrap().unwrap().into_data();
         replies += usize::from(message.first() == Some(&1));
     }
-    // All of it is younger than what a flush has brought to the disk.
+    // Nobody reads the output of the program any more, and all that was said may be younger than the latest flush.
     let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     while let Some(Ok(_)) = source.next().await {}
