@@ -1,12 +1,16 @@
-"""Callers one does not wish for: what they do must change nothing for the others."""
+"""Callers one does not wish for: what they do must change nothing for the others.
+
+`python benches/load/neighbours.py ws://localhost:8998/api/chat` puts one of each on a server until it is ended.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Awaitable, Callable
 
-from speech import headers
+from speech import headers, script
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
@@ -31,7 +35,7 @@ async def flooding(url: str, messages: list[bytes]) -> None:
     """Sends a whole call as fast as the network takes it, again and again."""
     while True:
         with contextlib.suppress(WebSocketException, OSError):
-            async with connect(url, compression=None) as socket:
+            async with connect(url, compression=None, max_queue=None) as socket:
                 await socket.send(b"\x01" + headers())
                 for message in messages:
                     await socket.send(message)
@@ -65,3 +69,13 @@ async def endure(name: str, url: str, messages: list[bytes]) -> None:
     """One of them; being thrown out is what it deserves."""
     with contextlib.suppress(WebSocketException, OSError):
         await BAD[name](url, messages)
+
+
+async def all_of_them(url: str) -> None:
+    """Each until its end."""
+    messages = script(60)
+    await asyncio.gather(*(endure(name, url, messages) for name in BAD))
+
+
+if __name__ == "__main__":
+    asyncio.run(all_of_them(sys.argv[1]))

@@ -12,11 +12,11 @@ import threading
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-BUCKET = re.compile(r'^moshi_step_seconds_bucket\{.*?le="([^"]+)".*?\} (\d+)', re.MULTILINE)
+BUCKET = re.compile(r'^moshi_(\w+)_seconds_bucket\{.*?le="([^"]+)".*?\} (\d+)', re.MULTILINE)
 PLAIN = re.compile(r"^(moshi_\w+) ([0-9.e+-]+)$", re.MULTILINE)
 
 
@@ -80,17 +80,32 @@ class Server:
 class Metrics:
     """One reading of `/metrics`."""
 
+    #: Histograms of times, and what the report calls them.
+    TIMES: ClassVar = {"tick": "tick_ms", "step": "step_ms", "added": "added_ms", "reply_lag": "server_lag_ms"}
+    COUNTERS: ClassVar = (
+        "moshi_deadline_misses_total",
+        "moshi_frames_dropped_total",
+        "moshi_frames_total",
+        "moshi_underruns_total",
+    )
+
     def __init__(self, text: str) -> None:
-        self.buckets = {float(edge): int(count) for edge, count in BUCKET.findall(text)}
+        self.buckets: dict[str, dict[float, int]] = {}
+        for name, edge, count in BUCKET.findall(text):
+            self.buckets.setdefault(name, {})[float(edge)] = int(count)
         self.values = {name: float(value) for name, value in PLAIN.findall(text)}
 
     def since(self, before: Metrics) -> dict[str, Any]:
-        """Steps between two readings: how many, percentiles (linear inside a bucket), misses, dropped frames."""
-        counts = {edge: count - before.buckets.get(edge, 0) for edge, count in sorted(self.buckets.items())}
-        told = {f"tick_p{round(part * 100)}_ms": quantile(counts, part) for part in (0.5, 0.95, 0.99)}
-        names = ("moshi_deadline_misses_total", "moshi_frames_dropped_total", "moshi_frames_total")
-        change = {name: int(self.values.get(name, 0) - before.values.get(name, 0)) for name in names}
-        return {"ticks": counts.get(float("inf"), 0), **told, **change}
+        """What happened between two readings: ticks, percentiles (linear inside a bucket), misses, dropped frames."""
+        found: dict[str, Any] = {}
+        for name, told in self.TIMES.items():
+            old = before.buckets.get(name, {})
+            counts = {edge: n - old.get(edge, 0) for edge, n in sorted(self.buckets.get(name, {}).items())}
+            if name == "tick":
+                found["ticks"] = counts.get(float("inf"), 0)
+            found[told] = {f"p{round(part * 100)}": quantile(counts, part) for part in (0.5, 0.95, 0.99)}
+        change = {name: int(self.values.get(name, 0) - before.values.get(name, 0)) for name in self.COUNTERS}
+        return found | change
 
 
 def quantile(counts: dict[float, int], part: float) -> float | None:

@@ -90,9 +90,12 @@ def script(seconds: float) -> list[bytes]:
     return [b"\x01" + next(sound) for _ in range(round(seconds / FRAME_SECONDS) + 1)]
 
 
-def reply_seconds(payload: bytes) -> float | None:
-    """Where in the server's stream the audio of a message ends; None if it holds headers only."""
-    at = payload.rfind(b"OggS")
-    if at < 0 or b"OpusTags" in payload:
-        return None
-    return struct.unpack_from("<q", payload, at + 6)[0] / 48_000
+def reply_frame(message: bytes) -> int | None:
+    """Which frame of the server's stream an audio message ends with, counted from 0; None if it holds headers only."""
+    at, granule = 1, 0
+    while at + 27 <= len(message):
+        granule = struct.unpack_from("<q", message, at + 6)[0]
+        segments = message[at + 26]
+        at += 27 + segments + sum(message[at + 27 : at + 27 + segments])
+    # Header pages are at 0.
+    return round(granule / (2 * PACKET_SAMPLES)) - 1 if granule > 0 else None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import ssl
 import stat
 import subprocess
+import time
 import urllib.request
 from pathlib import Path
 
+import pytest
 import websockets
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 
 def get(url: str, context: ssl.SSLContext | None = None) -> str:
@@ -72,6 +75,55 @@ def test_tls_with_a_certificate_made_on_first_use(start, tmp_path: Path) -> None
     assert first.stop() == 0
     second = start(*options)
     assert "ready" in get(second.url + "/health", trust), "the same certificate is shown again"
+
+
+def test_a_signal_has_keys_read_again(start, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("a-key-of-this-house-1\n")
+    backend = start("--api-key-file", str(keys))
+    assert json.loads(get(backend.url + "/status"))["needs_key"]
+    for count in (1, 2):
+        backend.process.send_signal(signal.SIGHUP)
+        end = time.monotonic() + 10
+        while sum("keys read again" in line for line in backend.errors) < count and time.monotonic() < end:
+            time.sleep(0.05)
+    assert sum("keys read again" in line for line in backend.errors) == 2, backend.errors
+    assert backend.stop() == 0
+
+
+def test_no_log_holds_a_key_a_word_or_a_sample(start) -> None:
+    key, other = "a-key-of-this-house-1", "another-that-is-wrong"
+    environment = {"MOSHI_MODEL": "loopback", "MOSHI_PORT": "0", "MOSHI_API_KEYS": key, "MOSHI_LOG": "trace"}
+    backend = start(environment=environment)
+    sound = b"a sound that nobody writes down " * 120
+
+    async def call() -> bytes:
+        words = b""
+        for wrong in ({"Authorization": f"Bearer {other}"}, {"Sec-WebSocket-Protocol": f"rustymoshi-key.{other}"}):
+            with pytest.raises(InvalidStatus):
+                await websockets.connect(backend.chat, additional_headers=wrong)
+        with pytest.raises(InvalidStatus):
+            await websockets.connect(f"{backend.chat}?api_key={other}")
+        protocols = [websockets.Subprotocol(name) for name in ("rustymoshi", f"rustymoshi-key.{key}")]
+        async with websockets.connect(backend.chat + "?format=pcm", subprotocols=protocols) as socket:
+            for _ in range(12):
+                await socket.send(b"\x01" + sound)
+            while not words:
+                message = await asyncio.wait_for(socket.recv(), 10)
+                words = message[1:] if message[:1] == b"\x02" else b""
+        bearer = {"Authorization": f"Bearer {key}"}
+        async with websockets.connect(backend.url.replace("http", "ws") + "/v1/realtime", additional_headers=bearer):
+            pass
+        return words
+
+    words = asyncio.run(call()).decode()
+    assert backend.stop() == 0
+    log = "\n".join(backend.errors)
+    assert "call begins" in log and "call ended" in log
+    numbers = ", ".join(str(byte) for byte in sound[:8])
+    for secret in (key, other, "a sound that nobody", numbers, sound[:8].hex(), f'"{words}"', f"{words.strip()} "):
+        at = log.find(secret)
+        assert at < 0, f"{secret!r} in the log: {log[max(0, at - 200) : at + 100]}"
 
 
 def test_wrong_starts_end_with_one_clear_line(binary: Path, tmp_path: Path) -> None:

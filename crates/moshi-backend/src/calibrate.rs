@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use moshi_engine::{EngineError, FRAME_SAMPLES, FrameModel, RowStep};
+use moshi_engine::{EngineError, FRAME_SAMPLES, FrameModel, RowStep, SessionParams};
 use serde::Serialize;
 
 use crate::model::ModelHost;
@@ -71,6 +71,21 @@ fn search(
     }
     points.sort_by_key(|point| point.rows);
     Ok(Calibration { rows: good, points, keeps_up })
+}
+
+/// Takes the first steps of a model, which read its weights from the disk and wake its threads, before a caller waits
+/// for them. The row is free afterwards.
+///
+/// # Errors
+/// When the model cannot be stepped.
+pub(crate) fn warm_up(model: &mut dyn FrameModel, params: &SessionParams) -> Result<(), EngineError> {
+    model.open(0, params)?;
+    let (noise, mut out) = (noise(1), vec![0.0; FRAME_SAMPLES]);
+    for _ in 0..WARM_UP {
+        step(model, &noise, &mut out)?;
+    }
+    model.close(0);
+    Ok(())
 }
 
 /// Nine of ten steps over `rows` busy rows take no longer than this.

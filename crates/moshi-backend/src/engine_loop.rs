@@ -183,7 +183,7 @@ impl EngineLoop {
             Err(panic) => self.lose_everyone(&format!("the model panicked: {}", panic_text(&*panic))),
         }
         for output in outputs.drain(..) {
-            self.deliver(output);
+            self.deliver(output, step);
         }
         self.outputs = outputs;
         if rows > 0 {
@@ -193,7 +193,7 @@ impl EngineLoop {
         }
     }
 
-    fn deliver(&mut self, output: Output) {
+    fn deliver(&mut self, output: Output, step: Duration) {
         let Some(&key) = self.keys.get(&output.session) else { return };
         let Some(route) = self.routes.get_mut(&key) else { return };
         let last = matches!(output.event, SessionEvent::Ended | SessionEvent::Failed(_));
@@ -203,6 +203,7 @@ impl EngineLoop {
                 self.status.places().replied(route.place, *lag, dry);
                 self.metrics.underruns.increment(u64::from(dry));
                 self.metrics.reply_lag.record(lag.as_secs_f64());
+                self.metrics.added.record(lag.saturating_sub(step).as_secs_f64());
             }
             SessionEvent::Dropped { frames } => {
                 self.status.places().dropped(route.place, *frames);

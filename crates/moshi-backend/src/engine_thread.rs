@@ -14,6 +14,7 @@ use std::time::Instant;
 use moshi_engine::{EngineConfig, EngineError, SessionEvent, SessionParams};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 
+use crate::calibrate::warm_up;
 use crate::engine_loop::EngineLoop;
 pub use crate::engine_status::EngineStatus;
 use crate::metrics::Metrics;
@@ -112,7 +113,7 @@ pub struct EngineThread {
 }
 
 impl EngineThread {
-    /// Starts the thread with `capacity` rows of the model.
+    /// Starts the thread with `capacity` rows of the model, which has taken its first steps before. Blocks for these.
     ///
     /// # Errors
     /// When the model cannot be made, or the thread cannot be started.
@@ -122,7 +123,8 @@ impl EngineThread {
         config: EngineConfig,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, EngineHandle), EngineError> {
-        let first = model.make(capacity)?;
+        let mut first = model.make(capacity)?;
+        warm_up(&mut *first, &model.defaults)?;
         let capacity = capacity.min(first.rows());
         let (commands, inbox) = sync_channel((capacity + ADMISSIONS) * (AUDIO_CREDITS + 4));
         let status = Arc::new(EngineStatus::new(capacity));
@@ -274,9 +276,9 @@ pub struct SessionInput {
 }
 
 impl SessionInput {
-    /// Gives audio to the model, waiting while too much of it is on its way. False when the engine has ended.
-    pub async fn push(&self, pcm: Vec<f32>) -> bool {
-        let at = Instant::now();
+    /// Gives the model audio that came at `at`, waiting while too much of it is on its way. False when the engine has
+    /// ended.
+    pub async fn push(&self, at: Instant, pcm: Vec<f32>) -> bool {
         let Ok(credit) = Arc::clone(&self.credits).acquire_owned().await else { return false };
         self.tell(Command::Audio { key: self.key, at, pcm, credit })
     }

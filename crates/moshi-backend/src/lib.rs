@@ -16,6 +16,7 @@ mod engine_loop;
 mod engine_status;
 pub mod engine_thread;
 mod health;
+mod hsts;
 mod limits;
 pub mod metrics;
 pub mod model;

@@ -1,12 +1,13 @@
 //! A call on disk: both voices as a stereo wav file (the caller left, the agent right), the words as JSON lines.
 //!
 //! Written by a thread of its own, so that a slow disk delays nobody. The wav header is brought up to date at every
-//! flush: whenever the process dies, the file is whole but for the last second.
+//! flush: whenever the process dies, the file is whole but for the last second. A server that ends in order waits for
+//! the thread. A wav file holds 4 GiB: a call of half a day goes on in a second one.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -16,6 +17,7 @@ use moshi_audio::{FRAME_SAMPLES, SAMPLE_RATE};
 
 use crate::chat::to_s16;
 use crate::metrics::Metrics;
+use crate::shutdown::Witness;
 
 /// How often files are brought up to date.
 const FLUSH: Duration = Duration::from_millis(400);
@@ -23,8 +25,8 @@ const FLUSH: Duration = Duration::from_millis(400);
 const HOLD: usize = 9_600;
 /// Pieces that may wait for the disk: about ten seconds of a call.
 const PIECES: usize = 512;
-/// Samples per voice after which a file ends: a wav file holds 4 GiB.
-const LONGEST: u64 = 1_000_000_000;
+/// Samples per voice in one wav file: eleven hours, 3.8 GB.
+const LONGEST: u64 = 11 * 3_600 * SAMPLE_RATE as u64;
 
 /// Takes what is said in a call; the files are completed when the last clone is gone.
 #[derive(Clone)]
@@ -38,29 +40,15 @@ enum Piece {
 }
 
 impl Recorder {
-    /// Begins two files in `folder`.
+    /// Begins two files in `folder`; `witness` is held until they are complete.
     ///
     /// # Errors
     /// When they cannot be created.
-    pub(crate) fn start(folder: &Path, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+    pub(crate) fn start(folder: &Path, metrics: Arc<Metrics>, witness: Witness) -> std::io::Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let name = format!("call-{}-{}", since.as_millis(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let spec = hound::WavSpec {
-            channels: 2,
-            sample_rate: SAMPLE_RATE,
-            bits_per_sample: 16,
-            sample_format: hound::SampleFormat::Int,
-        };
-        let audio = BufWriter::new(create(&folder.join(format!("{name}.wav")))?);
-        let mut tape = Tape {
-            wav: hound::WavWriter::new(audio, spec).map_err(std::io::Error::other)?,
-            words: BufWriter::new(create(&folder.join(format!("{name}.jsonl")))?),
-            caller: VecDeque::new(),
-            agent: VecDeque::new(),
-            written: 0,
-            answered: false,
-        };
+        let mut tape = Tape::new(folder.join(name), LONGEST)?;
         tape.flush()?;
         let (pieces, inbox) = sync_channel(PIECES);
         std::thread::Builder::new().name("recording".to_owned()).spawn(move || {
@@ -68,6 +56,7 @@ impl Recorder {
                 metrics.lost_recordings.increment(1);
                 tracing::error!(%error, "a recording ends before its call");
             }
+            drop(witness);
         })?;
         Ok(Self(pieces))
     }
@@ -100,24 +89,41 @@ impl Recorder {
 
 /// The files of one call, and the samples that are not in them yet.
 struct Tape {
+    /// Folder and name without ending.
+    name: PathBuf,
     wav: hound::WavWriter<BufWriter<File>>,
     words: BufWriter<File>,
     caller: VecDeque<f32>,
     agent: VecDeque<f32>,
-    /// Samples per voice in the file.
+    /// Samples per voice in all files.
     written: u64,
+    /// Samples per voice in one file.
+    longest: u64,
     /// Whether the agent has begun.
     answered: bool,
 }
 
 impl Tape {
+    fn new(name: PathBuf, longest: u64) -> std::io::Result<Self> {
+        Ok(Self {
+            wav: wav(&name, "")?,
+            words: BufWriter::new(create(&with_ending(&name, ".jsonl"))?),
+            name,
+            caller: VecDeque::new(),
+            agent: VecDeque::new(),
+            written: 0,
+            longest,
+            answered: false,
+        })
+    }
+
     fn run(mut self, inbox: &Receiver<Piece>) -> std::io::Result<()> {
         let mut next = Instant::now() + FLUSH;
-        while self.written < LONGEST {
+        loop {
             match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(piece) => self.take(piece)?,
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => return self.finish(),
             }
             if Instant::now() >= next {
                 self.write(self.settled())?;
@@ -125,8 +131,6 @@ impl Tape {
                 next = Instant::now() + FLUSH;
             }
         }
-        self.write(self.caller.len().max(self.agent.len()))?;
-        self.flush()
     }
 
     fn take(&mut self, piece: Piece) -> std::io::Result<()> {
@@ -164,12 +168,24 @@ impl Tape {
 
     fn write(&mut self, samples: usize) -> std::io::Result<()> {
         for _ in 0..samples {
+            if self.written > 0 && self.written.is_multiple_of(self.longest) {
+                self.turn_over()?;
+            }
             for voice in [&mut self.caller, &mut self.agent] {
                 let sample = to_s16(voice.pop_front().unwrap_or(0.0));
                 self.wav.write_sample(sample).map_err(std::io::Error::other)?;
             }
+            self.written += 1;
         }
-        self.written += samples as u64;
+        Ok(())
+    }
+
+    /// Goes on in another wav file.
+    fn turn_over(&mut self) -> std::io::Result<()> {
+        self.wav.flush().map_err(std::io::Error::other)?;
+        let part = self.written / self.longest + 1;
+        tracing::info!(part, "a recording goes on in another file");
+        self.wav = wav(&self.name, &format!("-{part}"))?;
         Ok(())
     }
 
@@ -177,6 +193,30 @@ impl Tape {
         self.words.flush()?;
         self.wav.flush().map_err(std::io::Error::other)
     }
+
+    /// Writes all that is left.
+    fn finish(mut self) -> std::io::Result<()> {
+        self.write(self.caller.len().max(self.agent.len()))?;
+        self.flush()
+    }
+}
+
+/// A new stereo file `name` + `part` + `.wav`.
+fn wav(name: &Path, part: &str) -> std::io::Result<hound::WavWriter<BufWriter<File>>> {
+    let spec = hound::WavSpec {
+        channels: 2,
+        sample_rate: SAMPLE_RATE,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let file = create(&with_ending(name, &format!("{part}.wav")))?;
+    hound::WavWriter::new(BufWriter::new(file), spec).map_err(std::io::Error::other)
+}
+
+fn with_ending(name: &Path, ending: &str) -> PathBuf {
+    let mut whole = name.as_os_str().to_owned();
+    whole.push(ending);
+    whole.into()
 }
 
 /// A new file that only its owner may read.
@@ -186,4 +226,33 @@ fn create(path: &Path) -> std::io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(path: &Path) -> Vec<i16> {
+        hound::WavReader::open(path).unwrap().into_samples::<i16>().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn a_call_that_is_longer_than_a_file_goes_on_in_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = folder.path().join("call");
+        let mut tape = Tape::new(name.clone(), 1_000).unwrap();
+        let voice: Vec<f32> = (0..2_500u16).map(|i| f32::from(i) / 32_768.0).collect();
+        for piece in voice.chunks(300) {
+            tape.take(Piece::Caller(piece.to_vec())).unwrap();
+            tape.write(tape.settled()).unwrap();
+        }
+        tape.take(Piece::Words("at the end".to_owned())).unwrap();
+        tape.finish().unwrap();
+        let parts = ["", "-2", "-3"].map(|part| samples(&with_ending(&name, &format!("{part}.wav"))));
+        assert_eq!(parts.each_ref().map(Vec::len), [2_000, 2_000, 1_000]);
+        let left: Vec<i16> = parts.concat().into_iter().step_by(2).collect();
+        assert_eq!(left, (0..2_500).collect::<Vec<i16>>(), "nothing is lost between two files");
+        let words = std::fs::read_to_string(with_ending(&name, ".jsonl")).unwrap();
+        assert!(words.contains("at the end"), "{words}");
+    }
 }

@@ -27,7 +27,7 @@ use crate::queue::WaitingLine;
 use crate::reload::Reloader;
 use crate::shutdown::ShutdownControl;
 use crate::tls::{CertificateFiles, TlsError};
-use crate::{chat, health, openapi, pages, realtime, tls, watchdog};
+use crate::{chat, health, hsts, openapi, pages, realtime, tls, watchdog};
 
 /// A connection that has not sent a whole request after this long is closed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -144,7 +144,8 @@ impl Server {
             Some(files) => Some((files.clone(), tls::rustls_config(files).await?)),
             None => None,
         };
-        let listener = serve(socket, router(&app), tls.as_ref().map(|(_, config)| config.clone()), handle.clone())?;
+        let routes = hsts::insist(router(&app), certificate.as_ref().map(|_| app.config.hsts));
+        let listener = serve(socket, routes, tls.as_ref().map(|(_, config)| config.clone()), handle.clone())?;
         let (reload, (stop, stuck)) = (Arc::new(Notify::new()), watch::channel(false));
         let reloader = Reloader { app: Arc::clone(&app), tls, now: Arc::clone(&reload) };
         let helpers = vec![

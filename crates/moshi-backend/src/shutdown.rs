@@ -23,7 +23,7 @@ enum Phase {
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     phase: Arc<watch::Sender<Phase>>,
-    /// Each call holds a clone; the server is empty once all are gone.
+    /// Each call and each recording holds a clone; the server is empty once all are gone.
     calls: mpsc::WeakSender<()>,
 }
 
@@ -35,10 +35,16 @@ pub(crate) struct ShutdownControl {
     empty: mpsc::Receiver<()>,
 }
 
+/// Kept by what must be over before the server ends.
+#[derive(Debug, Clone)]
+pub(crate) struct Witness {
+    _alive: mpsc::Sender<()>,
+}
+
 /// Kept by a call as long as it lasts.
 #[derive(Debug)]
 pub(crate) struct CallGuard {
-    _call: mpsc::Sender<()>,
+    call: Witness,
     phase: watch::Receiver<Phase>,
 }
 
@@ -64,7 +70,7 @@ impl ShutdownControl {
         let _ = tokio::time::timeout(drain, empty.recv()).await;
         shutdown.phase.send_modify(|at| later(at, Phase::Closing));
         if tokio::time::timeout(close, empty.recv()).await.is_err() {
-            tracing::warn!("some calls did not end in time; their connections are cut");
+            tracing::warn!("some calls or recordings did not end in time; they are cut off");
         }
     }
 }
@@ -83,12 +89,17 @@ impl Shutdown {
     /// Registers a call; none once the server is draining.
     pub(crate) fn enter(&self) -> Option<CallGuard> {
         let call = self.calls.upgrade()?;
-        let guard = CallGuard { _call: call, phase: self.phase.subscribe() };
+        let guard = CallGuard { call: Witness { _alive: call }, phase: self.phase.subscribe() };
         (!self.is_draining()).then_some(guard)
     }
 }
 
 impl CallGuard {
+    /// For work of this call that goes on after it.
+    pub(crate) fn witness(&self) -> Witness {
+        self.call.clone()
+    }
+
     /// Completes when no new calls are taken any more.
     pub(crate) async fn draining(&mut self) {
         let _ = self.phase.wait_for(|phase| *phase >= Phase::Draining).await;

@@ -117,7 +117,7 @@ impl Call {
         let (complain, complaints) = mpsc::channel(COMPLAINTS);
         let Session { input, events } = session;
         let longest = app.config.calls.max_duration;
-        let recorder = record(&app);
+        let recorder = record(&app, &guard);
         let ending = {
             let listener = Listener::new(&app, &input, request.format, &pulse, complain).recorded(recorder.clone());
             let speaker = Speaker { app: &app, request: &request, pulse: &pulse, events, complaints, recorder };
@@ -136,15 +136,16 @@ impl Call {
         app.metrics.closed(ending.label());
         let seconds = pulse.start.elapsed().as_secs();
         tracing::info!(%peer, reason = ending.label(), seconds, "call ended");
-        say_goodbye(&mut sink, &mut source, ending).await;
+        say_goodbye(&mut sink, &mut source, ending, error_message).await;
         drop(guard);
     }
 }
 
-/// Begins a recording where calls are recorded. A call that cannot be recorded goes on without.
-pub(crate) fn record(app: &App) -> Option<Recorder> {
+/// Begins a recording where calls are recorded; `guard` keeps the server from ending before it is on disk. A call that
+/// cannot be recorded goes on without.
+pub(crate) fn record(app: &App, guard: &CallGuard) -> Option<Recorder> {
     let folder = app.config.record_dir.as_ref()?;
-    let started = Recorder::start(folder, Arc::clone(&app.metrics));
+    let started = Recorder::start(folder, Arc::clone(&app.metrics), guard.witness());
     started
         .inspect_err(|error| {
             app.metrics.lost_recordings.increment(1);
@@ -153,23 +154,25 @@ pub(crate) fn record(app: &App) -> Option<Recorder> {
         .ok()
 }
 
-/// Tells a caller why its call ends, if it is still there.
-pub(super) async fn say_goodbye(sink: &mut Sink, source: &mut Source, ending: Ending) {
+/// An error as a message of the protocol.
+pub(super) fn error_message(_reason: CloseReason, words: &str) -> Frame {
+    Frame::Binary(Message::Error(words).to_bytes().into())
+}
+
+/// Tells a caller why its call ends, if it is still there. `error` puts what there is to say beyond the reason into a
+/// message of the call's protocol.
+pub(crate) async fn say_goodbye(
+    sink: &mut Sink,
+    source: &mut Source,
+    ending: Ending,
+    error: impl FnOnce(CloseReason, &str) -> Frame,
+) {
     let Ending::Close(reason, words) = ending else { return };
-    let _ = tokio::time::timeout(FAREWELL, farewell(sink, reason, words.as_deref())).await;
+    let words = words.map(|words| error(reason, &words));
+    let close = CloseFrame { code: reason.code(), reason: reason.text().into() };
+    let frames = words.into_iter().chain([Frame::Close(Some(close))]).map(Ok);
+    let _ = tokio::time::timeout(FAREWELL, sink.send_all(&mut futures_util::stream::iter(frames))).await;
     // Closing a socket with unread input resets the connection, and the caller might never see the reason.
-    let _ = tokio::time::timeout(FAREWELL, drain(source)).await;
-}
-
-async fn farewell(sink: &mut Sink, reason: CloseReason, words: Option<&str>) -> Result<(), axum::Error> {
-    if let Some(words) = words {
-        sink.send(Frame::Binary(Message::Error(words).to_bytes().into())).await?;
-    }
-    let frame = CloseFrame { code: reason.code(), reason: reason.text().into() };
-    sink.send(Frame::Close(Some(frame))).await
-}
-
-/// Reads what is left until the caller has closed its side.
-pub(crate) async fn drain(source: &mut Source) {
-    while let Some(Ok(_)) = source.next().await {}
+    let rest = async { while let Some(Ok(_)) = source.next().await {} };
+    let _ = tokio::time::timeout(FAREWELL, rest).await;
 }

@@ -1,5 +1,7 @@
 //! The half of a call that listens: messages from the caller, checked, decoded and given to the model.
 
+use std::time::Instant;
+
 use axum::body::Bytes;
 use axum::extract::ws::Message as Frame;
 use futures_util::StreamExt;
@@ -124,6 +126,8 @@ impl<'a> Listener<'a> {
     }
 
     async fn audio(&mut self, payload: Bytes) -> Result<(), Ending> {
+        // Decoding is part of what a caller waits for.
+        let at = Instant::now();
         let mut rest = payload;
         while !rest.is_empty() {
             // An even number of bytes, so that no sample is cut; an odd one at the end is the message's own.
@@ -137,7 +141,7 @@ impl<'a> Listener<'a> {
             let (decoder, decoded) = off_worker(decoder, decode).await.ok_or_else(internal)?;
             self.decoder = Some(decoder);
             match decoded {
-                Ok(pcm) => self.hear(pcm).await?,
+                Ok(pcm) => self.hear(at, pcm).await?,
                 Err(VoiceError::Piece(why)) => self.complain("audio", CloseReason::BadMessage, why)?,
                 Err(hopeless @ VoiceError::Hopeless(_)) => {
                     self.app.metrics.bad_input("not_ogg_opus");
@@ -148,7 +152,7 @@ impl<'a> Listener<'a> {
         Ok(())
     }
 
-    async fn hear(&mut self, pcm: Vec<f32>) -> Result<(), Ending> {
+    async fn hear(&mut self, at: Instant, pcm: Vec<f32>) -> Result<(), Ending> {
         if !self.limits.audio(self.pulse.start.elapsed(), pcm.len()) {
             self.app.metrics.bad_input("too_fast");
             return Err(Ending::because(CloseReason::TooFast));
@@ -159,7 +163,7 @@ impl<'a> Listener<'a> {
         if let Some(recorder) = &self.recorder {
             recorder.caller(&pcm);
         }
-        if self.input.push(pcm).await {
+        if self.input.push(at, pcm).await {
             return Ok(());
         }
         Err(Ending::because(CloseReason::Internal))

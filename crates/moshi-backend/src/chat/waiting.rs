@@ -8,7 +8,7 @@ use axum::extract::ws::{Message as Frame, WebSocket};
 use futures_util::StreamExt;
 use moshi_protocol::{CloseReason, Message, WaitingNotice};
 
-use super::call::{Call, Ending, say_goodbye};
+use super::call::{Call, Ending, error_message, say_goodbye};
 use super::request::CallRequest;
 use crate::app::App;
 use crate::engine_thread::Session;
@@ -64,7 +64,7 @@ impl WaitingCall {
                 app.metrics.closed(ending.label());
                 tracing::info!(%peer, reason = ending.label(), seconds = begin.elapsed().as_secs(), "left the line");
                 let (mut sink, mut source) = socket.split();
-                say_goodbye(&mut sink, &mut source, ending).await;
+                say_goodbye(&mut sink, &mut source, ending, error_message).await;
             }
         }
     }

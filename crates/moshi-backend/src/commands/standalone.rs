@@ -6,6 +6,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::say;
 use crate::Server;
@@ -63,6 +66,10 @@ pub struct StandaloneArgs {
     /// Folder of the certificate that is made on first use [default: ~/.config/rustymoshi/tls].
     #[arg(long, env = "MOSHI_CERT_DIR", value_name = "DIR")]
     pub cert_dir: Option<PathBuf>,
+    /// Seconds for which browsers shall insist on TLS once they have seen it here; 0 does not ask them to [default:
+    /// 15552000, 180 days]. Never said on localhost.
+    #[arg(long, env = "MOSHI_HSTS", value_name = "SECONDS")]
+    pub hsts: Option<u32>,
     /// Serve this folder instead of the page in the binary.
     #[arg(long = "static", env = "MOSHI_STATIC", value_name = "DIR")]
     pub static_dir: Option<PathBuf>,
@@ -127,6 +134,9 @@ impl StandaloneArgs {
         if let Some(folder) = &self.cert_dir {
             config.cert_dir = Some(folder.clone());
         }
+        if let Some(seconds) = self.hsts {
+            config.hsts = Duration::from_secs(u64::from(seconds));
+        }
         if self.cert.is_some() {
             config.tls = TlsChoice::On;
             config.set_certificate(Path::new("command line"), (self.cert.clone(), self.key.clone()))?;
@@ -176,7 +186,8 @@ async fn serve(config: ServerConfig, model: ModelHost) -> anyhow::Result<()> {
             }
         }
     }
-    say("stopping; once more stops at once")?;
+    // Whoever read what we say may be gone; that is no reason to leave callers and recordings without an end.
+    let _ = say("stopping; once more stops at once");
     tokio::select! {
         () = server.shutdown() => Ok(()),
         () = signals.stop() => anyhow::bail!("stopped before every call was closed"),
@@ -215,7 +226,14 @@ fn start_logging(format: LogFormat) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // An error means that the program around us logs already.
     let _ = match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => builder.finish().with(filter_fn(discreet)).try_init(),
+        LogFormat::Json => builder.json().finish().with(filter_fn(discreet)).try_init(),
     };
+}
+
+/// Below `info`, libraries log the headers and messages that they handle, and in those are keys, voices and words: they
+/// are not heard there, whatever MOSHI_LOG says. Our own lines hold nothing of the kind.
+fn discreet(line: &tracing::Metadata<'_>) -> bool {
+    let ours = line.target().starts_with("moshi") || line.target().starts_with("mimi");
+    ours || *line.level() <= tracing::Level::INFO
 }

@@ -25,6 +25,11 @@ pub use error::ConfigError;
 pub use model_spec::{ModelSource, ModelSpec};
 use reader::Reader;
 
+/// Ten years.
+const LONGEST_HSTS: u64 = 3_650 * 86_400;
+/// A shorter watchdog would take an idle engine for one that is stuck.
+const SHORTEST_WATCHDOG: Duration = Duration::from_secs(2);
+
 /// Whether to speak TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TlsChoice {
@@ -106,6 +111,8 @@ pub struct ServerConfig {
     pub cert_dir: Option<PathBuf>,
     /// A certificate chain of one's own and its key, both PEM.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// How long browsers shall insist on TLS once they have seen it; zero does not ask them to.
+    pub hsts: Duration,
     /// Serves this folder instead of the page in the binary.
     pub static_dir: Option<PathBuf>,
     /// Most calls at once, each a row of the batch.
@@ -144,6 +151,7 @@ impl Default for ServerConfig {
             tls: TlsChoice::Auto,
             cert_dir: None,
             certificate: None,
+            hsts: Duration::from_secs(180 * 86_400),
             static_dir: None,
             max_sessions: MaxSessions::Auto,
             tick_budget: Duration::from_millis(56),
@@ -226,6 +234,9 @@ impl ServerConfig {
             Some(false) => TlsChoice::Off,
         };
         self.cert_dir = r.path("cert_dir")?;
+        if let Some(seconds) = r.whole("hsts_s", 0, LONGEST_HSTS)? {
+            self.hsts = Duration::from_secs(seconds);
+        }
         let pair = (r.path("cert_file")?, r.path("key_file")?);
         self.set_certificate(r.file(), pair)
     }
@@ -324,6 +335,11 @@ impl ServerConfig {
         }
         self.drain = duration(r.seconds("drain_s", DAY)?, self.drain);
         self.watchdog = duration(r.seconds("watchdog_s", DAY)?, self.watchdog);
+        if !self.watchdog.is_zero() && self.watchdog < SHORTEST_WATCHDOG {
+            // An idle engine shows a sign of life once a second.
+            let found = self.watchdog.as_secs_f64().into();
+            return Err(r.wrong("watchdog_s", &found, "0 (never) or at least 2 seconds"));
+        }
         Ok(())
     }
 

@@ -2,10 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket};
-use futures_util::{SinkExt, StreamExt};
+use axum::extract::ws::{Message as Frame, WebSocket};
+use futures_util::StreamExt;
 use moshi_engine::SessionParams;
 use moshi_protocol::CloseReason;
 
@@ -13,12 +12,9 @@ use super::events::Teller;
 use super::settings::Dialect;
 use super::talk::Talk;
 use crate::app::App;
-use crate::chat::{Ending, Pulse, Sink, drain, record};
+use crate::chat::{Ending, Pulse, record, say_goodbye};
 use crate::engine_thread::Session;
 use crate::shutdown::CallGuard;
-
-/// How long a caller has to take the last message and to answer the close frame.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// An admitted call whose WebSocket is about to open.
 pub(super) struct RealtimeCall {
@@ -46,7 +42,7 @@ impl RealtimeCall {
         let Session { input, events } = session;
         let longest = app.config.calls.max_duration;
         let mut teller = Teller::new(dialect, params.seed);
-        let recorder = record(&app);
+        let recorder = record(&app, &guard);
         let ending = {
             let mut talk = Talk::new(&app, &input, &pulse, &mut teller, recorder);
             talk.limit = limit;
@@ -64,19 +60,8 @@ impl RealtimeCall {
         app.metrics.closed(ending.label());
         let seconds = pulse.start.elapsed().as_secs();
         tracing::info!(%peer, reason = ending.label(), seconds, "realtime call ended");
-        if let Ending::Close(reason, words) = ending {
-            let words = words.map(|words| teller.failure(reason.name(), &words));
-            let _ = tokio::time::timeout(FAREWELL, farewell(&mut sink, reason, words)).await;
-            let _ = tokio::time::timeout(FAREWELL, drain(&mut source)).await;
-        }
+        let error = |reason: CloseReason, words: &str| Frame::Text(teller.failure(reason.name(), words).into());
+        say_goodbye(&mut sink, &mut source, ending, error).await;
         drop(guard);
     }
-}
-
-async fn farewell(sink: &mut Sink, reason: CloseReason, words: Option<String>) -> Result<(), axum::Error> {
-    if let Some(words) = words {
-        sink.send(Frame::Text(words.into())).await?;
-    }
-    let frame = CloseFrame { code: reason.code(), reason: reason.text().into() };
-    sink.send(Frame::Close(Some(frame))).await
 }

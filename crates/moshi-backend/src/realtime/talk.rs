@@ -1,6 +1,6 @@
 //! The talk itself: events of the caller to the model, on its clock, and the model's voice and words to the caller.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::ws::Message as Frame;
 use futures_util::StreamExt;
@@ -269,7 +269,8 @@ impl<'a> Talk<'a> {
             }
             None => Vec::new(),
         };
-        if self.input.push(frame).await { Ok(told) } else { Err(Ending::because(CloseReason::Internal)) }
+        let heard = self.input.push(Instant::now(), frame).await;
+        if heard { Ok(told) } else { Err(Ending::because(CloseReason::Internal)) }
     }
 
     /// An event of the model.

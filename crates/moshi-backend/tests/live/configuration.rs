@@ -84,6 +84,8 @@ fn wrong_files_are_named_with_key_found_and_expected() {
         (r#"{"allowed_origins": "x"}"#, &["\"allowed_origins\"", "a list of texts"]),
         (r#"{"idle_timeout_s": -1}"#, &["\"idle_timeout_s\" is -1", "seconds"]),
         (r#"{"ping_interval_s": 0}"#, &["\"ping_interval_s\"", "more than 0"]),
+        (r#"{"watchdog_s": 1}"#, &["\"watchdog_s\" is 1", "at least 2 seconds"]),
+        (r#"{"hsts_s": -1}"#, &["\"hsts_s\" is -1", "a whole number"]),
         (r#"{"device": "tpu"}"#, &["\"device\" is \"tpu\"", "auto, cpu, cuda, metal"]),
         (r#"{"model": "no such thing"}"#, &["\"model\"", "repository id"]),
         (r#"{"log_format": "xml"}"#, &["\"log_format\"", "\"json\""]),

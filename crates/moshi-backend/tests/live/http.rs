@@ -6,6 +6,7 @@ use crate::common::{Caller, config, get, start};
 use moshi_backend::config::{ServerConfig, TlsChoice};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn health_status_and_build_are_told() {
@@ -138,6 +139,29 @@ async fn a_certificate_is_made_once_and_calls_go_over_tls() {
 }
 
 #[tokio::test]
+async fn browsers_are_told_to_insist_on_tls_where_there_is_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = ServerConfig { tls: TlsChoice::On, cert_dir: Some(folder.path().to_owned()), ..config() };
+    let server = start(tls.clone()).await;
+    let cert = std::fs::read(&server.certificate().unwrap().cert).unwrap();
+    for path in ["/", "/health", "/no/such/file", "/api/chat"] {
+        let head = head_over_tls(&server, &cert, path, "moshi.example").await;
+        assert!(head.contains("strict-transport-security: max-age=15552000"), "{path}: {head}");
+    }
+    let head = head_over_tls(&server, &cert, "/", &format!("localhost:{}", server.address().port())).await;
+    assert!(head.contains("x-frame-options") && !head.contains("strict-transport"), "never for localhost: {head}");
+    server.shutdown().await;
+
+    let server = start(ServerConfig { hsts: std::time::Duration::ZERO, ..tls }).await;
+    assert!(!head_over_tls(&server, &cert, "/", "moshi.example").await.contains("strict-transport"), "switched off");
+    server.shutdown().await;
+    let server = start(config()).await;
+    let (_, head, _) = get(&server, "/", &[("x-forwarded-proto", "https")]).await;
+    assert!(!head.contains("strict-transport"), "without TLS browsers must not be told: {head}");
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_taken_port_is_named() {
     let server = start(config()).await;
     let same = ServerConfig { port: server.address().port(), ..config() };
@@ -166,6 +190,16 @@ async fn connect_tls(
     let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
     let stream = tokio::net::TcpStream::connect(server.address()).await?;
     connector.connect("localhost".try_into().unwrap(), stream).await
+}
+
+/// Status line and headers, in lower case, of what a browser gets that knows the server as `host`.
+async fn head_over_tls(server: &moshi_backend::Server, cert: &[u8], path: &str, host: &str) -> String {
+    let mut stream = connect_tls(server, cert).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).split("\r\n\r\n").next().unwrap().to_lowercase()
 }
 
 async fn talk_over_tls(server: &moshi_backend::Server, cert: &[u8]) {

@@ -18,16 +18,19 @@ pub(crate) enum Habit {
     Panics,
     /// A loud frame makes the step take longer than anybody waits.
     Hangs,
+    /// The first step takes this long: weights come from a disk.
+    Cold(Duration),
 }
 
 struct Peculiar {
     inner: Loopback,
     habit: Habit,
+    stepped: bool,
 }
 
 /// A host of a model with a habit.
 pub(crate) fn peculiar(habit: Habit) -> ModelHost {
-    ModelHost::new("peculiar", move |rows| Ok(Box::new(Peculiar { inner: Loopback::new(rows), habit })))
+    ModelHost::new("peculiar", move |rows| Ok(Box::new(Peculiar { inner: Loopback::new(rows), habit, stepped: false })))
 }
 
 /// A frame of s16le that the peculiar models cannot bear.
@@ -51,7 +54,9 @@ impl FrameModel for Peculiar {
     fn step(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), EngineError> {
         self.inner.step(steps)?;
         let loud = |step: &RowStep<'_>| step.pcm_in.iter().all(|s| *s <= -1.0);
+        let first = !std::mem::replace(&mut self.stepped, true);
         match self.habit {
+            Habit::Cold(time) if first => std::thread::sleep(time),
             Habit::Slow(time) => std::thread::sleep(time),
             Habit::RowFails => {
                 for step in steps.iter_mut().filter(|s| loud(s)) {
@@ -63,7 +68,7 @@ impl FrameModel for Peculiar {
             }
             Habit::Panics if steps.iter().any(loud) => panic!("a bug"),
             Habit::Hangs if steps.iter().any(loud) => std::thread::sleep(Duration::from_secs(3_600)),
-            Habit::StepFails | Habit::Panics | Habit::Hangs => {}
+            Habit::StepFails | Habit::Panics | Habit::Hangs | Habit::Cold(_) => {}
         }
         Ok(())
     }

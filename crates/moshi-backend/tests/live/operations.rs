@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::common::{Caller, config, eventually, get, metric, signal, start};
 use crate::models::{Habit, loud_frame, peculiar};
 use moshi_backend::Server;
-use moshi_backend::config::{MaxSessions, ServerConfig};
+use moshi_backend::config::{CallLimits, MaxSessions, ServerConfig};
 
 async fn status(server: &Server) -> serde_json::Value {
     serde_json::from_str(&get(server, "/status", &[]).await.2).unwrap()
@@ -32,6 +32,34 @@ async fn status_and_metrics_tell_how_each_call_fares() {
     caller.hang_up().await;
     eventually("the place is empty", || async { status(&server).await["calls"].as_array().unwrap().is_empty() }).await;
     assert_eq!(metric(&server, "moshi_call_worst_lag_seconds").await, 0.0, "an empty place shows nothing");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn no_caller_waits_for_the_first_step_of_a_model() {
+    let first = Duration::from_secs(2);
+    let server = Server::start(config(), peculiar(Habit::Cold(first))).await.unwrap();
+    let caller = Caller::connect(&server, "format=pcm").await;
+    let (caller, heard) = caller.converse(signal(3, 4), 3).await;
+    assert_eq!(heard.of(1).len(), 3);
+    let slowest = status(&server).await["tick_ms"]["p99"].as_f64().unwrap();
+    assert!(
+        slowest < first.as_secs_f64() * 1e3,
+        "a step of {slowest} ms: the model was cold when the server was ready"
+    );
+    caller.hang_up().await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_call_ends_at_its_longest_time_and_the_caller_is_told() {
+    let calls = CallLimits { max_duration: Duration::from_secs(1), ..CallLimits::default() };
+    let server = start(ServerConfig { calls, ..config() }).await;
+    let mut caller = Caller::connect(&server, "format=pcm").await;
+    caller.send(1, &signal(1, 1)[0]).await;
+    let (code, reason) = caller.hear(Duration::from_secs(8)).await.close.unwrap();
+    assert_eq!(code, 4001, "{reason}");
+    eventually("the place is free", || async { metric(&server, "moshi_sessions_open").await == 0.0 }).await;
     server.shutdown().await;
 }
 
