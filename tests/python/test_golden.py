@@ -68,3 +68,19 @@ def test_the_reference_executor_agrees(moshi: Golden) -> None:
     model = rustymoshi.Model.load(moshi.folder, device="reference")
     text, _audio = model.lm.forward(moshi["tf_codes"])
     assert relative_error(text, moshi["tf_text_logits"]) < 1e-4
+
+
+@pytest.mark.parametrize(("quantize", "least"), [("q8", 0.999), ("q4", 0.99)])
+def test_integers_made_while_loading_say_nearly_the_same(moshi: Golden, quantize: str, least: float) -> None:
+    import rustymoshi
+
+    model = rustymoshi.Model.load(moshi.folder, quantize=quantize)
+    text, audio = model.lm.forward(moshi["tf_codes"])
+    inside = moshi["tf_audio_mask"].astype(bool)
+    pairs = [(text, moshi["tf_text_logits"]), (audio[inside], moshi["tf_audio_logits"][inside])]
+    for found, expected in pairs:
+        cosine = np.vdot(found, expected) / np.linalg.norm(found) / np.linalg.norm(expected)
+        assert least < cosine < 0.9999999, "other numbers, and near ones"
+    session = model.session(seed=1)
+    pcm, _text = session.step(moshi["pcm_in"])
+    assert np.isfinite(pcm).all() and np.abs(pcm).max() > 0

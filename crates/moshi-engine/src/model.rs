@@ -37,6 +37,10 @@ pub struct RowOutput {
 pub trait FrameModel: Send + Any {
     /// Number of rows there is memory for.
     fn rows(&self) -> usize;
+    /// Bytes of all rows' keys and values; 0 for a model that has none.
+    fn state_bytes(&self) -> u64 {
+        0
+    }
     /// Makes `row` a fresh session with these parameters.
     ///
     /// # Errors

@@ -169,6 +169,12 @@ impl<B: Backend> FrameModel for MoshiRows<B> {
         self.text.len()
     }
 
+    fn state_bytes(&self) -> u64 {
+        let (lm, codec) = (&self.model.lm, self.model.mimi.backend());
+        let decoder = self.decoder.as_ref().map_or(0, |decoder| decoder.bytes(codec));
+        (lm.state_bytes(&self.lm) + self.encoder.bytes(codec) + decoder) as u64
+    }
+
     fn open(&mut self, row: usize, params: &SessionParams) -> Result<(), EngineError> {
         params.validate()?;
         self.reset(row)?;

@@ -68,8 +68,8 @@ fn rowwise(c: &mut Criterion) {
 fn nearest_code(c: &mut Criterion) {
     let mut group = c.benchmark_group("nearest_code");
     let (bins, d) = (2048, 256);
-    let book = Codebook::new(&wave(bins * d), bins).expect("a whole codebook");
     for cores in isas() {
+        let book = Codebook::new(&cores, &wave(bins * d), bins).expect("a whole codebook");
         group.bench_function(BenchmarkId::new("2048x256", cores.isa()), |b| {
             b.iter(|| {
                 let mut x = wave(d);

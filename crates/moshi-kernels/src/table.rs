@@ -6,7 +6,7 @@
 use half::{bf16, f16};
 
 use crate::attention::kernel::{self as attention, Head};
-use crate::codebook;
+use crate::codebook::{self, Slack};
 use crate::embedding;
 use crate::isa::Isa;
 use crate::product::format::{GroupedI8, GroupedU4, GroupedU8, Plain};
@@ -40,7 +40,7 @@ pub(crate) struct Table {
     pub elu: unsafe fn(&[f32], &mut [f32]),
     pub add_scaled: unsafe fn(&[f32], &[f32], &mut [f32]),
     pub blend: unsafe fn(Pair<'_>, Pair<'_>, &mut [f32]),
-    pub smallest: unsafe fn(&[f32]) -> f32,
+    pub within: unsafe fn(&mut [f32], &Slack, (f32, f32)) -> f32,
     pub add_f32: unsafe fn(&[f32], &mut [f32]),
     pub add_bf16: unsafe fn(&[bf16], &mut [f32]),
     pub add_f16: unsafe fn(&[f16], &mut [f32]),
@@ -85,7 +85,8 @@ macro_rules! compile {
                 (y: &[f32], scale: &[f32], x: &mut [f32]) ());
             kernel!([$($feature)?] blend = rowwise::blend::<$simd>,
                 (a: Pair<'_>, b: Pair<'_>, y: &mut [f32]) ());
-            kernel!([$($feature)?] smallest = codebook::smallest::<$simd>, (x: &[f32]) f32);
+            kernel!([$($feature)?] within = codebook::within::<$simd>,
+                (scores: &mut [f32], slack: &Slack, lengths: (f32, f32)) f32);
             kernel!([$($feature)?] add_f32 = embedding::add::<$simd, f32>, (x: &[f32], y: &mut [f32]) ());
             kernel!([$($feature)?] add_bf16 = embedding::add::<$simd, bf16>, (x: &[bf16], y: &mut [f32]) ());
             kernel!([$($feature)?] add_f16 = embedding::add::<$simd, f16>, (x: &[f16], y: &mut [f32]) ());
@@ -108,7 +109,7 @@ macro_rules! compile {
                 elu,
                 add_scaled,
                 blend,
-                smallest,
+                within,
                 add_f32,
                 add_bf16,
                 add_f16,

@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::num::NonZeroUsize;
+mod machine;
 
+use machine::{all_cores, bits, cores, portable, values};
 use moshi_kernels::KernelError;
 use moshi_kernels::cores::Cores;
 use moshi_kernels::fixed::{Activation, Activations, FixedMatrix, Width, block_of, product, quantize};
@@ -11,31 +12,6 @@ use moshi_kernels::isa::Isa;
 use moshi_kernels::product::{Layout, Stride, Taps};
 use moshi_kernels::weight::HostWeight;
 use proptest::prelude::*;
-
-/// Values in -1..1 from a counter: the same on every machine.
-fn values(seed: u64, len: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
-}
-
-fn cores(isa: Isa, threads: usize) -> Cores {
-    Cores::with_isa(isa, NonZeroUsize::new(threads).unwrap()).unwrap()
-}
-
-/// Every instruction set of this machine, on one thread and on three; the scalar twin first.
-fn all_cores() -> Vec<Cores> {
-    Isa::available().flat_map(|isa| [cores(isa, 1), cores(isa, 3)]).collect()
-}
-
-fn bits(x: &[f32]) -> Vec<u32> {
-    x.iter().map(|x| x.to_bits()).collect()
-}
 
 fn rounded(cores: &Cores, x: &[f32], block: usize, activation: Activation) -> (Vec<i16>, Vec<f32>) {
     let (mut integers, mut scales) = (vec![0; x.len()], vec![0.0; x.len() / block]);
@@ -73,7 +49,7 @@ proptest! {
         let x = values(seed, count * x_row);
         let bias = with_bias.then(|| values(seed ^ 1, n));
         let weight = HostWeight::from_f32(n, k, values(seed ^ 2, n * k)).unwrap();
-        let w = FixedMatrix::new(&weight, bias.as_deref(), if narrow { Width::Bits8 } else { Width::Bits16 }).unwrap();
+        let w = FixedMatrix::new(&cores(Isa::Portable, 3), &weight, bias.as_deref(), if narrow { Width::Bits8 } else { Width::Bits16 }).unwrap();
         let untouched = values(seed ^ 3, count * layout.y.row);
         let mut twin = None;
         for cores in all_cores() {
@@ -85,7 +61,7 @@ proptest! {
             prop_assert!(bits(&y) == bits(twin), "{cores:?} {layout:?} n {n}");
         }
         let (y, mut expected) = (twin.unwrap(), untouched);
-        let (integers, scales) = rounded(&cores(Isa::Portable, 1), &x, block, Activation::None);
+        let (integers, scales) = rounded(&portable(), &x, block, Activation::None);
         let x: Vec<f64> = integers.iter().enumerate().map(|(i, &q)| f64::from(q) * f64::from(scales[i / block])).collect();
         for (&row, column) in rows.iter().flat_map(|row| (0..columns).map(move |c| (row, c))) {
             let from = row * x_row + column * x_column;
@@ -106,7 +82,7 @@ proptest! {
     fn activations_are_rounded_alike_everywhere(seed: u64, count in 1usize..40, block in prop::sample::select(vec![16usize, 32])) {
         let x: Vec<f32> = values(seed, count * block).iter().map(|x| x * x * x * 8.0).collect();
         for activation in [Activation::None, Activation::Elu] {
-            let twin = rounded(&cores(Isa::Portable, 1), &x, block, activation);
+            let twin = rounded(&portable(), &x, block, activation);
             for cores in all_cores() {
                 let found = rounded(&cores, &x, block, activation);
                 prop_assert!(found.0 == twin.0 && bits(&found.1) == bits(&twin.1), "{cores:?}");
@@ -124,10 +100,11 @@ proptest! {
 #[test]
 fn long_sums_are_cut_for_the_cache_without_changing_a_bit() {
     let (n, k) = (70, 4992);
-    let w = FixedMatrix::new(&HostWeight::from_f32(n, k, values(1, n * k)).unwrap(), None, Width::Bits16).unwrap();
+    let w = FixedMatrix::new(&portable(), &HostWeight::from_f32(n, k, values(1, n * k)).unwrap(), None, Width::Bits16)
+        .unwrap();
     let x = values(2, 40 * k);
     let rows: Vec<usize> = (0..40).collect();
-    let (integers, scales) = rounded(&cores(Isa::Portable, 1), &x, 32, Activation::None);
+    let (integers, scales) = rounded(&portable(), &x, 32, Activation::None);
     let run = |cores: &Cores, rows: &[usize]| {
         let mut y = vec![0.0; 40 * n];
         let layout = Layout {
@@ -140,8 +117,7 @@ fn long_sums_are_cut_for_the_cache_without_changing_a_bit() {
         product(cores, &w, &layout, Activations { values: &integers, scales: &scales, block: 32 }, &mut y).unwrap();
         bits(&y)
     };
-    let alone: Vec<u32> =
-        rows.iter().flat_map(|&r| run(&cores(Isa::Portable, 1), &[r])[r * n..(r + 1) * n].to_vec()).collect();
+    let alone: Vec<u32> = rows.iter().flat_map(|&r| run(&portable(), &[r])[r * n..(r + 1) * n].to_vec()).collect();
     for cores in all_cores() {
         assert!(run(&cores, &rows) == alone, "{cores:?}");
     }
@@ -150,7 +126,9 @@ fn long_sums_are_cut_for_the_cache_without_changing_a_bit() {
 #[test]
 fn the_largest_integers_do_not_overflow() {
     for sign in [1.0, -1.0] {
-        let w = FixedMatrix::new(&HostWeight::from_f32(1, 64, vec![sign; 64]).unwrap(), None, Width::Bits16).unwrap();
+        let w =
+            FixedMatrix::new(&portable(), &HostWeight::from_f32(1, 64, vec![sign; 64]).unwrap(), None, Width::Bits16)
+                .unwrap();
         let layout = Layout {
             rows: &[0],
             columns: 1,
@@ -171,12 +149,13 @@ fn the_largest_integers_do_not_overflow() {
 #[test]
 fn what_cannot_be_rounded_is_named() {
     let nan = HostWeight::from_f32(1, 16, vec![f32::NAN; 16]).unwrap();
-    let error = FixedMatrix::new(&nan, None, Width::Bits16).unwrap_err();
+    let error = FixedMatrix::new(&portable(), &nan, None, Width::Bits16).unwrap_err();
     assert!(matches!(error, KernelError::Value { .. }), "{error}");
     let odd = HostWeight::from_f32(1, 7, vec![0.0; 7]).unwrap();
-    assert!(FixedMatrix::new(&odd, None, Width::Bits16).is_err());
+    assert!(FixedMatrix::new(&portable(), &odd, None, Width::Bits16).is_err());
     assert_eq!([1, 16, 48, 96, 512].map(block_of), [None, Some(16), Some(16), Some(32), Some(32)]);
-    let w = FixedMatrix::new(&HostWeight::from_f32(1, 32, vec![0.0; 32]).unwrap(), None, Width::Bits8).unwrap();
+    let w = FixedMatrix::new(&portable(), &HostWeight::from_f32(1, 32, vec![0.0; 32]).unwrap(), None, Width::Bits8)
+        .unwrap();
     let layout = Layout {
         rows: &[0],
         columns: 1,
@@ -185,5 +164,5 @@ fn what_cannot_be_rounded_is_named() {
         taps: Taps { count: 1, len: 32, distance: 0 },
     };
     let x = Activations { values: &[0; 32], scales: &[0.0; 2], block: 16 };
-    assert!(product(&cores(Isa::Portable, 1), &w, &layout, x, &mut [0.0]).is_err(), "24 cuts a block");
+    assert!(product(&portable(), &w, &layout, x, &mut [0.0]).is_err(), "24 cuts a block");
 }

@@ -2,34 +2,18 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod machine;
+
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
 
 use half::{bf16, f16};
+use machine::{all_cores, bits, values};
 use moshi_kernels::KernelError;
 use moshi_kernels::cores::Cores;
 use moshi_kernels::integer::{self, Matrix};
-use moshi_kernels::isa::Isa;
 use moshi_kernels::weight::{Grouped, HostWeight, Quants, WeightData};
 use proptest::prelude::*;
-
-/// Values in -1..1 from a counter: the same on every machine.
-fn values(seed: u64, len: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
-}
-
-/// Every instruction set of this machine, on one thread and on three.
-fn all_cores() -> Vec<Cores> {
-    let threads = [NonZeroUsize::MIN, NonZeroUsize::new(3).unwrap()];
-    Isa::available().flat_map(|isa| threads.map(|t| Cores::with_isa(isa, t).unwrap())).collect()
-}
 
 /// A matrix as the definition sees it.
 struct Plain {
@@ -166,10 +150,6 @@ fn formats() -> Vec<Format> {
         .chain(small)
         .chain([Format::Rows])
         .collect()
-}
-
-fn bits(x: &[f32]) -> Vec<u32> {
-    x.iter().map(|x| x.to_bits()).collect()
 }
 
 proptest! {

@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod machine;
+
 use std::borrow::Cow;
-use std::num::NonZeroUsize;
 
 use half::bf16;
+use machine::{all_cores, cores, portable};
 use moshi_kernels::attention::{AttentionShape, Chunk, Ring, attend};
 use moshi_kernels::codebook::Codebook;
 use moshi_kernels::cores::Cores;
@@ -17,26 +19,15 @@ use moshi_kernels::rowwise::{self, Vectors};
 use moshi_kernels::weight::{HostWeight, WeightData};
 use proptest::prelude::*;
 
-/// Values in -3..3 from a counter: the same on every machine.
+/// Values in -3..3.
 fn values(seed: u64, len: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        3.0 * ((state >> 40) as f32 / (1 << 23) as f32 - 1.0)
-    };
-    (0..len).map(|_| next()).collect()
-}
-
-fn cores(isa: Isa, threads: usize) -> Cores {
-    Cores::with_isa(isa, NonZeroUsize::new(threads).unwrap()).unwrap()
+    machine::values(seed, len).into_iter().map(|x| 3.0 * x).collect()
 }
 
 /// Runs `f` on every instruction set and on three threads; all must give the bits of the scalar twin, which it returns.
 fn same_bits(f: impl Fn(&Cores) -> Vec<f32>) -> Vec<f32> {
-    let twin = f(&cores(Isa::Portable, 1));
-    for cores in Isa::available().flat_map(|isa| [cores(isa, 1), cores(isa, 3)]) {
+    let twin = f(&portable());
+    for cores in all_cores() {
         let found = f(&cores);
         let differ = twin.iter().zip(&found).position(|(a, b)| a.to_bits() != b.to_bits());
         assert!(differ.is_none() && twin.len() == found.len(), "{cores:?} differs from its twin at {differ:?}");
@@ -205,14 +196,25 @@ proptest! {
     }
 
     #[test]
-    fn the_nearest_code_is_the_one_of_exact_arithmetic(seed: u64, bins in 1usize..70, d in 1usize..40, t in 1usize..4) {
+    fn the_nearest_code_is_the_one_of_exact_arithmetic(
+        seed: u64,
+        bins in 1usize..70,
+        d in prop_oneof![1usize..40, Just(32), Just(48)],
+        t in 1usize..4,
+    ) {
         // Few distinct values: many exact ties.
         let coarse = |seed, len| values(seed, len).iter().map(|x| (x * 2.0).round() / 2.0).collect::<Vec<f32>>();
+        // Lengths from nothing to far outside: what bounds one entry's error says nothing about another's.
+        let uneven = |seed, len| {
+            let scale = |i: usize| [1.0, 1e-3, 1e6, 0.0, 1.01, 1e-30][i / d % 6];
+            values(seed, len).iter().enumerate().map(|(i, x)| x * scale(i)).collect::<Vec<_>>()
+        };
         for (codes, x) in [
             (values(seed, bins * d), values(seed ^ 1, 2 * t * d)),
             (coarse(seed, bins * d), coarse(seed ^ 1, 2 * t * d)),
+            (uneven(seed, bins * d), values(seed ^ 1, 2 * t * d)),
         ] {
-            let book = Codebook::new(&codes, bins).unwrap();
+            let book = Codebook::new(&cores(Isa::Portable, 3), &codes, bins).unwrap();
             let mut expected = Vec::new();
             for x in x.chunks_exact(d).skip(t) {
                 let distance = |c: &[f32]| -> f64 {
@@ -254,7 +256,7 @@ proptest! {
             for j in 0..d {
                 prop_assert_eq!(y[j], before[j] + w[id * d + j]);
             }
-            prop_assert!(table.add(&cores(Isa::Portable, 1), v, &mut before.clone()).is_err());
+            prop_assert!(table.add(&portable(), v, &mut before.clone()).is_err());
         }
     }
 }
@@ -380,7 +382,7 @@ fn rotations_stay_exact_after_years() {
 #[test]
 fn a_ring_refuses_chunks_and_rows_that_it_has_no_room_for() {
     let shape = AttentionShape { heads: 1, kv_heads: 1, head_dim: 2, context: 4 };
-    let cores = cores(Isa::Portable, 1);
+    let cores = portable();
     let mut ring = Ring::new(shape, 1, 2).unwrap();
     let (qkv, mut y) = (vec![0.0; 60], vec![0.0; 20]);
     let mut run = |rows: &[usize], positions: &[u64], t| {

@@ -2,34 +2,19 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod machine;
+
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
 
 use half::{bf16, f16};
+use machine::{all_cores, bits, values};
 use moshi_kernels::KernelError;
 use moshi_kernels::cores::Cores;
 use moshi_kernels::isa::Isa;
 use moshi_kernels::product::{Layout, Matrix, Stride, Taps, product};
 use moshi_kernels::weight::{Grouped, HostWeight, Quants, WeightData};
 use proptest::prelude::*;
-
-/// Values in -1..1 from a counter: the same on every machine.
-fn values(seed: u64, len: usize) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
-}
-
-/// Every instruction set of this machine, on one thread and on three.
-fn all_cores() -> Vec<Cores> {
-    let threads = [NonZeroUsize::MIN, NonZeroUsize::new(3).unwrap()];
-    Isa::available().flat_map(|isa| threads.map(|t| Cores::with_isa(isa, t).unwrap())).collect()
-}
 
 /// The definition: one sum over k in order, starting at the bias.
 fn plain(layout: &Layout<'_>, n: usize, w: &[f32], bias: Option<&[f32]>, x: &[f32], y: &mut [f32]) {
@@ -45,10 +30,6 @@ fn plain(layout: &Layout<'_>, n: usize, w: &[f32], bias: Option<&[f32]>, x: &[f3
             y[row * layout.y.row + column * layout.y.column + o] = sum;
         }
     }
-}
-
-fn bits(x: &[f32]) -> Vec<u32> {
-    x.iter().map(|x| x.to_bits()).collect()
 }
 
 /// One weight matrix in all formats but integers, with the values that each holds.

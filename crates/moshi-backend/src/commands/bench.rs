@@ -100,12 +100,14 @@ fn of_model(args: &BenchArgs) -> anyhow::Result<BenchReport> {
     let cores = Cores::new(NonZeroUsize::new(info.threads).unwrap_or(NonZeroUsize::MIN));
     let probe = BandwidthProbe::new(&cores);
     let measured = steps_of_model(&mut *rows, args, &probe)?;
+    let state_bytes = rows.state_bytes();
     drop(probe);
     let base = report(args, &cores, measured, load_s);
     Ok(BenchReport {
         model: info.source.clone(),
         executor: info.executor.clone(),
         weight_bytes: info.weight_bytes,
+        state_bytes: (state_bytes > 0).then_some(state_bytes),
         ..base
     }
     .derive())

@@ -156,8 +156,8 @@ impl Ring {
         let geometry = Geometry { shape, rows, slots, width: shape.head_dim.next_multiple_of(LANES) };
         let len = rows * geometry.row_len();
         let memory = match format {
-            RingFormat::F32 => Memory::F32 { keys: Block::zeros(len), values: Block::zeros(len) },
-            RingFormat::Bf16 => Memory::Bf16 { keys: Block::zeros(len), values: Block::zeros(len) },
+            RingFormat::F32 => Memory::F32 { keys: Block::streamed(len), values: Block::streamed(len) },
+            RingFormat::Bf16 => Memory::Bf16 { keys: Block::streamed(len), values: Block::streamed(len) },
         };
         Ok(Self { geometry, memory })
     }

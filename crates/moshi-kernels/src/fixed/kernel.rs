@@ -12,6 +12,12 @@ pub(super) const GROUP: usize = 4;
 const CACHED: usize = 256 << 10;
 /// Most vectors of a tile.
 const MOST_VECTORS: usize = 6;
+/// How far ahead weights are asked for, in bytes.
+const AHEAD: usize = 2 << 10;
+/// With more vectors than this, weights are read once for several tiles, or arithmetic takes longer than reading.
+const ASK_UP_TO: usize = 4;
+/// Bytes that one request brings.
+const LINE: usize = 64;
 
 /// One part of a product, for the kernel of one instruction set and width.
 pub(super) struct Part<'a> {
@@ -208,6 +214,11 @@ unsafe fn block_sums<D: Dot, W: Weights, const M: usize, const P: usize>(
     let mut sums = [[D::zero(); P]; M];
     for pair in first..first + panels.pairs {
         let at = panels.weights.add(pair * panels.pitch);
+        if M <= ASK_UP_TO {
+            for line in (0..P * 2 * LANES * W::BYTES).step_by(LINE) {
+                D::S::prefetch(at.wrapping_add(AHEAD + line));
+            }
+        }
         let mut weights = [D::pair(vectors.x[0]); P];
         for p in 0..P {
             weights[p] = W::load::<D>(at.add(p * 2 * LANES * W::BYTES));

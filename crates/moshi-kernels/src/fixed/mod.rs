@@ -15,8 +15,9 @@
 //! use moshi_kernels::fixed::{Activation, Activations, FixedMatrix, Width, product, quantize};
 //! use moshi_kernels::{cores::Cores, product::{Layout, Stride, Taps}, weight::HostWeight};
 //! let w = HostWeight::from_f32(1, 16, (0..16).map(|i| i as f32).collect())?; // [n, k]
-//! let w = FixedMatrix::new(&w, None, Width::Bits16)?;
-//! let (cores, mut values, mut scales, mut y) = (Cores::new(NonZeroUsize::MIN), [0; 16], [0.0; 1], [0.0]);
+//! let cores = Cores::new(NonZeroUsize::MIN);
+//! let w = FixedMatrix::new(&cores, &w, None, Width::Bits16)?;
+//! let (mut values, mut scales, mut y) = ([0; 16], [0.0; 1], [0.0]);
 //! quantize(&cores, &[1.0; 16], 16, Activation::None, &mut values, &mut scales)?;
 //! let layout = Layout {
 //!     rows: &[0],

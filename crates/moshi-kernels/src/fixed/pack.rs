@@ -2,6 +2,7 @@
 
 use super::{BLOCK, LARGEST, kernel};
 use crate::KernelError;
+use crate::cores::{Cores, Shared};
 use crate::memory::Block;
 use crate::simd::LANES;
 use crate::weight::HostWeight;
@@ -34,12 +35,17 @@ pub struct FixedMatrix {
 }
 
 impl FixedMatrix {
-    /// Rounds `weight` to integers of a width; `bias` has a value per row of it.
+    /// Rounds `weight` to integers of a width with the threads of `cores`; `bias` has a value per row of it.
     ///
     /// # Errors
     /// [`KernelError::Length`] when the bias does not fit, [`KernelError::Unsupported`] when the columns are not whole
     /// blocks of sixteen, [`KernelError::Value`] for weights that are not finite.
-    pub fn new(weight: &HostWeight<'_>, bias: Option<&[f32]>, width: Width) -> Result<Self, KernelError> {
+    pub fn new(
+        cores: &Cores,
+        weight: &HostWeight<'_>,
+        bias: Option<&[f32]>,
+        width: Width,
+    ) -> Result<Self, KernelError> {
         let (n, k) = (weight.rows(), weight.cols());
         if !k.is_multiple_of(LANES) {
             let expected = "they are a multiple of 16";
@@ -56,22 +62,9 @@ impl FixedMatrix {
             KernelError::length("bias", n, bias.len())?;
             all_bias[..n].copy_from_slice(bias);
         }
-        let rows = values.chunks_exact(k.max(1)).zip(scales.iter_mut());
         let integers = match width {
-            Width::Bits8 => {
-                let mut packed = Block::zeros(padded * k);
-                rows.enumerate().for_each(|(o, (row, scale))| {
-                    *scale = round(row, 127.0, |i, q| packed[place(o, i, n, k)] = q as i8)
-                });
-                Integers::Bits8(packed)
-            }
-            Width::Bits16 => {
-                let mut packed = Block::zeros(padded * k);
-                rows.enumerate().for_each(|(o, (row, scale))| {
-                    *scale = round(row, 32_767.0, |i, q| packed[place(o, i, n, k)] = q as i16)
-                });
-                Integers::Bits16(packed)
-            }
+            Width::Bits8 => Integers::Bits8(pack(cores, (n, k), &values, &mut scales)),
+            Width::Bits16 => Integers::Bits16(pack(cores, (n, k), &values, &mut scales)),
         };
         Ok(Self { n, k, integers, scales, bias: all_bias })
     }
@@ -128,6 +121,49 @@ impl FixedMatrix {
 
     pub(super) fn bias(&self) -> &[f32] {
         &self.bias
+    }
+}
+
+/// Rounds the rows `values` `[n, k]` to where they belong, group by group, and gives each its scale.
+fn pack<T: Integer>(cores: &Cores, (n, k): (usize, usize), values: &[f32], scales: &mut [f32]) -> Block<T> {
+    const OUTPUTS: usize = kernel::GROUP * LANES;
+    let padded = scales.len();
+    let mut packed = Block::streamed(padded * k);
+    let (to, scales) = (Shared::new(&mut packed), Shared::new(scales));
+    cores.run(n.div_ceil(OUTPUTS), usize::MAX, &|group| {
+        let (first, end) = (group * OUTPUTS, ((group + 1) * OUTPUTS).min(padded));
+        // SAFETY: every group is one part's alone.
+        let (to, scales) = unsafe { (to.range(first * k..end * k), scales.range(first..end)) };
+        for o in first..end.min(n) {
+            let row = &values[o * k..(o + 1) * k];
+            scales[o - first] = round(row, T::LARGEST, |i, q| to[place(o, i, n, k) - first * k] = T::of(q));
+        }
+    });
+    packed
+}
+
+/// Integers of a width.
+trait Integer: bytemuck::Pod + Send {
+    /// The largest that is used, and the negative of the smallest.
+    const LARGEST: f64;
+
+    /// From a whole number in that range.
+    fn of(q: f64) -> Self;
+}
+
+impl Integer for i8 {
+    const LARGEST: f64 = 127.0;
+
+    fn of(q: f64) -> Self {
+        q as i8
+    }
+}
+
+impl Integer for i16 {
+    const LARGEST: f64 = 32_767.0;
+
+    fn of(q: f64) -> Self {
+        q as i16
     }
 }
 

@@ -124,7 +124,7 @@ impl Panels {
 
 /// `[n, groups]` to `[panel][group][16]`.
 fn pack_numbers<T: bytemuck::Pod>(n: usize, groups: usize, values: &[f32], convert: impl Fn(f32) -> T) -> Block<T> {
-    let mut packed = Block::zeros(n.div_ceil(LANES) * LANES * groups);
+    let mut packed = Block::streamed(n.div_ceil(LANES) * LANES * groups);
     for (row, values) in values.chunks_exact(groups.max(1)).enumerate() {
         let first = row / LANES * LANES * groups + row % LANES;
         for (g, &value) in values.iter().enumerate() {

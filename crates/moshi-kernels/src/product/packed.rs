@@ -134,7 +134,7 @@ pub(crate) fn each_panel<T: Pod + Send>(
     each: &(dyn Fn(usize, &mut [T]) + Sync),
 ) -> Block<T> {
     let panels = n.div_ceil(LANES);
-    let mut packed = Block::zeros(panels * len);
+    let mut packed = Block::streamed(panels * len);
     let shared = Shared::new(&mut packed);
     cores.run(panels, usize::MAX, &|panel| {
         // SAFETY: every panel is one part's alone.

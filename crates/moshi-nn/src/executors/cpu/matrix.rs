@@ -46,7 +46,7 @@ impl Matrix {
             && dense
             && fixed::block_of(channels).is_some()
         {
-            return Ok(Self::Fixed(FixedMatrix::new(weight, bias, width)?));
+            return Ok(Self::Fixed(FixedMatrix::new(cores, weight, bias, width)?));
         }
         if arithmetic == Arithmetic::Fast
             && let Some(matrix) = integer::Matrix::new(cores, weight, bias)?

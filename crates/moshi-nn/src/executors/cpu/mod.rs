@@ -55,9 +55,13 @@ pub enum Arithmetic {
     /// twice as fast where multiplying is the limit, and half the bytes of single precision where memory is. Weights
     /// that the file holds quantized, and shapes that do not divide into blocks of 16, stay as they are.
     Fixed,
-    /// As [`Arithmetic::Fixed`], with weights of linear layers in 8 bits: what is only heard does not need more.
+    /// As [`Arithmetic::Fixed`], with weights of linear layers and of the widest convolutions in 8 bits, keys and values
+    /// in bfloat16: what is only heard does not need more.
     FixedNarrow,
 }
+
+/// From so many weights on, reading a convolution's weights takes longer than computing with them.
+const WIDE: usize = 2 << 20;
 
 /// Executes on the processor.
 #[derive(Debug, Clone)]
@@ -139,7 +143,7 @@ impl Backend for Cpu {
 
     fn conv_matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>, channels: usize) -> Result<Matrix> {
         let arithmetic = match self.arithmetic {
-            Arithmetic::FixedNarrow => Arithmetic::Fixed,
+            Arithmetic::FixedNarrow if weight.rows() * weight.cols() < WIDE => Arithmetic::Fixed,
             Arithmetic::Fast => Arithmetic::Exact, // convolutions' windows are in single precision
             same => same,
         };
@@ -151,7 +155,7 @@ impl Backend for Cpu {
     }
 
     fn codebook(&self, vectors: &[f32], bins: usize) -> Result<Codebook> {
-        Ok(Codebook::new(vectors, bins)?)
+        Ok(Codebook::new(&self.cores, vectors, bins)?)
     }
 
     fn matrix_bytes(&self, matrix: &Matrix) -> usize {
@@ -204,7 +208,7 @@ impl Backend for Cpu {
 
     fn ring(&self, spec: &RingSpec) -> Result<Ring> {
         let format = match self.arithmetic {
-            Arithmetic::Fast => RingFormat::Bf16,
+            Arithmetic::Fast | Arithmetic::FixedNarrow => RingFormat::Bf16,
             _ => RingFormat::F32,
         };
         Ok(Ring::with_format(shape(&spec.attention), spec.rows, spec.max_chunk, format)?)
