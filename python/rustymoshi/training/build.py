@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--lm-minutes", type=int, default=1_440)
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--shards", type=int, default=200)
+    parser.add_argument("--line-shards", type=int, default=100)
     args = parser.parse_args()
     codec, frozen, decoder, lm = (f"{part}{args.name}" for part in ("codec", "codec_frozen", "codec_decoder", "lm"))
     run("corpus")
@@ -38,6 +39,7 @@ def main() -> None:
         shutil.copy(folder("checkpoints") / f"{codec}.pt", target)
     run("render", "--shards", str(args.shards))
     run("encode", "--codec", frozen)
+    run("lines", "--codec", frozen, "--shards", str(args.line_shards))
     for turn in range(1, args.turns + 1):
         # The full minutes keep one learning rate schedule over all turns; each turn ends at its share of them.
         share = turn / args.turns

@@ -1,11 +1,11 @@
 """Training batches of the language model: conversations in a row, cut into windows that begin like sessions."""
 
 import json
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from .compose import Composer, Item
 from .ear import Heard, word_ids
 from .lm import LmConfig
 from .paths import FRAME, FRAME_RATE, folder
@@ -14,6 +14,7 @@ from .tokens import END_OF_PADDING, PADDING, align, tokenizer
 
 PADDING_WEIGHT, WORD_WEIGHT = 0.4, 1.5
 EAR_DELAY = 6
+COMPOSED = 0.65
 
 
 def initial_column(c: LmConfig) -> np.ndarray:
@@ -21,20 +22,16 @@ def initial_column(c: LmConfig) -> np.ndarray:
     return np.array([c.text_card] + [c.card] * c.n_q)
 
 
-@dataclass(frozen=True)
-class Item:
-    """One conversation: streams [17, frames] and the user's lines (first frame, last frame, words)."""
-
-    streams: np.ndarray
-    lines: list[tuple[int, int, list[int]]]
-
-
 class Conversations:
-    """All encoded conversations. `hide` hides part of what the model sees, as a trainer should."""
+    """All encoded conversations, and compositions of their answers with encoded lines.
+
+    `hide` hides part of what the model sees, as a trainer should.
+    """
 
     def __init__(self, codec: str, config: LmConfig, seed: int, hide: bool = True):
         self.codec, self.config, self.rng, self.hide = codec, config, np.random.default_rng(seed), hide
         self.spm, self.seen, self.items = tokenizer(), set(), []
+        self.composer = Composer(codec, self.rng)
         self.look_for_more()
 
     def look_for_more(self) -> int:
@@ -55,14 +52,22 @@ class Conversations:
                     for x in item["log"]
                 ]
                 self.items.append(Item(streams, lines))
+                self.composer.take_answers(item, streams)
                 at += n
+        self.composer.look_for_more()
         return len(self.items)
+
+    def _draw(self) -> Item:
+        """A conversation, rendered whole or composed."""
+        if self.composer.ready() and self.rng.random() < COMPOSED:
+            return self.composer.conversation()
+        return self.items[self.rng.integers(len(self.items))]
 
     def window(self, frames: int) -> Item:
         """[17, frames]: conversations one after another, mostly from the start of one."""
         parts, lines, total = [], [], 0
         while total < frames:
-            item = self.items[self.rng.integers(len(self.items))]
+            item = self._draw()
             skip = self.rng.integers(item.streams.shape[1] // 2) if not parts and self.rng.random() < 0.3 else 0
             parts.append(item.streams[:, skip:])
             lines += [(a - skip + total, b - skip + total, words) for a, b, words in item.lines if a >= skip]

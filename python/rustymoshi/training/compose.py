@@ -1,0 +1,135 @@
+"""Conversations put together while the model trains: encoded lines of users (`lines`) and answers cut out of rendered
+conversations. Every line meets every recording of its answer, in any order, after other pauses each time.
+
+Interruptions, murmurs and slow answers are not composed: they come from whole conversations.
+"""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from .dialogues import answer_gap, user_pause
+from .ear import word_ids
+from .lines import BEFORE_S
+from .paths import FRAME_RATE, folder
+from .tokens import END_OF_PADDING, LEAD, PADDING
+
+# An answer's text begins with an end of padding, and then leads its sound.
+AHEAD = LEAD + 1
+TAIL_S = 0.25
+FOLLOW, AGAIN = 0.25, 0.04
+
+
+@dataclass(frozen=True)
+class Item:
+    """One conversation: streams [17, frames] and the user's lines (first frame, last frame, words)."""
+
+    streams: np.ndarray
+    lines: list[tuple[int, int, list[int]]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A user's line: codes [8, frames], the frames between which it is spoken, and what it is."""
+
+    codes: np.ndarray
+    start: int
+    end: int
+    about: dict
+
+
+class Composer:
+    """All lines and answers."""
+
+    def __init__(self, codec: str, rng: np.random.Generator):
+        self.folder, self.rng, self.seen = folder("lines", codec), rng, set()
+        self.plain: list[Line] = []
+        self.again: list[Line] = []
+        self.follows: dict[str, list[Line]] = {}
+        self.answers: dict[str, list[np.ndarray]] = {}
+        self.silence: list[np.ndarray] = []
+
+    def look_for_more(self) -> int:
+        """Load shards of lines written since; returns how many lines there are."""
+        for path in sorted(self.folder.glob("*.npz")):
+            if path.stem in self.seen:
+                continue
+            self.seen.add(path.stem)
+            codes, at = np.load(path)["codes"], 0
+            for about in json.loads(path.with_suffix(".json").read_text()):
+                line = Line(codes[:, at : at + about["frames"]], about["start"], about["end"], about)
+                at += about["frames"]
+                kinds = {"follow": self.follows.setdefault(about["family"], []), "say again": self.again}
+                kinds.get(about["topic"], self.plain).append(line)
+        return len(self.plain)
+
+    def take_answers(self, item: dict, streams: np.ndarray) -> None:
+        """Cut the answers and the agent's silence out of a rendered conversation [17, frames] described by `item`."""
+        starts = [x["answer_from"] for x in item["log"]]
+        for i, turn in enumerate(item["log"]):
+            until = starts[i + 1] if i + 1 < len(starts) else np.inf
+            words = [w for w in item["words"] if starts[i] <= w[1] < until]
+            if not words or turn["cut"] or turn["topic"] == "slower":
+                continue
+            first, last = int(words[0][1] * FRAME_RATE) - AHEAD, int((words[-1][2] + TAIL_S) * FRAME_RATE) + 1
+            part = streams[:9, max(0, first) : last]
+            # Where the last answer ran into this one's beginning there is no clean cut.
+            if first > 0 and part[0, 0] == END_OF_PADDING and last <= streams.shape[1]:
+                self.answers.setdefault(turn["answer"], []).append(part)
+        quiet = int(starts[0] * FRAME_RATE) - AHEAD if starts else streams.shape[1]
+        if quiet > 12:
+            self.silence.append(streams[1:9, 1:quiet])
+
+    def ready(self) -> bool:
+        """Whether there is anything to compose."""
+        return bool(self.plain and self.answers and self.silence)
+
+    def _pick(self, options: list):
+        return options[int(self.rng.integers(len(options)))]
+
+    def _next(self, last: Line | None, said: str) -> tuple[Line, str]:
+        """A line that may follow, and its answer."""
+        chance = self.rng.random()
+        if last is not None and chance < AGAIN and self.again:
+            return self._pick(self.again), said
+        follows = self.follows.get(last.about["family"], []) if last is not None else []
+        line = self._pick(follows if follows and chance < AGAIN + FOLLOW else self.plain)
+        return line, line.about["answer"]
+
+    def conversation(self) -> Item:
+        """One to six exchanges."""
+        parts, lines, at, last, said = [], [], 0, None, ""
+        for _ in range(self.rng.integers(1, 7)):
+            line, answer = self._next(last, said)
+            if answer not in self.answers:
+                continue
+            part = self._exchange(line, self._pick(self.answers[answer]))
+            lines.append((at + line.start, at + line.end, word_ids(line.about["question"])))
+            parts.append(part)
+            at += part.shape[1]
+            if line.about["topic"] != "say again":
+                last = line
+            said = answer
+        return Item(np.concatenate(parts, 1), lines) if parts else self.conversation()
+
+    def _exchange(self, line: Line, answer: np.ndarray) -> np.ndarray:
+        """Streams [17, frames] of a line, a gap, its answer and a pause."""
+        begin = line.end + max(0, round(answer_gap(self.rng) * FRAME_RATE) - AHEAD)
+        pause = max(0, round((user_pause(self.rng) - BEFORE_S) * FRAME_RATE))
+        total = begin + answer.shape[1] + pause
+        out = np.full((17, total), PADDING, np.int32)
+        out[1:9] = _stretch(self._pick(self.silence), total)
+        out[:9, begin : begin + answer.shape[1]] = answer
+        out[9:] = _stretch(line.codes, total, keep=line.end + 6)
+        return out
+
+
+def _stretch(codes: np.ndarray, frames: int, keep: int = 0) -> np.ndarray:
+    """The first `frames` of codes [8, n]; what is missing repeats the frames from `keep` on, forth and back."""
+    if codes.shape[1] >= frames:
+        return codes[:, :frames]
+    rest = codes[:, min(keep, codes.shape[1] - 2) :]
+    turn = np.concatenate([rest[:, ::-1], rest], 1)
+    repeats = -(-(frames - codes.shape[1]) // turn.shape[1])
+    return np.concatenate([codes, np.tile(turn, repeats)], 1)[:, :frames]

@@ -1,0 +1,57 @@
+"""Composed conversations: lines, gaps, answers and pauses in their places."""
+
+import json
+
+import numpy as np
+import pytest
+from rustymoshi.training.compose import Composer, _stretch
+from rustymoshi.training.tokens import END_OF_PADDING, PADDING
+
+QUIET, VOICE, NOISE, LINE = 7, 50, 9, 80
+
+
+@pytest.fixture
+def composer(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
+    made = Composer("codec", np.random.default_rng(1))
+    codes = np.full((8, 70), NOISE, np.int16)
+    codes[:, 5:20] = LINE
+    about = dict(question="Hello", answer="Hi there.", topic="hello", family="", member="", frames=70, start=5, end=20)
+    np.savez(made.folder / "00000.npz", codes=codes)
+    (made.folder / "00000.json").write_text(json.dumps([about]))
+    streams = np.full((17, 100), QUIET, np.int32)
+    streams[0] = PADDING
+    streams[0, 37:40] = [END_OF_PADDING, 100, 101]
+    streams[1:9, 40:50] = VOICE
+    words = [["Hi", 3.21, 3.5], ["there.", 3.6, 3.9]]
+    log = [dict(answer="Hi there.", answer_from=3.2, cut=False, topic="hello")]
+    made.take_answers(dict(words=words, log=log), streams)
+    made.look_for_more()
+    return made
+
+
+def test_an_answer_follows_its_line_and_words_come_before_sound(composer):
+    for _ in range(20):
+        item = composer.conversation()
+        text, agent, user = item.streams[0], item.streams[1], item.streams[9]
+        for start, end, words in item.lines:
+            assert len(words) == 1
+            assert (user[start:end] == LINE).all() and user[end] == NOISE
+            begins = end + np.flatnonzero(text[end:] == END_OF_PADDING)[0]
+            assert 0 <= begins - end <= 8, "after 0.2 to 0.8 seconds of silence, less the lead"
+            assert text[begins + 1 : begins + 3].tolist() == [100, 101]
+            assert (agent[begins : begins + 3] == QUIET).all() and agent[begins + 3] == VOICE
+
+
+def test_what_is_missing_of_a_background_is_repeated_from_behind_the_line():
+    codes = np.arange(10)[None].repeat(8, 0)
+    out = _stretch(codes, 25, keep=6)
+    assert out.shape == (8, 25)
+    assert out[0, :10].tolist() == list(range(10)) and set(out[0, 10:]) == {6, 7, 8, 9}
+
+
+def test_answers_that_were_cut_short_are_not_used(composer):
+    before = {answer: len(parts) for answer, parts in composer.answers.items()}
+    log = [dict(answer="Hi there.", answer_from=3.2, cut=True, topic="hello")]
+    composer.take_answers(dict(words=[["Hi", 3.21, 3.5]], log=log), np.full((17, 100), QUIET, np.int32))
+    assert {answer: len(parts) for answer, parts in composer.answers.items()} == before
