@@ -61,10 +61,12 @@ async def find(server: Server, asked: argparse.Namespace, wish: Wish) -> dict[st
     """The limit, a long run there, and a soak at half of it."""
     search = Search(server, Wish(**{**vars(wish), "seconds": asked.trial}), asked.most)
     limit = await search.limit()
-    found: dict[str, Any] = {"limit": limit, "bound_by": search.bound_by(limit), "trials": search.trials}
+    found: dict[str, Any] = {"limit": limit, "trials": search.trials}
+    runs: list[dict[str, Any]] = []
     if asked.seconds:
         limit, runs = await search.held(limit, asked.seconds)
         found |= {"held": limit, "held_seconds": asked.seconds, "runs": runs}
+    found["bound_by"] = search.bound_by(limit, runs)
     if asked.soak and limit:
         half = Wish(**{**vars(wish), "callers": max(1, limit // 2), "seconds": 60 * asked.soak})
         found["soak"] = await run(server, half)

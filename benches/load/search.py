@@ -55,12 +55,14 @@ class Search:
             limit -= max(1, limit // STEP_DOWN)
         return limit, runs
 
-    def bound_by(self, limit: int) -> str:
-        """What kept the number from being larger."""
-        if limit >= self.most:
+    def bound_by(self, limit: int, runs: list[dict[str, Any]]) -> str:
+        """What kept the number from being larger: the smallest that failed, in a trial or in a long run, tells."""
+        failed = [run for run in self.trials + runs if run["callers"] > limit and run["misfits"]]
+        if not failed:
             return f"--most {self.most}"
-        failed = [trial for trial in self.trials if trial["callers"] == limit + 1]
-        return "driver" if failed and all(trial["driver_bound"] for trial in failed) else "server"
+        nearest = min(run["callers"] for run in failed)
+        bad = [run["driver_bound"] for run in failed if run["callers"] == nearest]
+        return "driver" if all(bad) else "server"
 
 
 async def largest(fits: Callable[[int], Awaitable[bool]], most: int) -> int:

@@ -15,7 +15,9 @@ sys.path.insert(0, str(LOAD))
 import speech  # noqa: E402
 from caller import Caller  # noqa: E402
 from report import checks  # noqa: E402
-from search import largest  # noqa: E402
+from run import Wish  # noqa: E402
+from search import Search, largest  # noqa: E402
+from server import Server  # noqa: E402
 
 
 @pytest.mark.parametrize("most", [1, 2, 7, 16])
@@ -29,6 +31,15 @@ def test_the_search_finds_every_limit(most: int) -> None:
 
         assert asyncio.run(largest(fits, most)) == limit
         assert len(tried) == len(set(tried)) <= 10 and max(tried) <= most
+
+
+def test_who_kept_the_number_down_is_told() -> None:
+    search = Search(Server(""), Wish(1, 1), most=8)
+    assert search.bound_by(8, []) == "--most 8"
+    trial = {"callers": 5, "misfits": ["underruns"], "driver_bound": False}
+    search.trials = [{"callers": 4, "misfits": [], "driver_bound": True}, trial]
+    assert search.bound_by(4, []) == "server"
+    assert search.bound_by(3, [trial | {"callers": 4, "driver_bound": True}]) == "driver"
 
 
 def test_replies_are_told_apart_by_the_time_line_of_their_pages() -> None:

@@ -81,7 +81,9 @@ async fn an_orderly_end_loses_nothing_of_a_call_that_is_open() {
     let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
     let (mut sink, mut source) = socket.split();
     let frames = signal(6, 10);
+    let mut clock = tokio::time::interval(FRAME_TIME);
     for frame in &frames {
+        clock.tick().await;
         sink.send(Message::Binary([&[1], frame.as_slice()].concat().into())).await.unwrap();
     }
     let mut replies = 0;
@@ -89,7 +91,7 @@ async fn an_orderly_end_loses_nothing_of_a_call_that_is_open() {
         let message = source.next().await.unwrap().unwrap().into_data();
         replies += usize::from(message.first() == Some(&1));
     }
-    // Nobody reads the output of the program any more, and all that was said may be younger than the latest flush.
+    // Nobody reads the output of the program any more, and what was said last is younger than the latest flush.
     let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     while let Some(Ok(_)) = source.next().await {}
@@ -97,8 +99,8 @@ async fn an_orderly_end_loses_nothing_of_a_call_that_is_open() {
 
     let (caller, agent) = voices(&only(folder.path(), "wav"));
     let sent = samples(&frames);
-    assert_eq!(caller, sent, "the caller's voice to its end");
-    let answer = sent[..9 * FRAME].to_vec();
+    assert!(caller.starts_with(&sent), "the caller's voice to its end: {} of {} samples", caller.len(), sent.len());
+    let answer = &sent[..9 * FRAME];
     let begin = agent.windows(FRAME).position(|window| window == &answer[..FRAME]).expect("the answer is there");
-    assert_eq!(agent[begin..], answer[..(agent.len() - begin)], "in order");
+    assert!(agent[begin..].starts_with(answer), "the answer to its end: {} samples", agent.len() - begin);
 }
