@@ -78,7 +78,7 @@ def test_losses_ignore_initial_targets_and_fall_for_the_right_answer(lm):
     goal = torch.randint(0, 16, (2, 9, 6))
     goal[:, 2:, 0] = -1
     rows = torch.arange(12)
-    losses, heard = lm(table, goal, rows, torch.ones(2, 6))
+    losses, _ = lm(table, goal, rows, torch.ones(2, 6))
     assert all(torch.isfinite(v) for v in losses.values())
 
 

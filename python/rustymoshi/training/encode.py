@@ -77,7 +77,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    to_codes, out, until = encoder(load_codec(args.codec)), folder("codes", args.codec), time.monotonic() + args.follow * 60
+    codec, out = load_codec(args.codec), folder("codes", args.codec)
+    to_codes, until = encoder(codec), time.monotonic() + args.follow * 60
     while True:
         todo = [p for p in sorted(folder("dialogues").glob("*.npz")) if not (out / p.name).exists()]
         for source in tqdm(todo, desc="encode", unit="shard", mininterval=5):

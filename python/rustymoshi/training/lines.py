@@ -1,4 +1,4 @@
-"""Users' lines as codes, many more than there are whole conversations: `python -m rustymoshi.training.lines --shards 40`.
+"""Users' lines as codes, many more than there are whole conversations: `python -m rustymoshi.training.lines`.
 
 What the model must learn to understand is what people say; what it answers repeats. So lines are spoken, put behind a
 microphone and encoded on their own, at a third of a conversation's cost; `compose` puts them and answers from rendered
