@@ -11,9 +11,9 @@ use moshi_testkit::Golden;
 
 const STEPS: u64 = 40;
 
-/// The list of a step's rows, and a word that was said. The layers, executors and kernels below ask for nothing: a
+/// The list of a step's rows, and a word for each of the two. The layers, executors and kernels below ask for nothing: a
 /// buffer of any of them would be asked for in each of a step's hundreds of operations.
-const PER_STEP: u64 = 2;
+const PER_STEP: u64 = 3;
 
 #[test]
 fn after_warm_up_a_step_allocates_neither_in_the_language_model_nor_in_the_codec() {

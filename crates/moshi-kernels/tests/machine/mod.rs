@@ -9,7 +9,7 @@ use moshi_kernels::cores::Cores;
 use moshi_kernels::isa::Isa;
 
 /// Values in -1..1 from a counter: the same on every machine.
-pub fn values(seed: u64, len: usize) -> Vec<f32> {
+pub(crate) fn values(seed: u64, len: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
         state ^= state << 13;
@@ -21,21 +21,21 @@ pub fn values(seed: u64, len: usize) -> Vec<f32> {
 }
 
 /// An instruction set of this machine on some threads.
-pub fn cores(isa: Isa, threads: usize) -> Cores {
+pub(crate) fn cores(isa: Isa, threads: usize) -> Cores {
     Cores::with_isa(isa, NonZeroUsize::new(threads).unwrap()).unwrap()
 }
 
 /// The scalar twin on one thread.
-pub fn portable() -> Cores {
+pub(crate) fn portable() -> Cores {
     cores(Isa::Portable, 1)
 }
 
 /// Every instruction set of this machine, on one thread and on three; the scalar twin first.
-pub fn all_cores() -> Vec<Cores> {
+pub(crate) fn all_cores() -> Vec<Cores> {
     Isa::available().flat_map(|isa| [cores(isa, 1), cores(isa, 3)]).collect()
 }
 
 /// To compare exactly, whatever a value is.
-pub fn bits(x: &[f32]) -> Vec<u32> {
+pub(crate) fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
 }
