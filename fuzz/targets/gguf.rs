@@ -1,29 +1,8 @@
 //! GGUF files: header, shapes and the numbers behind them.
 #![no_main]
 
-use std::path::PathBuf;
+mod tensors;
 
 use libfuzzer_sys::fuzz_target;
-use moshi_checkpoint::Tensors;
 
-fuzz_target!(|bytes: &[u8]| {
-    let bytes = [b"GGUF", bytes].concat();
-    let path = path();
-    if std::fs::write(&path, bytes).is_err() {
-        return;
-    }
-    let Ok(tensors) = Tensors::open(&path) else { return };
-    let names: Vec<String> = tensors.names().map(str::to_owned).collect();
-    for name in names {
-        let shape = tensors.shape(&name).unwrap_or_default().to_vec();
-        let _ = (tensors.dtype(&name), tensors.bytes(&name).map(<[u8]>::len));
-        let _ = tensors.vector(&name, &shape);
-        if let [rows, cols] = shape[..] {
-            let _ = tensors.matrix(&name, rows, cols);
-        }
-    }
-});
-
-fn path() -> PathBuf {
-    std::env::temp_dir().join(format!("rustymoshi-fuzz-{}", std::process::id()))
-}
+fuzz_target!(|bytes: &[u8]| tensors::read_all(&[b"GGUF", bytes].concat()));

@@ -83,7 +83,15 @@ class Composer:
 
     def ready(self) -> bool:
         """Whether there is anything to compose."""
-        return bool(self.plain and self.answers and self.silence)
+        return bool(self.silence) and any(line.about["answer"] in self.answers for line in self.plain)
+
+    def line(self) -> Line:
+        """Any line."""
+        return self._pick(self.plain)
+
+    def quiet(self, frames: int) -> np.ndarray:
+        """The agent's silence, codes [8, frames]."""
+        return _stretch(self._pick(self.silence), frames)
 
     def _pick(self, options: list):
         return options[int(self.rng.integers(len(options)))]
@@ -98,9 +106,10 @@ class Composer:
         return line, line.about["answer"]
 
     def conversation(self) -> Item:
-        """One to six exchanges."""
+        """One to six exchanges; `ready` has said that there are some."""
         parts, lines, at, last, said = [], [], 0, None, ""
-        for _ in range(self.rng.integers(1, 7)):
+        count = int(self.rng.integers(1, 7))
+        while len(parts) < count:
             line, answer = self._next(last, said)
             if answer not in self.answers:
                 continue
@@ -111,7 +120,7 @@ class Composer:
             if line.about["topic"] != "say again":
                 last = line
             said = answer
-        return Item(np.concatenate(parts, 1), lines) if parts else self.conversation()
+        return Item(np.concatenate(parts, 1), lines)
 
     def _exchange(self, line: Line, answer: np.ndarray) -> np.ndarray:
         """Streams [17, frames] of a line, a gap, its answer and a pause."""
@@ -119,7 +128,7 @@ class Composer:
         pause = max(0, round((user_pause(self.rng) - BEFORE_S) * FRAME_RATE))
         total = begin + answer.shape[1] + pause
         out = np.full((17, total), PADDING, np.int32)
-        out[1:9] = _stretch(self._pick(self.silence), total)
+        out[1:9] = self.quiet(total)
         out[:9, begin : begin + answer.shape[1]] = answer
         out[9:] = _stretch(line.codes, total, keep=line.end + 6)
         return out

@@ -123,9 +123,11 @@ class Judge:
         for exchange, (_, end), reply in zip(
             exchanges, asked, self.replies([wav for wav, _ in asked], name), strict=True
         ):
-            said, first = reply.words(), reply.first_word()
-            if first is not None:
-                delays.append((first - end) / FRAME_RATE)
+            said = reply.words()
+            if said:
+                # The voice, which comes behind the words; an answer before the question's end counts as that.
+                voice = next((i for i in range(reply.first_word(), len(reply.pieces)) if _loud(reply.pcm, i)), None)
+                delays += [] if voice is None else [(voice - end) / FRAME_RATE]
                 heard += word_errors(said, self.recogniser.words(reply.pcm))
             right = plain(said) == plain(exchange.answer)
             rows.append({"question": exchange.question, "expected": exchange.answer, "said": said, "right": right})
@@ -183,6 +185,11 @@ def _level(pcm: np.ndarray, start: int, end: int) -> float:
     """RMS in dB of frames start..end."""
     part = pcm[max(0, start) * FRAME : end * FRAME]
     return 20 * np.log10(np.sqrt(np.mean(part**2)) + 1e-9) if len(part) else -180.0
+
+
+def _loud(pcm: np.ndarray, frame: int) -> bool:
+    """Whether something is heard in a frame."""
+    return _level(pcm, frame, frame + 1) > QUIET_DB
 
 
 PARTS = {

@@ -13,6 +13,8 @@ from .streams import DELAYS, NOTHING
 from .transformer import attend, rotary, rotate, split_heads, window_mask
 
 DROPOUT = 0.1
+# Layers after which the user's words are read while training.
+HEARD_AFTER = 4
 
 
 @dataclass(frozen=True)
@@ -202,20 +204,38 @@ class Lm(nn.Module):
     def temporal(self, table: torch.Tensor, caches=None, start: int = 0, position: int | None = None) -> torch.Tensor:
         """Columns table [b, streams, t] -> z [b, t, dim]; with `caches` the new columns alone, after `start`
         cached keys, at `position` (default `start`) in the conversation."""
-        return self.temporal_layers(table, caches, start, position)[0]
+        return self._temporal(table, caches, start, position)[0]
 
-    def temporal_layers(self, table, caches=None, start: int = 0, position: int | None = None, heard_after: int = 4):
-        """As `temporal`, and the hidden states [b, t, dim] after `heard_after` layers."""
+    def heard(self, table: torch.Tensor) -> torch.Tensor:
+        """Columns table [b, streams, t] -> the hidden states [b, t, dim] from which an `Ear` learns to understand."""
+        return self._layers(*self._begin(table), self.transformer.layers[:HEARD_AFTER], [None] * HEARD_AFTER)
+
+    def temporal_and_heard(self, table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both."""
+        return self._temporal(table, None, 0, None)
+
+    def _temporal(self, table, caches, start, position):
+        layers = self.transformer.layers
+        caches = [None] * len(layers) if caches is None else caches
+        begin = self._begin(table, start, position)
+        heard = self._layers(*begin, layers[:HEARD_AFTER], caches[:HEARD_AFTER])
+        z = self._layers(heard, *begin[1:], layers[HEARD_AFTER:], caches[HEARD_AFTER:])
+        return self.out_norm(z), heard
+
+    def _begin(self, table: torch.Tensor, start: int = 0, position: int | None = None):
+        """(embedded columns [b, t, dim], cos, sin, mask)."""
         c, t = self.config, table.shape[-1]
         x = _embed(self.text_emb, table[:, 0]) + sum(_embed(e, table[:, i + 1]) for i, e in enumerate(self.emb))
         cos, sin = (a.to(x.device) for a in rotary(t, c.dim // c.heads, start=start if position is None else position))
-        # None: the whole past, for which attention has a faster kernel than for a mask.
+        # None: the whole past, for which attention has a faster way than for a mask.
         mask = None if start == 0 and t <= c.context else window_mask(t, start + t, c.context, x.device)
-        heard = x
-        for i, layer in enumerate(self.transformer.layers):
-            x = layer(x, cos, sin, mask, None if caches is None else caches[i])
-            heard = x if i + 1 == heard_after else heard
-        return self.out_norm(x), heard
+        return x, cos, sin, mask
+
+    @staticmethod
+    def _layers(x, cos, sin, mask, layers, caches) -> torch.Tensor:
+        for layer, cache in zip(layers, caches, strict=True):
+            x = layer(x, cos, sin, mask, cache)
+        return x
 
     def depth(self, z: torch.Tensor, text: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """z [n, dim], text [n], codes [n, k - 1] already chosen -> hidden states [n, k, d] of the first k steps."""
@@ -236,7 +256,7 @@ class Lm(nn.Module):
         `depth_rows` [m] are the flat (b * t) positions on which the depth transformer is trained; `text_weight` [b, t]
         weighs text tokens. Also returns the hidden states [b, t, dim] from which an `Ear` learns to understand.
         """
-        z, heard = self.temporal_layers(table)
+        z, heard = self.temporal_and_heard(table)
         logits = self.text_linear(z).float()
         text = F.cross_entropy(logits.flatten(0, 1), goal[:, 0].flatten().clamp(min=0), reduction="none")
         weight = (text_weight * (goal[:, 0] >= 0)).flatten()

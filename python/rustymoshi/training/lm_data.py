@@ -13,6 +13,7 @@ from .streams import NOTHING, delayed, targets
 from .tokens import END_OF_PADDING, PADDING, align, tokenizer
 
 PADDING_WEIGHT, WORD_WEIGHT = 0.4, 1.5
+PRACTICE_GAP = 4
 EAR_DELAY = 6
 COMPOSED = 0.65
 
@@ -100,6 +101,37 @@ class Conversations:
             torch.from_numpy(weight),
             lines,
         )
+
+    def practice(self, size: int, frames: int) -> tuple[torch.Tensor, list[Heard]]:
+        """(table [b, 17, t], the user's lines): nothing but users' lines, one soon after the other, while the agent is
+        silent. Three times the words of a conversation, for a model that still learns to understand."""
+        tables, heard = [], []
+        for window in range(size):
+            out = np.full((17, frames), PADDING, np.int32)
+            out[1:9] = self.composer.quiet(frames)
+            at = 1
+            while True:
+                codes, words = self._line()
+                if at + codes.shape[1] > frames:
+                    break
+                out[9:, at : at + codes.shape[1]] = codes
+                heard.append(Heard(window, at, at + codes.shape[1], words))
+                at += codes.shape[1]
+            out[9:, at:] = codes[:, : frames - at]
+            tables.append(self._seen(delayed(out, initial_column(self.config))))
+        return torch.from_numpy(np.stack(tables)).long(), heard
+
+    def _line(self) -> tuple[np.ndarray, list[int]]:
+        """Codes [8, frames] and words of a line, from a conversation or alone, with a few frames after it."""
+        after = EAR_DELAY + int(self.rng.integers(PRACTICE_GAP))
+        if self.composer.ready() and self.rng.random() < COMPOSED:
+            line = self.composer.line()
+            return line.codes[:, max(0, line.start - 2) : line.end + after], word_ids(line.about["question"])
+        item = self.items[self.rng.integers(len(self.items))]
+        if not item.lines:
+            return self._line()
+        start, end, words = item.lines[self.rng.integers(len(item.lines))]
+        return item.streams[9:, max(0, start - 2) : end + after], words
 
     def _seen(self, table: np.ndarray) -> np.ndarray:
         """The table with frames of both voices and the user's finer codebooks hidden at random, so that the model

@@ -83,13 +83,22 @@ class Trainer:
         return self.args.lr * min(1.0, (self.step + 1) / 50) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
 
     def train_step(self, data: Conversations) -> dict:
-        """One batch; returns the losses by name."""
+        """One batch, of conversations or of listening alone; returns the losses by name."""
+        if data.rng.random() < self.args.practice:
+            table, lines = data.practice(self.args.batch, self.args.frames)
+            with torch.autocast(self.device, torch.bfloat16):
+                hidden = self.lm.heard(table.to(self.device))
+            losses = {"practice": self.ear(hidden, lines)}
+            return self._update(self.args.ear_weight * losses["practice"], losses)
         *batch, lines = data.batch(self.args.batch, self.args.frames, self.args.depth_share)
         with torch.autocast(self.device, torch.bfloat16):
             losses, hidden = self.lm(*[x.to(self.device) for x in batch])
         losses["heard"] = self.ear(hidden, lines)
         total = self.args.text_weight * losses["text"] + losses["semantic"] + losses["acoustic"]
-        total = total + self.args.ear_weight * losses["heard"]
+        return self._update(total + self.args.ear_weight * losses["heard"], losses)
+
+    def _update(self, total: torch.Tensor, losses: dict) -> dict:
+        """Follow the gradient of `total`; `losses` as numbers."""
         for optimizer in (self.optimizer, self.ear_optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate()
@@ -138,6 +147,7 @@ def main() -> None:
     parser.add_argument("--depth-share", type=float, default=0.25)
     parser.add_argument("--text-weight", type=float, default=3.0)
     parser.add_argument("--ear-weight", type=float, default=1.0)
+    parser.add_argument("--practice", type=float, default=0.4, help="share of steps that only listen")
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)

@@ -116,7 +116,6 @@ impl Call {
         let pulse = Pulse::new();
         let (complain, complaints) = mpsc::channel(COMPLAINTS);
         let Session { input, events } = session;
-        let longest = app.config.calls.max_duration;
         let recorder = record(&app, &guard);
         let ending = {
             let listener = Listener::new(&app, &input, request.format, &pulse, complain).recorded(recorder.clone());
@@ -124,11 +123,7 @@ impl Call {
             tokio::select! {
                 ending = listener.run(&mut source) => ending,
                 ending = speaker.run(&mut sink) => ending,
-                () = guard.closing() => {
-                    let (reason, words) = guard.reason();
-                    Ending::Close(reason, words)
-                }
-                () = tokio::time::sleep(longest), if !longest.is_zero() => Ending::because(CloseReason::TimeLimit),
+                ending = out_of_time(&app, &mut guard) => ending,
             }
         };
         // The row is free for the next caller before this one has been seen off.
@@ -138,6 +133,18 @@ impl Call {
         tracing::info!(%peer, reason = ending.label(), seconds, "call ended");
         say_goodbye(&mut sink, &mut source, ending, error_message).await;
         drop(guard);
+    }
+}
+
+/// Waits until a call has to end whatever its two sides say: the server ends, or the longest time of a call is over.
+pub(crate) async fn out_of_time(app: &App, guard: &mut CallGuard) -> Ending {
+    let longest = app.config.calls.max_duration;
+    tokio::select! {
+        () = guard.closing() => {
+            let (reason, words) = guard.reason();
+            Ending::Close(reason, words)
+        }
+        () = tokio::time::sleep(longest), if !longest.is_zero() => Ending::because(CloseReason::TimeLimit),
     }
 }
 

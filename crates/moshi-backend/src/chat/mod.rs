@@ -22,7 +22,7 @@ use axum::response::{IntoResponse, Response};
 use crate::admission::{self, Admitted, Refused, Turn};
 use crate::app::App;
 use call::Call;
-pub(crate) use call::{Ending, Pulse, Sink, Source, record, say_goodbye};
+pub(crate) use call::{Ending, Pulse, Sink, Source, out_of_time, record, say_goodbye};
 pub(crate) use codec::{from_s16, off_worker, to_s16};
 pub(crate) use listener::broken;
 pub(crate) use request::CallRequest;

@@ -12,7 +12,7 @@ use super::events::Teller;
 use super::settings::Dialect;
 use super::talk::Talk;
 use crate::app::App;
-use crate::chat::{Ending, Pulse, record, say_goodbye};
+use crate::chat::{Pulse, out_of_time, record, say_goodbye};
 use crate::engine_thread::Session;
 use crate::shutdown::CallGuard;
 
@@ -40,7 +40,6 @@ impl RealtimeCall {
         let (mut sink, mut source) = socket.split();
         let pulse = Pulse::new();
         let Session { input, events } = session;
-        let longest = app.config.calls.max_duration;
         let mut teller = Teller::new(dialect, params.seed);
         let recorder = record(&app, &guard);
         let ending = {
@@ -48,11 +47,7 @@ impl RealtimeCall {
             talk.limit = limit;
             tokio::select! {
                 ending = talk.run(&mut sink, &mut source, events, &params) => ending,
-                () = guard.closing() => {
-                    let (reason, words) = guard.reason();
-                    Ending::Close(reason, words)
-                }
-                () = tokio::time::sleep(longest), if !longest.is_zero() => Ending::because(CloseReason::TimeLimit),
+                ending = out_of_time(&app, &mut guard) => ending,
             }
         };
         // The row is free for the next caller before this one has been seen off.
