@@ -26,9 +26,7 @@ def attempts() -> list[list[list[str]]]:
     ways = []
     if shutil.which("apt-get"):
         prefix = [] if os.geteuid() == 0 else ["sudo", "-n"]
-        ways.append(
-            [[*prefix, "apt-get", "update", "-qq"], [*prefix, "apt-get", "install", "-y", "-qq", "chromium"]]
-        )
+        ways.append([[*prefix, "apt-get", "update", "-qq"], [*prefix, "apt-get", "install", "-y", "-qq", "chromium"]])
     ways.append([[sys.executable, "-m", "playwright", "install", "chromium"]])
     return ways
 

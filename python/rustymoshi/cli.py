@@ -34,8 +34,9 @@ class DownloadBars:
             bar.close()
 
 
-def load_model(model: str | None, device: str, dtype: str | None, quantize: str | None,
-               threads: int | None) -> rustymoshi.Model:
+def load_model(
+    model: str | None, device: str, dtype: str | None, quantize: str | None, threads: int | None
+) -> rustymoshi.Model:
     """The built-in model, or the one at `model`; its notice goes to standard error."""
     if model is None:
         if quantize:
@@ -90,8 +91,16 @@ def cli() -> None:
 @click.argument("output_file", type=click.Path(dir_okay=False, writable=True))
 @model_options
 @sampling_options
-def run(input_file: str, output_file: str, model: str | None, device: str, dtype: str | None, quantize: str | None,
-        threads: int | None, **sampling: Any) -> None:
+def run(
+    input_file: str,
+    output_file: str,
+    model: str | None,
+    device: str,
+    dtype: str | None,
+    quantize: str | None,
+    threads: int | None,
+    **sampling: Any,
+) -> None:
     """Let a model hear INPUT_FILE (any format and rate), save what it says to OUTPUT_FILE and print its words."""
     heard = rustymoshi.load_audio(input_file)
     session = load_model(model, device, dtype, quantize, threads).session(**sampling)
@@ -119,8 +128,17 @@ def run(input_file: str, output_file: str, model: str | None, device: str, dtype
 @click.option("--input-device", help="Microphone: a name or number of `python -m sounddevice`.")
 @click.option("--output-device", help="Loudspeaker: a name or number of `python -m sounddevice`.")
 @click.option("--seconds", type=float, help="Hang up after so many seconds.")
-def chat(model: str | None, device: str, dtype: str | None, quantize: str | None, threads: int | None,
-         input_device: str | None, output_device: str | None, seconds: float | None, **sampling: Any) -> None:
+def chat(
+    model: str | None,
+    device: str,
+    dtype: str | None,
+    quantize: str | None,
+    threads: int | None,
+    input_device: str | None,
+    output_device: str | None,
+    seconds: float | None,
+    **sampling: Any,
+) -> None:
     """Talk with a model through this machine's microphone and loudspeaker. Wear headphones; Ctrl-C hangs up."""
     from rustymoshi.devices import converse
 
