@@ -73,18 +73,19 @@ fn search(
     Ok(Calibration { rows: good, points, keeps_up })
 }
 
-/// Takes the first steps of a model, which read its weights from the disk and wake its threads, before a caller waits
-/// for them. The row is free afterwards.
+/// Takes the first steps of a model, all rows together, before callers wait for them: they read its weights from the
+/// disk, wake its threads and touch every row's memory for the first time. The rows are free afterwards.
 ///
 /// # Errors
 /// When the model cannot be stepped.
 pub(crate) fn warm_up(model: &mut dyn FrameModel, params: &SessionParams) -> Result<(), EngineError> {
-    model.open(0, params)?;
-    let (noise, mut out) = (noise(1), vec![0.0; FRAME_SAMPLES]);
+    let rows = model.rows();
+    (0..rows).try_for_each(|row| model.open(row, params))?;
+    let (noise, mut out) = (noise(rows), vec![0.0; rows * FRAME_SAMPLES]);
     for _ in 0..WARM_UP {
         step(model, &noise, &mut out)?;
     }
-    model.close(0);
+    (0..rows).for_each(|row| model.close(row));
     Ok(())
 }
 
