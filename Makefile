@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 CARGO := cargo
 PYTHON ?= python3
 
-.PHONY: run test test-rust test-python test-page ray bench lint fmt wheel setup
+.PHONY: run test test-rust test-python test-page bench lint fmt wheel setup
 
 ## Build the server and serve the built-in model's page on http://localhost:8998
 run:
@@ -36,10 +36,6 @@ $(VENV)/.tools: requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
-
-## Ray Serve, large, for tests/ray: `make test` runs them from then on
-ray: setup
-	$(PY) -m pip install --quiet --disable-pip-version-check 'ray[serve]>=2.40'
 
 ## Criterion benches
 bench:

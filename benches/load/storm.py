@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import struct
 import time
 from collections import Counter
@@ -145,6 +146,8 @@ def main() -> None:
     wish = parser.parse_args()
     where = urlsplit(wish.url)
     storm = Storm(where.hostname or "localhost", where.port or 80, wish.seed, wish.messages)
+    # On other machines they would not take the honest callers' processor time either.
+    os.nice(10)
     begin = time.monotonic()
     asyncio.run(storm.rage(wish.at_once))
     seconds = round(time.monotonic() - begin, 2)

@@ -43,6 +43,9 @@ class Options(BaseModel):
     max_replicas: int = Field(default=4, ge=1)
     #: Share of a replica's calls above which another one is started.
     target_load: float = Field(default=0.7, gt=0, le=1)
+    #: How long it must be busy before another replica starts, and quiet before one goes away, in seconds.
+    upscale_delay_s: float = Field(default=5, ge=0)
+    downscale_delay_s: float = Field(default=120, ge=0)
     #: Processors and accelerators of a replica.
     num_cpus: float = 1
     num_gpus: float = 0
@@ -181,8 +184,8 @@ def app(wish: Options) -> Any:
         "min_replicas": wish.min_replicas,
         "max_replicas": wish.max_replicas,
         "target_ongoing_requests": max(1.0, wish.target_load * wish.sessions),
-        "upscale_delay_s": 5,
-        "downscale_delay_s": 120,
+        "upscale_delay_s": wish.upscale_delay_s,
+        "downscale_delay_s": wish.downscale_delay_s,
     }
     return Engine.options(
         autoscaling_config=scaling,

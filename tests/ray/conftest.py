@@ -1,4 +1,4 @@
-"""The Ray Serve application on this machine; skipped where `rustymoshi[ray]` is not installed (`make ray`)."""
+"""The Ray Serve application on this machine."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ sys.path.insert(0, str(ROOT / "benches" / "load"))
 @pytest.fixture(scope="module")
 def deploy() -> Iterator[Callable[..., str]]:
     """Deploys the application with the loopback and these options; gives its address."""
-    # Not `ray` alone: this folder has that name too.
-    serve = pytest.importorskip("ray.serve", reason="rustymoshi[ray] is not installed: make ray")
     import ray
+    from ray import serve
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

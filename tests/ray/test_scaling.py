@@ -13,7 +13,7 @@ from caller import Caller
 @pytest.fixture(scope="module")
 def url(deploy: Callable[..., str]) -> str:
     # One call on each replica is what is aimed at.
-    return deploy(sessions=2, target_load=0.5, min_replicas=1, max_replicas=2)
+    return deploy(sessions=2, target_load=0.5, min_replicas=1, max_replicas=2, downscale_delay_s=3)
 
 
 def replicas() -> int:
@@ -24,7 +24,7 @@ def replicas() -> int:
     return sum(count for state, count in states.items() if str(getattr(state, "value", state)) == "RUNNING")
 
 
-def test_another_replica_starts_when_calls_come(url: str) -> None:
+def test_another_replica_starts_when_calls_come_and_goes_when_they_end(url: str) -> None:
     async def call() -> list[int]:
         seen = [replicas()]
         callers = [Caller(url.replace("http", "ws") + "/api/chat", 1) for _ in range(2)]
@@ -38,6 +38,9 @@ def test_another_replica_starts_when_calls_come(url: str) -> None:
             await asyncio.sleep(1)
         seen.append(replicas())
         await asyncio.gather(*(caller.hang_up() for caller in callers))
-        return seen
+        end = time.monotonic() + 90
+        while replicas() > 1 and time.monotonic() < end:
+            await asyncio.sleep(1)
+        return [*seen, replicas()]
 
-    assert asyncio.run(call()) == [1, 2]
+    assert asyncio.run(call()) == [1, 2, 1]
