@@ -1,5 +1,7 @@
 //! Any sample rate to any other, as a stream.
 
+use std::borrow::Cow;
+
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Async, Fft, FixedAsync, FixedSync, Indexing, SincInterpolationParameters, WindowFunction};
 
@@ -44,6 +46,10 @@ impl std::fmt::Debug for Resampler {
 
 /// Rates that are taken, in Hz.
 const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
+
+/// Samples are cut to this, 120 dB above full scale: a few beyond 1e30 would overflow in the transform, where the
+/// library takes every number for finite.
+const LOUDEST: f32 = 1e6;
 
 /// The FFT method works in blocks of a multiple of rate / gcd; beyond this many samples its delay would be too long.
 const LONGEST_FFT_BLOCK: u32 = 2_048;
@@ -95,7 +101,8 @@ impl Resampler {
         self.inner.as_deref().map_or(0, |inner| self.delay + inner.output_frames_max())
     }
 
-    /// Takes any number of samples and appends what is ready to `out`.
+    /// Takes any number of samples and appends what is ready to `out`. Samples that are no numbers count as silence, and
+    /// where the rate changes those beyond a million (full scale is 1) as a million.
     ///
     /// # Errors
     /// [`AudioError::Resample`] when the library refuses.
@@ -162,10 +169,13 @@ impl Resampler {
         let Some(inner) = &mut self.inner else {
             return Ok(());
         };
+        // A comparison with what is not a number is false.
+        let usual = input.iter().all(|sample| sample.abs() <= LOUDEST);
+        let input: Cow<'_, [f32]> = if usual { input.into() } else { input.iter().copied().map(bounded).collect() };
         let start = out.len();
         let room = inner.output_frames_next();
         out.resize(start + room, 0.0);
-        let source = InterleavedSlice::new(input, 1, input.len()).map_err(failed)?;
+        let source = InterleavedSlice::new(&*input, 1, input.len()).map_err(failed)?;
         let mut target = InterleavedSlice::new_mut(&mut out[start..], 1, room).map_err(failed)?;
         let indexing = partial.map(|length| Indexing::new().partial_len(length));
         let (_, made) = inner.process_into_buffer(&source, &mut target, indexing.as_ref()).map_err(failed)?;
@@ -188,6 +198,10 @@ pub fn resample(pcm: &[f32], from: u32, to: u32) -> Result<Vec<f32>, AudioError>
     resampler.push(pcm, &mut out)?;
     resampler.finish(&mut out)?;
     Ok(out)
+}
+
+fn bounded(sample: f32) -> f32 {
+    if sample.is_nan() { 0.0 } else { sample.clamp(-LOUDEST, LOUDEST) }
 }
 
 fn check(from: u32, to: u32) -> Result<(), AudioError> {

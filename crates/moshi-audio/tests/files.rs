@@ -218,6 +218,20 @@ fn resampling_keeps_time_level_and_nothing_above_the_new_band() {
 }
 
 #[test]
+fn samples_beyond_all_measure_are_cut_before_they_overflow() {
+    for make in [Resampler::new as fn(u32, u32) -> _, Resampler::low_latency] {
+        let mut resampler: Resampler = make(48_000, 24_000).unwrap();
+        let odd = [f32::MAX, f32::NAN, f32::INFINITY, f32::MAX, f32::MIN, 1e30];
+        let input: Vec<f32> = odd.into_iter().cycle().take(9_600).collect();
+        let mut out = Vec::new();
+        resampler.push(&input, &mut out).unwrap();
+        resampler.finish(&mut out).unwrap();
+        assert_eq!(out.len(), 4_800);
+        assert!(out.iter().all(|sample| sample.is_finite()));
+    }
+}
+
+#[test]
 fn resampling_there_and_back_gives_the_same_speech() {
     let original = original();
     let there = resample(&original, 24_000, 44_100).unwrap();
