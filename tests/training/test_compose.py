@@ -55,3 +55,21 @@ def test_answers_that_were_cut_short_are_not_used(composer):
     log = [dict(answer="Hi there.", answer_from=3.2, cut=True, topic="hello")]
     composer.take_answers(dict(words=[["Hi", 3.21, 3.5]], log=log), np.full((17, 100), QUIET, np.int32))
     assert {answer: len(parts) for answer, parts in composer.answers.items()} == before
+
+
+def test_practice_is_lines_alone_each_where_the_ear_is_told(composer, monkeypatch):
+    from rustymoshi.training import lm_data
+    from rustymoshi.training.lm import LmConfig
+
+    monkeypatch.setattr(lm_data, "tokenizer", lambda: None)
+    monkeypatch.setattr(lm_data, "COMPOSED", 1.0)
+    data = lm_data.Conversations("codec", LmConfig(), seed=3, hide=False)
+    data.composer = composer
+    table, heard = data.practice(size=2, frames=120)
+    assert table.shape == (2, 17, 120)
+    assert {x.window for x in heard} == {0, 1} and len(heard) >= 2 * 3
+    for x in heard:
+        # Two frames before the line, and what the ear needs after it.
+        user = table[x.window, 9, x.start : x.end]
+        assert (user == LINE).sum() == 15 and (user[2:17] == LINE).all()
+        assert (table[x.window, 1, 1:] == QUIET).all() and (table[x.window, 0, 1:] == PADDING).all()

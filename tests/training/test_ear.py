@@ -23,5 +23,8 @@ def test_it_learns_to_hear_a_line():
     assert last < 0.1 * first
 
 
-def test_nobody_speaking_costs_nothing():
-    assert Ear(16)(torch.randn(1, 5, 16), []).item() == 0
+def test_nobody_speaking_costs_nothing_and_can_be_followed():
+    hidden = torch.randn(1, 5, 16, requires_grad=True)
+    loss = Ear(16)(hidden, [])
+    loss.backward()
+    assert loss.item() == 0 and (hidden.grad == 0).all()

@@ -1,7 +1,7 @@
 """Conversations to codes with a frozen codec: `python -m rustymoshi.training.encode --codec codec_frozen`.
 
 Writes `codes/<codec>/<shard>.npz` (user and agent [8, frames] as int16); existing shards are skipped, so it can
-follow the renderer. Where the package itself is installed its codec does the work: five times as fast as PyTorch on a
+follow the renderer. Where the package itself is installed its codec does the work: faster than PyTorch on a
 CPU, and the codes are those that the model will hear in a conversation (bf16 autocast changes a tenth of them).
 """
 

@@ -13,6 +13,7 @@ from .streams import NOTHING, delayed, targets
 from .tokens import END_OF_PADDING, PADDING, align, tokenizer
 
 PADDING_WEIGHT, WORD_WEIGHT = 0.4, 1.5
+# Up to so many frames more than the ear needs stand between two lines of practice.
 PRACTICE_GAP = 4
 EAR_DELAY = 6
 COMPOSED = 0.65
@@ -104,7 +105,7 @@ class Conversations:
 
     def practice(self, size: int, frames: int) -> tuple[torch.Tensor, list[Heard]]:
         """(table [b, 17, t], the user's lines): nothing but users' lines, one soon after the other, while the agent is
-        silent. Three times the words of a conversation, for a model that still learns to understand."""
+        silent. Twice the words of a conversation, for a model that still learns to understand."""
         tables, heard = [], []
         for window in range(size):
             out = np.full((17, frames), PADDING, np.int32)
@@ -128,8 +129,8 @@ class Conversations:
             line = self.composer.line()
             return line.codes[:, max(0, line.start - 2) : line.end + after], word_ids(line.about["question"])
         item = self.items[self.rng.integers(len(self.items))]
-        if not item.lines:
-            return self._line()
+        while not item.lines:
+            item = self.items[self.rng.integers(len(self.items))]
         start, end, words = item.lines[self.rng.integers(len(item.lines))]
         return item.streams[9:, max(0, start - 2) : end + after], words
 

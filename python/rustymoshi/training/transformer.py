@@ -36,8 +36,8 @@ def attend(q, k, v, mask) -> torch.Tensor:
 
 
 def _attend_to_past(q, k, v) -> torch.Tensor:
-    """The same written out: on a CPU a third of the fused kernel's time for some hundred positions, mostly because of
-    its backward pass."""
+    """The same written out: takes 14 % off a training step of some hundred positions on a CPU, where the fused kernel's
+    backward pass is slow."""
     length, scale = q.shape[2], q.shape[3] ** -0.5
     future = torch.full((length, length), float("-inf"), dtype=q.dtype).triu(1)
     scores = torch.baddbmm(future, (q * scale).flatten(0, 1), k.flatten(0, 1).transpose(1, 2))
