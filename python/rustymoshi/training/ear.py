@@ -40,7 +40,7 @@ class Ear(nn.Module):
         self.norm, self.words = nn.LayerNorm(dim), nn.Linear(dim, WORDS)
 
     def forward(self, hidden: torch.Tensor, lines: list[Heard]) -> torch.Tensor:
-        """Mean loss per word of hidden states [b, t, dim] against the lines; zero without lines, with a gradient of zero."""
+        """Mean loss per word of hidden states [b, t, dim] against the lines; zero, with a gradient, without lines."""
         if not lines:
             return 0.0 * hidden.sum()
         frames = nn.utils.rnn.pad_sequence([hidden[x.window, x.start : x.end] for x in lines])
