@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from rustymoshi.training.compose import Composer, _stretch
+from rustymoshi.training import compose, ear
+from rustymoshi.training.compose import Composer, Line, _stretch, paced
 from rustymoshi.training.tokens import END_OF_PADDING, PADDING
 
 QUIET, VOICE, NOISE, LINE = 7, 50, 9, 80
@@ -13,6 +14,8 @@ QUIET, VOICE, NOISE, LINE = 7, 50, 9, 80
 @pytest.fixture
 def composer(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
+    monkeypatch.setattr(ear, "_phonemes", lambda: str.lower)
+    monkeypatch.setattr(compose, "MOST_PACE", 1.0)
     made = Composer("codec", np.random.default_rng(1))
     codes = np.full((8, 70), NOISE, np.int16)
     codes[:, 5:20] = LINE
@@ -34,13 +37,25 @@ def test_an_answer_follows_its_line_and_words_come_before_sound(composer):
     for _ in range(20):
         item = composer.conversation()
         text, agent, user = item.streams[0], item.streams[1], item.streams[9]
-        for start, end, words in item.lines:
-            assert len(words) == 1
+        for start, end, said in item.lines:
+            assert len(said.words) == 1 and len(said.sounds) == 5
             assert (user[start:end] == LINE).all() and user[end] == NOISE
             begins = end + np.flatnonzero(text[end:] == END_OF_PADDING)[0]
             assert 0 <= begins - end <= 8, "after 0.2 to 0.8 seconds of silence, less the lead"
             assert text[begins + 1 : begins + 3].tolist() == [100, 101]
             assert (agent[begins : begins + 3] == QUIET).all() and agent[begins + 3] == VOICE
+
+
+def test_a_line_at_another_pace_is_where_it_says():
+    codes = np.full((8, 60), NOISE)
+    codes[:, 10:40] = LINE
+    rng, lengths = np.random.default_rng(2), set()
+    for _ in range(50):
+        line = paced(Line(codes, 10, 40, {}), rng)
+        lengths.add(line.codes.shape[1])
+        spoken = np.flatnonzero(line.codes[0] == LINE)
+        assert abs(spoken[0] - line.start) <= 1 and abs(spoken[-1] + 1 - line.end) <= 1
+    assert min(lengths) < 55 and 60 in lengths and max(lengths) > 65
 
 
 def test_what_is_missing_of_a_background_is_repeated_from_behind_the_line():

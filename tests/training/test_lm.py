@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from rustymoshi.training.export import codec_tensors, dequantized, lm_tensors
-from rustymoshi.training.lm import Lm, LmConfig, gated_width
+from rustymoshi.training.lm import DROPOUT, Lm, LmConfig, dropout, gated_width
 from rustymoshi.training.session import Sampling, Session
 
 SMALL = LmConfig(
@@ -90,3 +90,10 @@ def test_codebooks_stay_f32_in_the_exported_codec():
     )
     assert tensors["quantizer.rvq_first.vq.layers.0._codebook.embedding_sum"].dtype == torch.float32
     assert tensors["encoder.model.0.conv.conv.weight"].dtype == torch.bfloat16
+
+
+def test_dropout_takes_its_share_and_keeps_the_mean():
+    torch.manual_seed(1)
+    one, other = (dropout(torch.ones(4, 100, 64)) for _ in range(2))
+    assert abs((one == 0).float().mean() - DROPOUT) < 0.01
+    assert abs(one.mean() - 1) < 0.02 and not torch.equal(one, other)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .dialogues import answer_gap, user_pause
-from .ear import word_ids
+from .ear import Said
 from .lines import BEFORE_S
 from .paths import FRAME_RATE, folder
 from .tokens import END_OF_PADDING, LEAD, PADDING
@@ -19,14 +19,15 @@ from .tokens import END_OF_PADDING, LEAD, PADDING
 AHEAD = LEAD + 1
 TAIL_S = 0.25
 FOLLOW, AGAIN = 0.25, 0.04
+MOST_PACE = 1.2
 
 
 @dataclass(frozen=True)
 class Item:
-    """One conversation: streams [17, frames] and the user's lines (first frame, last frame, words)."""
+    """One conversation: streams [17, frames] and the user's lines (first frame, last frame, what it says)."""
 
     streams: np.ndarray
-    lines: list[tuple[int, int, list[int]]]
+    lines: list[tuple[int, int, Said]]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,16 @@ class Line:
     start: int
     end: int
     about: dict
+
+
+def paced(line: Line, rng: np.random.Generator) -> Line:
+    """Every second time the line a little faster or slower: frames left out or said twice, which costs nothing."""
+    pace = rng.uniform(1 / MOST_PACE, MOST_PACE)
+    if rng.random() < 0.5:
+        return line
+    at = (np.arange(round(line.codes.shape[1] / pace)) * pace).astype(int)
+    codes = line.codes[:, np.minimum(at, line.codes.shape[1] - 1)]
+    return Line(codes, int(line.start / pace), min(codes.shape[1], -int(-line.end // pace)), line.about)
 
 
 class Composer:
@@ -86,8 +97,8 @@ class Composer:
         return bool(self.silence) and any(line.about["answer"] in self.answers for line in self.plain)
 
     def line(self) -> Line:
-        """Any line."""
-        return self._pick(self.plain)
+        """Any line, at a pace of its own."""
+        return paced(self._pick(self.plain), self.rng)
 
     def quiet(self, frames: int) -> np.ndarray:
         """The agent's silence, codes [8, frames]."""
@@ -113,8 +124,9 @@ class Composer:
             line, answer = self._next(last, said)
             if answer not in self.answers:
                 continue
+            line = paced(line, self.rng)
             part = self._exchange(line, self._pick(self.answers[answer]))
-            lines.append((at + line.start, at + line.end, word_ids(line.about["question"])))
+            lines.append((at + line.start, at + line.end, Said.of(line.about["question"])))
             parts.append(part)
             at += part.shape[1]
             if line.about["topic"] != "say again":

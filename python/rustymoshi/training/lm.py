@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,10 @@ from .streams import DELAYS, NOTHING
 from .transformer import attend, rotary, rotate, split_heads, window_mask
 
 DROPOUT = 0.1
-# Layers after which the user's words are read while training.
-HEARD_AFTER = 4
+# Layers after which the user's speech sounds, and words, are read while training.
+SOUNDS_AFTER, WORDS_AFTER = 2, 4
+# What is heard after either, each [b, t, dim].
+Hidden = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,22 @@ def gated_width(dim: int, feedforward: int) -> int:
     return 21 * dim // 8 if feedforward == 4 * dim else 2 * feedforward // 3
 
 
+@lru_cache(maxsize=2)
+def _masks(dtype: torch.dtype) -> torch.Tensor:
+    """Many drawn factors, 0 or 1 / (1 - DROPOUT)."""
+    return (torch.rand(1 << 24) >= DROPOUT).to(dtype) / (1 - DROPOUT)
+
+
+def dropout(x: torch.Tensor) -> torch.Tensor:
+    """Dropout; on a CPU, where drawing a number for every value is a tenth of a training step, with a stretch out of
+    numbers drawn once."""
+    if x.device.type != "cpu":
+        return F.dropout(x, DROPOUT)
+    masks = _masks(x.dtype)
+    start = int(torch.randint(len(masks) - x.numel(), ()))
+    return x * masks[start : start + x.numel()].view_as(x)
+
+
 class RmsNorm(nn.Module):
     """x * alpha / rms(x), in f32."""
 
@@ -139,7 +158,7 @@ class TemporalLayer(nn.Module):
 
     def _drop(self, x: torch.Tensor) -> torch.Tensor:
         """Dropout while training: without it some thousand conversations are learned by heart."""
-        return F.dropout(x, DROPOUT, self.training)
+        return dropout(x) if self.training else x
 
 
 class DepthLayer(nn.Module):
@@ -206,11 +225,11 @@ class Lm(nn.Module):
         cached keys, at `position` (default `start`) in the conversation."""
         return self._temporal(table, caches, start, position)[0]
 
-    def heard(self, table: torch.Tensor) -> torch.Tensor:
-        """Columns table [b, streams, t] -> the hidden states [b, t, dim] from which an `Ear` learns to understand."""
-        return self._layers(*self._begin(table), self.transformer.layers[:HEARD_AFTER], [None] * HEARD_AFTER)
+    def heard(self, table: torch.Tensor) -> Hidden:
+        """Columns table [b, streams, t] -> the hidden states from which an `Ear` learns to understand."""
+        return self._heard(self._begin(table), [None] * WORDS_AFTER)
 
-    def temporal_and_heard(self, table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def temporal_and_heard(self, table: torch.Tensor) -> tuple[torch.Tensor, Hidden]:
         """Both."""
         return self._temporal(table, None, 0, None)
 
@@ -218,9 +237,15 @@ class Lm(nn.Module):
         layers = self.transformer.layers
         caches = [None] * len(layers) if caches is None else caches
         begin = self._begin(table, start, position)
-        heard = self._layers(*begin, layers[:HEARD_AFTER], caches[:HEARD_AFTER])
-        z = self._layers(heard, *begin[1:], layers[HEARD_AFTER:], caches[HEARD_AFTER:])
+        heard = self._heard(begin, caches)
+        z = self._layers(heard[1], *begin[1:], layers[WORDS_AFTER:], caches[WORDS_AFTER:])
         return self.out_norm(z), heard
+
+    def _heard(self, begin: tuple, caches: list) -> Hidden:
+        """Hidden states after `SOUNDS_AFTER` and `WORDS_AFTER` layers."""
+        layers, middle = self.transformer.layers, slice(SOUNDS_AFTER, WORDS_AFTER)
+        early = self._layers(*begin, layers[:SOUNDS_AFTER], caches[:SOUNDS_AFTER])
+        return early, self._layers(early, *begin[1:], layers[middle], caches[middle])
 
     def _begin(self, table: torch.Tensor, start: int = 0, position: int | None = None):
         """(embedded columns [b, t, dim], cos, sin, mask)."""
@@ -250,11 +275,11 @@ class Lm(nn.Module):
 
     def forward(
         self, table: torch.Tensor, goal: torch.Tensor, depth_rows: torch.Tensor, text_weight: torch.Tensor
-    ) -> tuple[dict, torch.Tensor]:
+    ) -> tuple[dict, Hidden]:
         """Losses of columns table [b, streams, t] against goal [b, 1 + dep_q, t].
 
         `depth_rows` [m] are the flat (b * t) positions on which the depth transformer is trained; `text_weight` [b, t]
-        weighs text tokens. Also returns the hidden states [b, t, dim] from which an `Ear` learns to understand.
+        weighs text tokens. Also returns the hidden states from which an `Ear` learns to understand.
         """
         z, heard = self.temporal_and_heard(table)
         logits = self.text_linear(z).float()

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .compose import Composer, Item
-from .ear import Heard, word_ids
+from .ear import Heard, Said
 from .lm import LmConfig
 from .paths import FRAME, FRAME_RATE, folder
 from .streams import NOTHING, delayed, targets
@@ -16,7 +16,7 @@ PADDING_WEIGHT, WORD_WEIGHT = 0.4, 1.5
 # Up to so many frames more than the ear needs stand between two lines of practice.
 PRACTICE_GAP = 4
 EAR_DELAY = 6
-COMPOSED = 0.65
+COMPOSED = 0.8
 
 
 def initial_column(c: LmConfig) -> np.ndarray:
@@ -50,7 +50,7 @@ class Conversations:
                 text = align(item["words"], n, lambda w: self.spm.encode(w))
                 streams = np.concatenate([text[None], agent[:, at : at + n], user[:, at : at + n]]).astype(np.int32)
                 lines = [
-                    (int(x["asked_from"] * FRAME_RATE), int(x["asked_to"] * FRAME_RATE), word_ids(x["question"]))
+                    (int(x["asked_from"] * FRAME_RATE), int(x["asked_to"] * FRAME_RATE), Said.of(x["question"]))
                     for x in item["log"]
                 ]
                 self.items.append(Item(streams, lines))
@@ -122,12 +122,12 @@ class Conversations:
             tables.append(self._seen(delayed(out, initial_column(self.config))))
         return torch.from_numpy(np.stack(tables)).long(), heard
 
-    def _line(self) -> tuple[np.ndarray, list[int]]:
+    def _line(self) -> tuple[np.ndarray, Said]:
         """Codes [8, frames] and words of a line, from a conversation or alone, with a few frames after it."""
         after = EAR_DELAY + int(self.rng.integers(PRACTICE_GAP))
         if self.composer.ready() and self.rng.random() < COMPOSED:
             line = self.composer.line()
-            return line.codes[:, max(0, line.start - 2) : line.end + after], word_ids(line.about["question"])
+            return line.codes[:, max(0, line.start - 2) : line.end + after], Said.of(line.about["question"])
         item = self.items[self.rng.integers(len(self.items))]
         while not item.lines:
             item = self.items[self.rng.integers(len(self.items))]

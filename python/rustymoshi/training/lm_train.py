@@ -59,8 +59,9 @@ class Trainer:
         self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])
         if "ear" in saved:
-            self.ear.load_state_dict(saved["ear"])
-            self.ear_optimizer.load_state_dict(saved["ear_optimizer"])
+            known = self.ear.load_state_dict(saved["ear"], strict=False)
+            if not known.missing_keys:
+                self.ear_optimizer.load_state_dict(saved["ear_optimizer"])
         self.elapsed, self.step = saved["elapsed"], saved["step"]
 
     def save(self) -> None:
@@ -88,14 +89,14 @@ class Trainer:
             table, lines = data.practice(self.args.batch, self.args.frames)
             with torch.autocast(self.device, torch.bfloat16):
                 hidden = self.lm.heard(table.to(self.device))
-            losses = {"practice": self.ear(hidden, lines)}
-            return self._update(self.args.ear_weight * losses["practice"], losses)
+            losses = dict(zip(("sounds", "practice"), self.ear(*hidden, lines), strict=True))
+            return self._update(self.args.ear_weight * sum(losses.values()), losses)
         *batch, lines = data.batch(self.args.batch, self.args.frames, self.args.depth_share)
         with torch.autocast(self.device, torch.bfloat16):
             losses, hidden = self.lm(*[x.to(self.device) for x in batch])
-        losses["heard"] = self.ear(hidden, lines)
+        sounds, losses["heard"] = self.ear(*hidden, lines)
         total = self.args.text_weight * losses["text"] + losses["semantic"] + losses["acoustic"]
-        return self._update(total + self.args.ear_weight * losses["heard"], losses)
+        return self._update(total + self.args.ear_weight * (sounds + losses["heard"]), losses)
 
     def _update(self, total: torch.Tensor, losses: dict) -> dict:
         """Follow the gradient of `total`; `losses` as numbers."""

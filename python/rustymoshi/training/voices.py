@@ -34,14 +34,14 @@ HELD_OUT_FESTIVAL = ["kal_diphone", "ked_diphone", "cmu_us_slt_arctic_hts"]
 def training_voice(rng: np.random.Generator) -> VoiceSetting:
     """A user: mostly the natural synthesizer with moved pitch and formants, else espeak-ng or flite."""
     draw = rng.random()
-    if draw < 0.6:
+    if draw < 0.5:
         formant = rng.uniform(0.80, 1.16)
         pitch = np.clip(formant**2.2 * rng.uniform(0.75, 1.25), 0.45, 1.5)
         return VoiceSetting("hibari", "heart", rng.uniform(0.8, 1.3), float(pitch), float(formant))
-    if draw < 0.78:
+    if draw < 0.73:
         name = ESPEAK[rng.integers(len(ESPEAK))]
-        return VoiceSetting("espeak", name, rng.uniform(0.8, 1.2), rng.uniform(0.5, 1.5), rng.uniform(0.9, 1.1))
-    return VoiceSetting("flite", FLITE[rng.integers(len(FLITE))], rng.uniform(0.8, 1.2), 1.0, rng.uniform(0.88, 1.12))
+        return VoiceSetting("espeak", name, rng.uniform(0.8, 1.2), rng.uniform(0.5, 1.5), rng.uniform(0.87, 1.16))
+    return VoiceSetting("flite", FLITE[rng.integers(len(FLITE))], rng.uniform(0.8, 1.2), 1.0, rng.uniform(0.82, 1.2))
 
 
 def held_out_voice(rng: np.random.Generator) -> VoiceSetting:
