@@ -175,7 +175,7 @@ impl Resampler {
         let start = out.len();
         let room = inner.output_frames_next();
         out.resize(start + room, 0.0);
-        let source = InterleavedSlice::new(&*input, 1, input.len()).map_err(failed)?;
+        let source = InterleavedSlice::new(&input, 1, input.len()).map_err(failed)?;
         let mut target = InterleavedSlice::new_mut(&mut out[start..], 1, room).map_err(failed)?;
         let indexing = partial.map(|length| Indexing::new().partial_len(length));
         let (_, made) = inner.process_into_buffer(&source, &mut target, indexing.as_ref()).map_err(failed)?;

@@ -10,6 +10,7 @@ use std::hint::black_box;
 use std::num::NonZeroUsize;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use moshi_kernels::arithmetic::{Operands, multiply_adds};
 use moshi_kernels::cores::Cores;
 use moshi_kernels::integer::{self, Matrix};
 use moshi_kernels::isa::Isa;
@@ -113,18 +114,15 @@ fn gemm(c: &mut Criterion) {
     group.finish();
 }
 
-/// A core's limit: weights that stay in the second cache, and so many rows of them that rounding the six vectors to
-/// bytes is 1 of 256 operations.
+/// A core's limit, on registers alone.
 fn peak(c: &mut Criterion) {
     let mut group = c.benchmark_group("peak");
-    for (name, format) in [("int8 rows", Format::Rows), ("q4_0", Format::Symmetric)] {
+    for (name, operands) in [("int8 rows", Operands::Bytes), ("q4_0", Operands::Halves)] {
         for cores in isas(1) {
-            let (w, rows) = (matrix(&cores, format, 256, 1024), 6);
-            let all: Vec<usize> = (0..rows).collect();
-            group.throughput(Throughput::Elements((rows * w.n() * w.k()) as u64));
-            let (x, mut y) = (vec![0.5; rows * w.k()], vec![0.0; rows * w.n()]);
+            const PARTS: usize = 16;
+            group.throughput(Throughput::Elements(multiply_adds(&cores, operands, PARTS)));
             group.bench_function(BenchmarkId::new(name, cores.isa()), |b| {
-                b.iter(|| integer::product(&cores, &w, &all, 1, &x, &mut y));
+                b.iter(|| multiply_adds(&cores, operands, PARTS));
             });
         }
     }

@@ -3,6 +3,7 @@
 //! Safe functions over slices; the instruction set is chosen at run time, and each kernel has a scalar twin that gives
 //! the same bits. This is the only crate of the workspace that may use `unsafe`.
 
+pub mod arithmetic;
 pub mod attention;
 pub mod bandwidth;
 pub mod codebook;

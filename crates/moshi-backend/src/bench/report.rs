@@ -32,6 +32,18 @@ impl Percentiles {
     }
 }
 
+/// A step against the machine's arithmetic.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ArithmeticReport {
+    /// Multiply-adds of weights with activations in a step of one row.
+    pub multiply_adds: u64,
+    /// What as many threads do on registers alone, with operands as the temporal transformer's, measured between the
+    /// steps, in 1e9 per second (median).
+    pub machine_gmacs: f64,
+    /// `rows * multiply_adds / step p50 / machine_gmacs`: 1 is a step at the speed of arithmetic.
+    pub share: f64,
+}
+
 /// One run of a model.
 #[derive(Debug, Clone, Serialize)]
 pub struct BenchReport {
@@ -57,6 +69,8 @@ pub struct BenchReport {
     pub step_ms: Percentiles,
     /// `weight_bytes / step p50 / machine_gbps`: 1 is a step at the speed of memory.
     pub bandwidth_share: f64,
+    /// The same against the machine's arithmetic, where it is known how many multiply-adds a step takes.
+    pub arithmetic: Option<ArithmeticReport>,
     /// Seconds of audio per second of computing, over all rows.
     pub real_time_factor: f64,
     /// Seconds from the start to a model that is ready.
@@ -72,6 +86,9 @@ impl BenchReport {
     pub fn derive(mut self) -> Self {
         let seconds = self.step_ms.p50 / 1e3;
         self.bandwidth_share = self.weight_bytes as f64 / seconds / (self.machine_gbps * 1e9);
+        if let Some(a) = &mut self.arithmetic {
+            a.share = self.rows as f64 * a.multiply_adds as f64 / seconds / (a.machine_gmacs * 1e9);
+        }
         self.real_time_factor = self.rows as f64 * FRAME_SECONDS / seconds;
         self
     }
@@ -87,6 +104,14 @@ impl fmt::Display for BenchReport {
         writeln!(f, "weights          {:.1} MB per step", self.weight_bytes as f64 / 1e6)?;
         writeln!(f, "machine          {:.1} GB/s plain read by {} threads", self.machine_gbps, self.threads)?;
         writeln!(f, "bandwidth share  {:.1} %", 100.0 * self.bandwidth_share)?;
+        if let Some(ArithmeticReport { multiply_adds, machine_gmacs, share }) = self.arithmetic {
+            let all = self.rows as f64 * multiply_adds as f64 / 1e9;
+            writeln!(
+                f,
+                "arithmetic       {all:.2} G multiply-adds per step, machine {machine_gmacs:.0} G/s on registers"
+            )?;
+            writeln!(f, "arithmetic share {:.1} %", 100.0 * share)?;
+        }
         write!(f, "loaded in        {:.2} s", self.load_s)?;
         if let Some(rss) = self.rss_bytes {
             write!(f, "\nresident         {:.1} MB", rss as f64 / 1e6)?;

@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use mimi::{DecoderState, EncoderState, Mimi};
+use moshi_checkpoint::config::gated_hidden;
 use moshi_checkpoint::{Invented, LmConfig, MimiConfig, Numbers};
 use moshi_engine::FRAME_SAMPLES;
+use moshi_kernels::arithmetic::Operands;
 use moshi_lm::{Lm, LmState, RowInput, RowSampling, SamplingParams};
 use moshi_nn::Backend;
 
@@ -64,6 +66,30 @@ type Source<C> = (C, Invented);
 
 impl Plan {
     const SEED: u64 = 1;
+
+    /// Multiply-adds of weights with activations in a step of one row of a language model without codec.
+    pub fn multiply_adds(&self) -> Option<u64> {
+        let config = self.shape.lm().filter(|_| !self.with_codec)?;
+        let stack = |dim: usize, hidden: usize, layers: usize| layers * (4 * dim * dim + 3 * dim * hidden);
+        let temporal = stack(config.dim, config.hidden(), config.num_layers) + config.dim * config.text_card_out;
+        let depth = config.depformer.map_or(0, |depth| {
+            let step = |&feedforward: &usize| {
+                let hidden = gated_hidden(depth.dim, feedforward);
+                stack(depth.dim, hidden, depth.num_layers) + depth.dim * (config.dim + config.card)
+            };
+            depth.dim_feedforward.iter().map(step).sum()
+        });
+        Some((temporal + depth) as u64)
+    }
+
+    /// What the temporal transformer multiplies when nothing asks for exactness.
+    pub fn operands(&self) -> Operands {
+        match self.numbers {
+            Numbers::Q8 | Numbers::Q8_0 | Numbers::MlxQ8 => Operands::Bytes,
+            Numbers::Q4 | Numbers::MlxQ4 => Operands::Halves,
+            _ => Operands::Singles,
+        }
+    }
 
     /// Sources of the weights: language model and codec, as far as the plan has them.
     fn sources(&self) -> (Option<Source<LmConfig>>, Option<Source<MimiConfig>>) {
@@ -227,5 +253,21 @@ impl<B: Backend> ShapeCodec<B> {
     fn say(&mut self, codes: &[i32]) -> anyhow::Result<()> {
         let active = vec![true; self.decoder.rows()];
         Ok(self.mimi.decode_step(&mut self.decoder, &active, 1, codes, &mut self.said)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn multiply_adds_are_the_weights_of_all_matrices() {
+        let plan = |shape| Plan { shape, numbers: Numbers::Bf16, with_codec: false, rows: 1 };
+        let read = 14_750_000_000.0 / 2.0; // what `weight_bytes` says in two bytes each
+        let counted = plan(Shape::B7).multiply_adds().unwrap() as f64;
+        assert!((0.99..=1.0).contains(&(counted / read)), "{counted}");
+        assert!(plan(Shape::B1).multiply_adds().unwrap() < 2_000_000_000);
+        assert_eq!(plan(Shape::Mimi).multiply_adds(), None);
+        assert_eq!(Plan { with_codec: true, ..plan(Shape::B7) }.multiply_adds(), None);
     }
 }

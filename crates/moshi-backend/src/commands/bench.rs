@@ -1,4 +1,4 @@
-//! `moshi-backend bench`: a whole model on this machine, beside the machine's own memory bandwidth.
+//! `moshi-backend bench`: a whole model on this machine, beside the machine's own memory bandwidth and arithmetic.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -8,14 +8,15 @@ use anyhow::Context;
 use clap::Args;
 use moshi_checkpoint::Numbers;
 use moshi_engine::{FRAME_SAMPLES, FrameModel, RowOutput, RowStep, SessionParams};
+use moshi_kernels::arithmetic::Operands;
 use moshi_kernels::cores::Cores;
 use moshi_kernels::isa::Isa;
 use moshi_nn::Backend;
 use moshi_nn::executors::{Arithmetic, Candle, Cpu};
 
 use crate::bench::{
-    BandwidthProbe, BenchReport, Measured, Percentiles, Plan, Shape, ShapeModel, available_bytes, measure,
-    resident_bytes,
+    ArithmeticReport, BenchReport, Machine, MachineProbe, Measured, Percentiles, Plan, Shape, ShapeModel,
+    available_bytes, measure, resident_bytes,
 };
 use crate::config::{ModelSource, ModelSpec};
 use crate::model;
@@ -98,7 +99,7 @@ fn of_model(args: &BenchArgs) -> anyhow::Result<BenchReport> {
     let load_s = start.elapsed().as_secs_f64();
     let info = loaded.info();
     let cores = Cores::new(NonZeroUsize::new(info.threads).unwrap_or(NonZeroUsize::MIN));
-    let probe = BandwidthProbe::new(&cores);
+    let probe = MachineProbe::new(&cores, Operands::Singles);
     let measured = steps_of_model(&mut *rows, args, &probe)?;
     let state_bytes = rows.state_bytes();
     drop(probe);
@@ -113,6 +114,10 @@ fn of_model(args: &BenchArgs) -> anyhow::Result<BenchReport> {
     .derive())
 }
 
+fn median(measured: &Measured, of: impl Fn(&Machine) -> f64) -> f64 {
+    Percentiles::of(measured.machine.iter().map(of).collect()).p50
+}
+
 /// What a report holds whatever was measured.
 fn report(args: &BenchArgs, cores: &Cores, measured: Measured, load_s: f64) -> BenchReport {
     BenchReport {
@@ -122,11 +127,12 @@ fn report(args: &BenchArgs, cores: &Cores, measured: Measured, load_s: f64) -> B
         rows: args.rows.get(),
         threads: cores.threads(),
         frames: args.frames.get(),
-        machine_gbps: Percentiles::of(measured.reads).p50,
+        machine_gbps: median(&measured, |machine| machine.gbps),
         weight_bytes: 0,
         state_bytes: None,
         step_ms: Percentiles::of(measured.steps),
         bandwidth_share: 0.0,
+        arithmetic: None,
         real_time_factor: 0.0,
         load_s,
         rss_bytes: resident_bytes(),
@@ -134,7 +140,7 @@ fn report(args: &BenchArgs, cores: &Cores, measured: Measured, load_s: f64) -> B
     }
 }
 
-fn steps_of_model(model: &mut dyn FrameModel, args: &BenchArgs, probe: &BandwidthProbe) -> anyhow::Result<Measured> {
+fn steps_of_model(model: &mut dyn FrameModel, args: &BenchArgs, probe: &MachineProbe) -> anyhow::Result<Measured> {
     let count = args.rows.get();
     let params = SessionParams::default();
     (0..count).try_for_each(|row| model.open(row, &SessionParams { seed: row as u64, ..params }))?;
@@ -178,9 +184,11 @@ fn of_shape(args: &BenchArgs, shape: Shape) -> anyhow::Result<BenchReport> {
 fn shape_on<B: Backend>(backends: (B, B), args: &BenchArgs, plan: &Plan, cores: &Cores) -> anyhow::Result<BenchReport> {
     let executor = backends.0.name().to_owned();
     let mut model = ShapeModel::new(backends, plan, |bytes| fits(plan, bytes))?;
-    let probe = BandwidthProbe::new(cores);
+    let operands = if args.exact { Operands::Singles } else { plan.operands() };
+    let probe = MachineProbe::new(cores, operands);
     let measured = measure(args.frames.get(), &probe, &mut |counts| model.step(counts))?;
     drop(probe);
+    let machine_gmacs = median(&measured, |machine| machine.gmacs);
     let base = report(args, cores, measured, model.load_s);
     let codec = if plan.with_codec { " with codec" } else { "" };
     Ok(BenchReport {
@@ -188,6 +196,11 @@ fn shape_on<B: Backend>(backends: (B, B), args: &BenchArgs, plan: &Plan, cores: 
         executor,
         weight_bytes: model.weight_bytes(),
         state_bytes: Some(model.state_bytes()),
+        arithmetic: plan.multiply_adds().map(|multiply_adds| ArithmeticReport {
+            multiply_adds,
+            machine_gmacs,
+            share: 0.0,
+        }),
         parts_ms: args.parts.then(|| model.parts()),
         ..base
     }
@@ -201,7 +214,7 @@ fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(quantize: &Option<String
 
 /// Refuses what would drive the machine out of memory.
 fn fits(plan: &Plan, weights: u64) -> anyhow::Result<()> {
-    let needed = weights + BandwidthProbe::BYTES as u64;
+    let needed = weights + MachineProbe::BYTES as u64;
     match available_bytes() {
         Some(free) if free < needed => anyhow::bail!(
             "{} in {} needs about {:.1} GB of memory, {:.1} GB are free; choose a smaller shape or a narrower format",
