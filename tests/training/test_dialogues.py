@@ -45,3 +45,12 @@ def test_sentences_get_a_capital_and_an_end_mark():
         sentence("what is the capital of Italy") == "What is the capital of Italy?"
         and sentence("i am sad") == "I am sad."
     )
+
+
+def test_any_exchange_is_as_likely_as_any_other():
+    bank, rng = Bank(), np.random.default_rng(4)
+    drawn = [bank.any(rng) for _ in range(4_000)]
+    answers = {exchange.answer for exchange in bank.everything()}
+    assert len({exchange.answer for exchange in drawn}) > 0.95 * len(answers)
+    sums = sum(exchange.family == "sum" for exchange in drawn) / len(drawn)
+    assert abs(sums - len(bank.families["sum"]) / len(bank.everything())) < 0.03

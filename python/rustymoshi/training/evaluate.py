@@ -1,6 +1,7 @@
 """Judge a model: `python -m rustymoshi.training.evaluate [--folder EXPORTED] [--only codec dialogue ...]`.
 
-Seeded; prints one line per measure and writes them all to `evaluation.json` in the training folder.
+Seeded; prints one line per measure and writes them all to `evaluation.json` in the training folder; `--card` also puts
+them into the model's card.
 """
 
 import argparse
@@ -29,10 +30,10 @@ QUIET_DB = -45.0
 class Judge:
     """Model, voices, recogniser and the question bank."""
 
-    def __init__(self, path: Path, engine: str, seed: int, count: int):
+    def __init__(self, path: Path, engine: str, seed: int, count: int, sampling: Sampling = Sampling()):  # noqa: B008
         self.lm, self.codec = load_exported(path)
         self.studio, self.bank, self.recogniser = Studio(), Bank(), Recogniser()
-        self.seed, self.count, self.sampling = seed, count, Sampling()
+        self.seed, self.count, self.sampling = seed, count, sampling
         self.wheel = None
         if engine == "wheel":
             from rustymoshi import Model
@@ -192,6 +193,43 @@ def _loud(pcm: np.ndarray, frame: int) -> bool:
     return _level(pcm, frame, frame + 1) > QUIET_DB
 
 
+# What of the results belongs on the card: name, what it is, factor, unit, aim.
+CARD = [
+    ("held_out_voices_right", "right answers, held-out voices", 100, " %", ">= 90"),
+    ("new_synthesizer_right", "right answers, a synthesizer never trained on", 100, " %", ">= 80"),
+    ("trained_voices_right", "right answers, kinds of voices trained on", 100, " %", ""),
+    ("held_out_voices_spoken_wer", "words of the voice that the recogniser hears otherwise", 100, " %", "<= 15"),
+    ("held_out_voices_answer_begins_s", "an answer begins after the question (median)", 1, " s", "0.2 to 0.8"),
+    ("quiet_without_speech", "ten seconds of silence, noise or music without a word", 100, " %", ">= 95"),
+    ("barge_in_stopped", "interruptions that stop the voice within 500 ms", 100, " %", ">= 90"),
+    ("five_minutes_first_half", "right answers in the first half of five minutes", 100, " %", ""),
+    ("five_minutes_last_half", "and in the last", 100, " %", ""),
+    ("stoi_agent", "STOI of the codec, the agent's voice", 1, "", ">= 0.95"),
+    ("stoi_held_out", "held-out users", 1, "", ">= 0.88"),
+    ("agent_wer_before", "word errors of the recogniser on the synthesizer's voice", 100, " %", ""),
+    ("agent_wer_after", "and behind the codec", 100, " %", "3 more"),
+]
+
+
+def card(results: dict, count: int) -> str:
+    """The results as a table."""
+    rows = [
+        f"| {what} | {results[name] * factor:.{2 if factor == 1 else 0}f}{unit} | {aim} |"
+        for name, what, factor, unit, aim in CARD
+        if results.get(name) is not None
+    ]
+    return "\n".join([f"| of {count} trials each | measured | aim |", "|---|---|---|", *rows])
+
+
+def write_card(path: Path, results: dict, count: int) -> None:
+    """Put the table into the model card of an exported folder, between its two marks."""
+    text = path.read_text()
+    before, _, after = text.partition(MARK)
+    after = after.partition(MARK)[2] if MARK in after else after
+    path.write_text(f"{before}{MARK}\n{card(results, count)}\n{MARK}{after}")
+
+
+MARK = "<!-- numbers -->"
 PARTS = {
     "codec": lambda j: j.codec_quality(),
     "streaming": lambda j: j.streaming(),
@@ -209,15 +247,21 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=root() / "export")
     parser.add_argument("--engine", choices=["torch", "wheel"], default="torch", help="what runs the conversations")
     parser.add_argument("--only", nargs="*", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--card", action="store_true", help="write the numbers into the folder's MODEL_CARD.md")
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--seed", type=int, default=777)
+    parser.add_argument("--text-temperature", type=float, default=Sampling.text)
+    parser.add_argument("--temperature", type=float, default=Sampling.audio)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    judge, results = Judge(args.folder, args.engine, args.seed, args.count), {}
+    sampling = Sampling(text=args.text_temperature, audio=args.temperature)
+    judge, results = Judge(args.folder, args.engine, args.seed, args.count, sampling), {}
     for part in args.only:
         results |= PARTS[part](judge)
         (root() / "evaluation.json").write_text(json.dumps(results, indent=1))
+    if args.card:
+        write_card(args.folder / "MODEL_CARD.md", results, args.count)
     for name, value in results.items():
         print(
             f"{name}: {value}"

@@ -244,6 +244,21 @@ class Bank:
         member, asked, answer = self.families[name][rng.integers(len(self.families[name]))]
         return Exchange(sentence(_pick(rng, asked), rng), answer, name, name, member)
 
+    def any(self, rng: np.random.Generator) -> Exchange:
+        """One exchange, every member of every family as likely as every topic: for learning to tell them apart."""
+        members = sum(map(len, self.families.values()))
+        at = int(rng.integers(len(self.topics) + members))
+        if at < len(self.topics):
+            topic, asked, answers = self.topics[at]
+            return Exchange(sentence(_pick(rng, asked), rng), _pick(rng, answers), topic)
+        at -= len(self.topics)
+        for name, family in self.families.items():
+            if at < len(family):
+                member, asked, answer = family[at]
+                return Exchange(sentence(_pick(rng, asked), rng), answer, name, name, member)
+            at -= len(family)
+        raise AssertionError("a number below the count of all members")
+
     def follow_up(self, last: Exchange, rng: np.random.Generator) -> Exchange | None:
         """A question that only makes sense after `last`, or None."""
         if last.family not in FOLLOWS:
