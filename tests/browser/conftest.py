@@ -140,6 +140,20 @@ def launch(playwright: Playwright, *options: str) -> Browser:
         raise
 
 
+@pytest.fixture
+def browser_hearing(playwright: Playwright) -> Iterator[Callable[[Path], Browser]]:
+    """Starts Chromium with a microphone that repeats a file."""
+    started: list[Browser] = []
+
+    def start(file: Path) -> Browser:
+        started.append(launch(playwright, FAKE_MICROPHONE[0], f"--use-file-for-fake-audio-capture={file}"))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.close()
+
+
 @pytest.fixture(scope="session")
 def browser(playwright: Playwright) -> Iterator[Browser]:
     """Chromium with a microphone that speaks."""
