@@ -23,9 +23,7 @@ def microphone(path: Path) -> Path:
     return path
 
 
-def test_a_question_spoken_to_the_page_is_answered(
-    start_server, browser_hearing, visitors, tmp_path
-):
+def test_a_question_spoken_to_the_page_is_answered(start_server, browser_hearing, visitors, tmp_path):
     server = start_server("--model", "built-in")
     visitor = visitors(browser_hearing(microphone(tmp_path / "question.wav")), viewport={"width": 1000, "height": 860})
     page = visitor.open(server.url, "{sampling: {text_seed: 1, audio_seed: 1}}")
