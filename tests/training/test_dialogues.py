@@ -2,7 +2,7 @@
 
 import numpy as np
 from rustymoshi.training.dialogues import answer_gap, script
-from rustymoshi.training.questions import Bank, sentence
+from rustymoshi.training.questions import FIRST, Bank, sentence
 
 
 def test_there_are_at_least_150_topics_each_asked_in_three_ways():
@@ -54,3 +54,8 @@ def test_any_exchange_is_as_likely_as_any_other():
     assert len({exchange.answer for exchange in drawn}) > 0.95 * len(answers)
     sums = sum(exchange.family == "sum" for exchange in drawn) / len(drawn)
     assert abs(sums - len(bank.families["sum"]) / len(bank.everything())) < 0.03
+
+
+def test_conversations_begin_with_known_topics():
+    bank, rng = Bank(), np.random.default_rng(5)
+    assert {bank.first(rng).topic for _ in range(500)} == set(FIRST)

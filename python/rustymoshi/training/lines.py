@@ -22,7 +22,7 @@ from .speech import Studio, trim
 
 PER_SHARD = 500
 BEFORE_S, AFTER_S = 0.4, 2.2
-AGAIN, FOLLOWS, ANY = 0.02, 0.12, 0.4
+AGAIN, FOLLOWS, ANY, FIRST = 0.02, 0.12, 0.35, 0.12
 
 
 def draw(bank: Bank, rng: np.random.Generator) -> Exchange:
@@ -30,7 +30,8 @@ def draw(bank: Bank, rng: np.random.Generator) -> Exchange:
     chance = rng.random()
     if chance < AGAIN:
         return Exchange(SAY_AGAIN[rng.integers(len(SAY_AGAIN))].capitalize() + ".", "", "say again")
-    exchange = bank.any(rng) if rng.random() < ANY else bank.draw(rng)
+    kind = rng.random()
+    exchange = bank.any(rng) if kind < ANY else bank.first(rng) if kind < ANY + FIRST else bank.draw(rng)
     follow = bank.follow_up(exchange, rng) if chance < AGAIN + FOLLOWS else None
     return Exchange(follow.question, follow.answer, "follow", follow.family, follow.member) if follow else exchange
 

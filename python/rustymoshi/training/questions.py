@@ -24,6 +24,11 @@ BEFORE = [
     "okay, ",
 ]
 AFTER = [" please", " robin", ", do you know"]
+# What people say first to something that talks.
+FIRST = (
+    "hello", "good morning", "good evening", "good night", "goodbye", "thanks", "sorry", "how are you", "i am fine", "name",
+    "who are you", "how old", "where from", "who made you", "are you human", "are you a robot", "what can you do", "hear",
+)  # fmt: skip
 DO_NOT_KNOW = "I am sorry, I do not know that."
 
 
@@ -258,6 +263,10 @@ class Bank:
                 return Exchange(sentence(_pick(rng, asked), rng), answer, name, name, member)
             at -= len(family)
         raise AssertionError("a number below the count of all members")
+
+    def first(self, rng: np.random.Generator) -> Exchange:
+        """One exchange of those that conversations begin with."""
+        return self.exact(_pick(rng, FIRST), rng)
 
     def follow_up(self, last: Exchange, rng: np.random.Generator) -> Exchange | None:
         """A question that only makes sense after `last`, or None."""
