@@ -26,8 +26,9 @@ BEFORE = [
 AFTER = [" please", " robin", ", do you know"]
 # What people say first to something that talks.
 FIRST = (
-    "hello", "good morning", "good evening", "good night", "goodbye", "thanks", "sorry", "how are you", "i am fine", "name",
-    "who are you", "how old", "where from", "who made you", "are you human", "are you a robot", "what can you do", "hear",
+    "hello", "good morning", "good evening", "good night", "goodbye", "thanks", "sorry", "how are you", "i am fine",
+    "name", "who are you", "how old", "where from", "who made you", "are you human", "are you a robot",
+    "what can you do", "hear",
 )  # fmt: skip
 DO_NOT_KNOW = "I am sorry, I do not know that."
 
