@@ -55,4 +55,5 @@ fn a_shape_is_measured_without_any_file() {
     let p = |key: &str| report["step_ms"][key].as_f64().unwrap();
     assert!(p("p50") > 0.0 && p("p50") <= p("p95") && p("p95") <= p("p99"));
     assert!(report["parts_ms"]["codec"].as_f64().unwrap() > 0.0);
+    assert!(report["arithmetic"].is_null(), "how many multiply-adds the codec takes is not counted");
 }

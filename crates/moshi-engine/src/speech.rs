@@ -9,7 +9,7 @@ pub struct ModelInfo {
     pub source: String,
     /// The executor that runs it: `cpu`, `candle-cpu`, ...
     pub executor: String,
-    /// Something its user should know before the first word, if anything (the built-in model's being untrained).
+    /// Something its user should know before the first word, if anything (its maker's notice).
     pub notice: Option<String>,
     /// Audio streams that the model reads: the agent's and the user's.
     pub n_q: usize,

@@ -30,7 +30,8 @@ const TURNS: usize = 4_096;
 /// The largest tile.
 const MOST: usize = 4;
 
-/// Does `parts` times some ten thousand multiply-adds on the threads of `cores`; returns how many it were.
+/// Does `parts` rounds of up to four million multiply-adds, some microseconds each, on the threads of `cores`; returns
+/// how many multiply-adds that were.
 pub fn multiply_adds(cores: &Cores, operands: Operands, parts: usize) -> u64 {
     let (kernel, tile) = kernel(cores.isa(), operands);
     let per_product = if operands == Operands::Singles { 1 } else { 4 };

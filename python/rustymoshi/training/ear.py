@@ -7,7 +7,7 @@ known in others (hierarchical supervision: Sanabria and Metze 2018). The heads a
 """
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import torch
@@ -61,7 +61,7 @@ class Heard:
     window: int
     start: int
     end: int
-    said: Said = field(repr=False)
+    said: Said
 
 
 class Ear(nn.Module):

@@ -21,6 +21,25 @@ Hidden = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """Temperatures (0: the likeliest) and how many candidates are kept."""
+
+    audio: float = 0.6
+    text: float = 0.0
+    top_k: int = 40
+    top_k_text: int = 10
+
+    def published(self) -> dict:
+        """The same as `lm_gen_config` of a published `config.json`."""
+        return dict(temp=self.audio, temp_text=self.text, top_k=self.top_k, top_k_text=self.top_k_text)
+
+    @classmethod
+    def of(cls, published: dict) -> "Sampling":
+        """What `published` has written."""
+        return cls(published["temp"], published["temp_text"], published["top_k"], published["top_k_text"])
+
+
+@dataclass(frozen=True)
 class LmConfig:
     """Sizes. `hidden_scale` and `depth_feedforward` are as in a published config.json (two thirds of them are used)."""
 
@@ -76,7 +95,7 @@ class LmConfig:
             mimi_config_name="mimi_config.json",
             tokenizer_name="tokenizer.model",
             model_type="moshi",
-            lm_gen_config=dict(temp=0.6, temp_text=0.0, top_k=50, top_k_text=10),
+            lm_gen_config=Sampling().published(),
         )
 
 
@@ -94,9 +113,9 @@ def _masks(dtype: torch.dtype) -> torch.Tensor:
 def dropout(x: torch.Tensor) -> torch.Tensor:
     """Dropout; on a CPU, where drawing a number for every value is a tenth of a training step, with a stretch out of
     numbers drawn once."""
-    if x.device.type != "cpu":
+    masks = _masks(x.dtype) if x.device.type == "cpu" else ()
+    if len(masks) <= x.numel():
         return F.dropout(x, DROPOUT)
-    masks = _masks(x.dtype)
     start = int(torch.randint(len(masks) - x.numel(), ()))
     return x * masks[start : start + x.numel()].view_as(x)
 

@@ -59,9 +59,8 @@ class Trainer:
         self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])
         if "ear" in saved:
-            known = self.ear.load_state_dict(saved["ear"], strict=False)
-            if not known.missing_keys:
-                self.ear_optimizer.load_state_dict(saved["ear_optimizer"])
+            self.ear.load_state_dict(saved["ear"])
+            self.ear_optimizer.load_state_dict(saved["ear_optimizer"])
         self.elapsed, self.step = saved["elapsed"], saved["step"]
 
     def save(self) -> None:
@@ -94,9 +93,9 @@ class Trainer:
         *batch, lines = data.batch(self.args.batch, self.args.frames, self.args.depth_share)
         with torch.autocast(self.device, torch.bfloat16):
             losses, hidden = self.lm(*[x.to(self.device) for x in batch])
-        sounds, losses["heard"] = self.ear(*hidden, lines)
+        losses["sounds"], losses["heard"] = self.ear(*hidden, lines)
         total = self.args.text_weight * losses["text"] + losses["semantic"] + losses["acoustic"]
-        return self._update(total + self.args.ear_weight * (sounds + losses["heard"]), losses)
+        return self._update(total + self.args.ear_weight * (losses["sounds"] + losses["heard"]), losses)
 
     def _update(self, total: torch.Tensor, losses: dict) -> dict:
         """Follow the gradient of `total`; `losses` as numbers."""

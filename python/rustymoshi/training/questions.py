@@ -243,27 +243,18 @@ class Bank:
         """One exchange; its question may carry words before and after."""
         name = self.names[rng.choice(len(self.names), p=self.shares)]
         if name == "topic":
-            topic, asked, answers = self.topics[rng.integers(len(self.topics))]
-            return Exchange(sentence(_pick(rng, asked), rng), _pick(rng, answers), topic)
+            return _of_topic(_pick(rng, self.topics), rng)
         if name == "unknown":
             return Exchange(sentence(_pick(rng, t.UNKNOWN), rng), DO_NOT_KNOW, "unknown")
-        member, asked, answer = self.families[name][rng.integers(len(self.families[name]))]
-        return Exchange(sentence(_pick(rng, asked), rng), answer, name, name, member)
+        return _of_family(name, _pick(rng, self.families[name]), rng)
 
     def any(self, rng: np.random.Generator) -> Exchange:
         """One exchange, every member of every family as likely as every topic: for learning to tell them apart."""
-        members = sum(map(len, self.families.values()))
-        at = int(rng.integers(len(self.topics) + members))
-        if at < len(self.topics):
-            topic, asked, answers = self.topics[at]
-            return Exchange(sentence(_pick(rng, asked), rng), _pick(rng, answers), topic)
-        at -= len(self.topics)
-        for name, family in self.families.items():
-            if at < len(family):
-                member, asked, answer = family[at]
-                return Exchange(sentence(_pick(rng, asked), rng), answer, name, name, member)
-            at -= len(family)
-        raise AssertionError("a number below the count of all members")
+        members = [(name, member) for name, family in self.families.items() for member in family]
+        at = int(rng.integers(len(self.topics) + len(members)))
+        if at < len(members):
+            return _of_family(*members[at], rng)
+        return _of_topic(self.topics[at - len(members)], rng)
 
     def first(self, rng: np.random.Generator) -> Exchange:
         """One exchange of those that conversations begin with."""
@@ -284,8 +275,7 @@ class Bank:
 
     def exact(self, topic: str, rng: np.random.Generator) -> Exchange:
         """An exchange of one named topic of the text files."""
-        name, asked, answers = next(x for x in self.topics if x[0] == topic)
-        return Exchange(sentence(_pick(rng, asked), rng), _pick(rng, answers), name)
+        return _of_topic(next(x for x in self.topics if x[0] == topic), rng)
 
     def everything(self) -> list[Exchange]:
         """Every topic and family member once, in its first wording."""
@@ -293,6 +283,16 @@ class Bank:
         for family, members in self.families.items():
             out += [Exchange(sentence(asked[0]), answer, family, family, member) for member, asked, answer in members]
         return out
+
+
+def _of_topic(entry: tuple[str, list[str], list[str]], rng: np.random.Generator) -> Exchange:
+    topic, asked, answers = entry
+    return Exchange(sentence(_pick(rng, asked), rng), _pick(rng, answers), topic)
+
+
+def _of_family(name: str, entry: tuple[str, list[str], str], rng: np.random.Generator) -> Exchange:
+    member, asked, answer = entry
+    return Exchange(sentence(_pick(rng, asked), rng), answer, name, name, member)
 
 
 def _pick(rng: np.random.Generator, options: list):

@@ -10,21 +10,11 @@ import torch
 
 from .codec import Codec
 from .encode import encode
-from .lm import Lm
+from .lm import Lm, Sampling
 from .lm_data import initial_column
 from .paths import FRAME
 from .streams import AGENT_BOOKS, undelayed
 from .tokens import tokenizer
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Temperatures (0: the likeliest) and how many candidates are kept."""
-
-    audio: float = 0.6
-    text: float = 0.0
-    top_k: int = 40
-    top_k_text: int = 10
 
 
 @dataclass
@@ -46,8 +36,8 @@ class Reply:
 class Session:
     """Runs user codes through the model, step by step, several conversations abreast."""
 
-    def __init__(self, lm: Lm, codec: Codec | None, seed: int = 0, sampling: Sampling = Sampling()):
-        self.lm, self.codec, self.sampling = lm, codec, sampling
+    def __init__(self, lm: Lm, codec: Codec | None, seed: int = 0, sampling: Sampling | None = None):
+        self.lm, self.codec, self.sampling = lm, codec, sampling or Sampling()
         self.generator = torch.Generator().manual_seed(seed)
         self.initial = torch.from_numpy(initial_column(lm.config))
 

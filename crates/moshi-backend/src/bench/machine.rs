@@ -10,8 +10,8 @@ use moshi_kernels::memory::Block;
 
 /// Repetitions of one measurement, of which the fastest counts: whatever disturbs one makes it slower.
 const TIMES: usize = 3;
-/// Parts of one measurement of arithmetic, about a millisecond each.
-const PARTS: usize = 16;
+/// Parts of one measurement of arithmetic on each thread: some milliseconds together.
+const PARTS: usize = 512;
 
 /// A block of memory, far larger than any cache, that is read again and again, and the threads that read.
 pub struct MachineProbe {

@@ -184,7 +184,8 @@ fn of_shape(args: &BenchArgs, shape: Shape) -> anyhow::Result<BenchReport> {
 fn shape_on<B: Backend>(backends: (B, B), args: &BenchArgs, plan: &Plan, cores: &Cores) -> anyhow::Result<BenchReport> {
     let executor = backends.0.name().to_owned();
     let mut model = ShapeModel::new(backends, plan, |bytes| fits(plan, bytes))?;
-    let operands = if args.exact { Operands::Singles } else { plan.operands() };
+    let in_f32 = args.exact || args.device == "reference";
+    let operands = if in_f32 { Operands::Singles } else { plan.operands() };
     let probe = MachineProbe::new(cores, operands);
     let measured = measure(args.frames.get(), &probe, &mut |counts| model.step(counts))?;
     drop(probe);
