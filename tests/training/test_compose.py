@@ -46,6 +46,21 @@ def test_an_answer_follows_its_line_and_words_come_before_sound(composer):
             assert (agent[begins : begins + 3] == QUIET).all() and agent[begins + 3] == VOICE
 
 
+def test_a_line_that_breaks_into_an_answer_ends_it(composer, monkeypatch):
+    monkeypatch.setattr(compose, "CUT", 1.0)
+    monkeypatch.setattr(compose, "LONG", 10)
+    broken = 0
+    for _ in range(40):
+        item = composer.conversation()
+        text, agent = item.streams[0], item.streams[1]
+        for (_, before, _), (start, end, _) in zip(item.lines, item.lines[1:], strict=False):
+            assert VOICE in agent[before : start + 4] or 100 in text[before : start + 4]
+            assert (agent[start + 3 : end] == QUIET).all() and (text[start + 3 : end] == PADDING).all()
+            broken += VOICE in agent[start : start + 3]
+        assert VOICE in agent[item.lines[-1][1] :], "nobody breaks into the last answer"
+    assert broken > 10
+
+
 def test_a_line_at_another_pace_is_where_it_says():
     codes = np.full((8, 60), NOISE)
     codes[:, 10:40] = LINE

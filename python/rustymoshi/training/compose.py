@@ -1,7 +1,8 @@
 """Conversations put together while the model trains: encoded lines of users (`lines`) and answers cut out of rendered
 conversations. Every line meets every recording of its answer, in any order, after other pauses each time.
 
-Interruptions, murmurs and slow answers are not composed: they come from whole conversations.
+Sometimes the next line begins in the middle of an answer, which then ends at once. Murmurs and slow answers are not
+composed: they come from whole conversations.
 """
 
 import json
@@ -20,6 +21,10 @@ AHEAD = LEAD + 1
 TAIL_S = 0.25
 FOLLOW, AGAIN = 0.25, 0.04
 MOST_PACE = 1.2
+# Share of the answers of at least so many frames that the next line breaks into, how often that line says stop, and
+# after how many frames of it the agent is silent (0.16 to 0.3 s, as in whole conversations).
+CUT, LONG, STOP = 0.15, 20, 0.5
+GIVES_WAY = (2, 4)
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Composer:
         self.folder, self.rng, self.seen = folder("lines", codec), rng, set()
         self.plain: list[Line] = []
         self.again: list[Line] = []
+        self.stop: list[Line] = []
         self.follows: dict[str, list[Line]] = {}
         self.answers: dict[str, list[np.ndarray]] = {}
         self.silence: list[np.ndarray] = []
@@ -73,6 +79,8 @@ class Composer:
                 at += about["frames"]
                 kinds = {"follow": self.follows.setdefault(about["family"], []), "say again": self.again}
                 kinds.get(about["topic"], self.plain).append(line)
+                if about["topic"] == "stop":
+                    self.stop.append(line)
         return len(self.plain)
 
     def take_answers(self, item: dict, streams: np.ndarray) -> None:
@@ -113,19 +121,23 @@ class Composer:
         if last is not None and chance < AGAIN and self.again:
             return self._pick(self.again), said
         follows = self.follows.get(last.about["family"], []) if last is not None else []
-        line = self._pick(follows if follows and chance < AGAIN + FOLLOW else self.plain)
+        return self._as_told(self._pick(follows if follows and chance < AGAIN + FOLLOW else self.plain))
+
+    @staticmethod
+    def _as_told(line: Line) -> tuple[Line, str]:
         return line, line.about["answer"]
 
     def conversation(self) -> Item:
         """One to six exchanges; `ready` has said that there are some."""
-        parts, lines, at, last, said = [], [], 0, None, ""
+        parts, lines, at, last, said, rest = [], [], 0, None, "", None
         count = int(self.rng.integers(1, 7))
         while len(parts) < count:
-            line, answer = self._next(last, said)
+            stops = rest is not None and self.stop and self.rng.random() < STOP
+            line, answer = self._as_told(self._pick(self.stop)) if stops else self._next(last, said)
             if answer not in self.answers:
                 continue
             line = paced(line, self.rng)
-            part = self._exchange(line, self._pick(self.answers[answer]))
+            part, rest = self._exchange(line, self._pick(self.answers[answer]), rest, len(parts) + 1 < count)
             lines.append((at + line.start, at + line.end, Said.of(line.about["question"])))
             parts.append(part)
             at += part.shape[1]
@@ -134,16 +146,26 @@ class Composer:
             said = answer
         return Item(np.concatenate(parts, 1), lines)
 
-    def _exchange(self, line: Line, answer: np.ndarray) -> np.ndarray:
-        """Streams [17, frames] of a line, a gap, its answer and a pause."""
+    def _exchange(
+        self, line: Line, answer: np.ndarray, rest: np.ndarray | None, goes_on: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Streams [17, frames] of a line, a gap, its answer and a pause. `rest` [9, n] of the answer before is heard
+        until the agent gives way; where the talk `goes_on`, this answer may be broken into as well: then without a
+        pause, and what would have followed of it is returned too."""
         begin = line.end + max(0, round(answer_gap(self.rng) * FRAME_RATE) - AHEAD)
-        pause = max(0, round((user_pause(self.rng) - BEFORE_S) * FRAME_RATE))
+        pause, left = max(0, round((user_pause(self.rng) - BEFORE_S) * FRAME_RATE)), None
+        if goes_on and answer.shape[1] >= LONG and self.rng.random() < CUT:
+            cut, pause = int(answer.shape[1] * self.rng.uniform(0.2, 0.8)), 0
+            answer, left = answer[:, :cut], answer[:, cut:]
         total = begin + answer.shape[1] + pause
         out = np.full((17, total), PADDING, np.int32)
         out[1:9] = self.quiet(total)
         out[:9, begin : begin + answer.shape[1]] = answer
+        if rest is not None:
+            until = min(rest.shape[1], line.start + int(self.rng.integers(*GIVES_WAY)), begin)
+            out[:9, :until] = rest[:, :until]
         out[9:] = _stretch(line.codes, total, keep=line.end + 6)
-        return out
+        return out, left
 
 
 def _stretch(codes: np.ndarray, frames: int, keep: int = 0) -> np.ndarray:

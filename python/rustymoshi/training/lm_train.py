@@ -24,6 +24,8 @@ from .paths import folder, replace_atomically
 from .tokens import tokenizer
 
 AVERAGE_DECAY = 0.995
+# A restored model's listening heads are new: so many steps they learn alone, else they would spoil what it hears.
+NEW_EAR_STEPS = 300
 
 
 class Trainer:
@@ -49,6 +51,7 @@ class Trainer:
         self.ear = Ear(self.config.dim).to(self.device)
         self.ear_optimizer = torch.optim.AdamW(self.ear.parameters(), lr=args.lr, betas=(0.9, 0.97), fused=True)
         self.average = copy.deepcopy(self.lm)
+        self.new_ear = 0
         self._resume()
 
     def _resume(self) -> None:
@@ -57,10 +60,13 @@ class Trainer:
         saved = torch.load(self.path, map_location=self.device, weights_only=True)
         self.lm.load_state_dict(saved["lm"])
         self.average.load_state_dict(saved["average"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        if "optimizer" in saved:
+            self.optimizer.load_state_dict(saved["optimizer"])
         if "ear" in saved:
             self.ear.load_state_dict(saved["ear"])
             self.ear_optimizer.load_state_dict(saved["ear_optimizer"])
+        else:
+            self.new_ear = NEW_EAR_STEPS
         self.elapsed, self.step = saved["elapsed"], saved["step"]
 
     def save(self) -> None:
@@ -84,6 +90,9 @@ class Trainer:
 
     def train_step(self, data: Conversations) -> dict:
         """One batch, of conversations or of listening alone; returns the losses by name."""
+        if self.new_ear > 0:
+            self.new_ear -= 1
+            return self._ear_step(data)
         if data.rng.random() < self.args.practice:
             table, lines = data.practice(self.args.batch, self.args.frames)
             with torch.autocast(self.device, torch.bfloat16):
@@ -96,6 +105,17 @@ class Trainer:
         losses["sounds"], losses["heard"] = self.ear(*hidden, lines)
         total = self.args.text_weight * losses["text"] + losses["semantic"] + losses["acoustic"]
         return self._update(total + self.args.ear_weight * (losses["sounds"] + losses["heard"]), losses)
+
+    def _ear_step(self, data: Conversations) -> dict:
+        """One batch of listening alone from which only the listening heads learn."""
+        table, lines = data.practice(self.args.batch, self.args.frames)
+        with torch.autocast(self.device, torch.bfloat16), torch.no_grad():
+            hidden = self.lm.heard(table.to(self.device))
+        losses = dict(zip(("sounds", "practice"), self.ear(*hidden, lines), strict=True))
+        self.ear_optimizer.zero_grad()
+        sum(losses.values()).backward()
+        self.ear_optimizer.step()
+        return {k: v.item() for k, v in losses.items()}
 
     def _update(self, total: torch.Tensor, losses: dict) -> dict:
         """Follow the gradient of `total`; `losses` as numbers."""
