@@ -1,7 +1,7 @@
-//! The temporal transformer's matrices of Moshi 7B as a chain of integer products of one vector: our side of
+//! The temporal transformer's matrices of Moshi 7B as a chain of products of one vector: our side of
 //! `benches/ggml/run.py`.
 //!
-//! `temporal_chain q8|q8_0|q4_0 THREADS` lays out 32 layers, says `ready GBPS BYTES`, then for each line on standard input
+//! `temporal_chain q8|q8_0|q4_0|bf16 THREADS` lays out 32 layers, says `ready GBPS BYTES`, then for each line on standard input
 //! takes one pass over all layers and answers its milliseconds and the GB/s of a plain read of memory after it.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::expect_used, clippy::panic)]
@@ -13,14 +13,38 @@ use std::time::Instant;
 
 use moshi_kernels::bandwidth;
 use moshi_kernels::cores::Cores;
-use moshi_kernels::integer::{self, Matrix};
+use moshi_kernels::integer;
 use moshi_kernels::memory::Block;
+use moshi_kernels::product::{self, Layout};
 use moshi_kernels::weight::{Grouped, HostWeight, Quants, WeightData};
 
 const WIDTH: usize = 4096;
 const HIDDEN: usize = 11_264;
 const LAYERS: usize = 32;
 const SHAPES: [(usize, usize); 4] = [(12_288, WIDTH), (WIDTH, WIDTH), (22_528, WIDTH), (WIDTH, HIDDEN)];
+
+/// A matrix in either arithmetic.
+enum Matrix {
+    Integers(integer::Matrix),
+    Floats(product::Matrix),
+}
+
+impl Matrix {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Integers(w) => w.bytes(),
+            Self::Floats(w) => w.bytes(),
+        }
+    }
+
+    fn product(&self, cores: &Cores, x: &[f32], y: &mut [f32]) {
+        match self {
+            Self::Integers(w) => integer::product(cores, w, &[0], 1, &x[..w.k()], &mut y[..w.n()]),
+            Self::Floats(w) => product::product(cores, w, &Layout::linear(&[0], 1, w), &x[..w.k()], &mut y[..w.n()]),
+        }
+        .expect("sizes that fit");
+    }
+}
 
 fn matrix(cores: &Cores, format: &str, noise: &[u8], (n, k): (usize, usize)) -> Matrix {
     let bytes = |bits: usize| Cow::Borrowed(&noise[..n * k * bits / 8]);
@@ -38,34 +62,39 @@ fn matrix(cores: &Cores, format: &str, noise: &[u8], (n, k): (usize, usize)) -> 
         }
         "q8_0" => grouped(Quants::I8, bytes(8), half(size / 73.9), 0.0),
         "q4_0" => grouped(Quants::U4, bytes(4), half(size / 4.61), -8.0 * half(size / 4.61)),
-        other => panic!("{other}: known are q8, q8_0 and q4_0"),
+        "bf16" => {
+            let bytes = bytes(16);
+            let values = bytes.chunks_exact(2).map(|b| f32::from(b[0]) * f32::from(b[1] as i8) / 65_536.0 * size);
+            WeightData::Bf16(Cow::Owned(values.map(half::bf16::from_f32).collect()))
+        }
+        other => panic!("{other}: known are q8, q8_0, q4_0 and bf16"),
     };
     let weight = HostWeight::new(n, k, data).expect("a whole matrix");
-    Matrix::new(cores, &weight, None).expect("no bias to fit").expect("integers")
+    match integer::Matrix::new(cores, &weight, None).expect("no bias to fit") {
+        Some(integers) => Matrix::Integers(integers),
+        None => Matrix::Floats(product::Matrix::laid_out_by(cores, &weight, None).expect("no bias to fit")),
+    }
 }
 
 fn pass(cores: &Cores, layers: &[[Matrix; 4]], x: &mut [f32], y: &mut [f32]) {
-    let product = |w: &Matrix, x: &[f32], y: &mut [f32]| {
-        integer::product(cores, w, &[0], 1, &x[..w.k()], &mut y[..w.n()]).expect("sizes that fit");
-    };
     for [qkv, out, gates, down] in layers {
-        product(qkv, x, y);
-        product(out, y, x);
-        product(gates, x, y);
-        product(down, y, x);
+        qkv.product(cores, x, y);
+        out.product(cores, y, x);
+        gates.product(cores, x, y);
+        down.product(cores, y, x);
     }
 }
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    let [_, format, threads] = &args[..] else { panic!("usage: temporal_chain q8|q8_0|q4_0 THREADS") };
+    let [_, format, threads] = &args[..] else { panic!("usage: temporal_chain q8|q8_0|q4_0|bf16 THREADS") };
     let cores = Cores::new(threads.parse().expect("a number of threads"));
     let mut state = 1u64;
     let bytes = std::iter::repeat_with(|| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as u8
     });
-    let noise: Vec<u8> = bytes.take(22_528 * WIDTH).collect();
+    let noise: Vec<u8> = bytes.take(2 * 22_528 * WIDTH).collect();
     let layer = |_| SHAPES.map(|shape| matrix(&cores, format, &noise, shape));
     let layers: Vec<[Matrix; 4]> = (0..LAYERS).map(layer).collect();
     let mut memory = Block::<f32>::zeros(250_000_000);

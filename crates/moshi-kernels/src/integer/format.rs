@@ -7,8 +7,10 @@ use std::marker::PhantomData;
 use crate::simd::Element;
 use crate::simd::dot::{Dot, WORD};
 
-/// How far ahead weights are asked for, in bytes of each panel.
-const AHEAD: usize = 512;
+/// How far ahead weights are asked for, in bytes of each panel: by so much that a line is on its way when its turn comes,
+/// and no further, for what the processor itself reads ahead is better timed (docs/performance.md).
+const AHEAD_BYTES: usize = 64;
+const AHEAD_HALVES: usize = 128;
 /// With more vectors than this a tile is bound by arithmetic, and asking ahead only costs.
 const ASK_UP_TO: usize = 4;
 
@@ -86,7 +88,7 @@ impl<E: Element, const WORDS: usize, const ZERO: i32, const GROUPED: bool, const
             for p in 0..P {
                 let at = weights.add(p * distance + word * WORD);
                 if M <= ASK_UP_TO {
-                    S::prefetch(at.wrapping_add(AHEAD));
+                    S::prefetch(at.wrapping_add(AHEAD_BYTES));
                 }
                 let w = S::load_signed(at);
                 for m in 0..M {
@@ -119,7 +121,7 @@ impl<E: Element, const ZERO: i32, const BIASED: bool> Format for Halves<E, ZERO,
             for p in 0..P {
                 let at = weights.add(p * distance + pair * WORD);
                 if M <= ASK_UP_TO {
-                    S::prefetch(at.wrapping_add(AHEAD));
+                    S::prefetch(at.wrapping_add(AHEAD_HALVES));
                 }
                 let (low, high) = S::load_halves(at);
                 for m in 0..M {

@@ -9,7 +9,7 @@ use crate::simd::{LANES, Simd};
 /// Bytes of weights of one panel group that stay in the second cache while several blocks of vectors pass over them.
 const CACHED: usize = 256 << 10;
 /// How far ahead weights are asked for, in bytes of each panel.
-const AHEAD: usize = 1024;
+const AHEAD: usize = 128;
 /// Most vectors of a tile: more pointers than this do not fit the general registers.
 const MOST_VECTORS: usize = 8;
 
