@@ -1,10 +1,13 @@
 """An exported model trained further: what comes back, and who learns first."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from rustymoshi.training import checkpoints, restore
+from rustymoshi.training import checkpoints, lm_train, restore
+from rustymoshi.training.ear import Heard, Said
+from rustymoshi.training.tokens import PADDING
 
 DEFAULT = Path(__file__).parents[2] / "models" / "default"
 
@@ -19,3 +22,19 @@ def test_the_embedded_model_comes_back_as_checkpoints_and_nothing_is_replaced(tm
     assert (tmp_path / "text" / "tokenizer.model").read_bytes() == (DEFAULT / "tokenizer.model").read_bytes()
     with pytest.raises(FileExistsError, match=r"lm\.pt.*move it away"):
         restore.restore(DEFAULT, "lm", "codec_frozen")
+
+
+def test_new_listening_heads_learn_alone_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
+    restore.restore(DEFAULT, "lm", "codec_frozen")
+    args = SimpleNamespace(name="lm", seed=1, lr=1e-3, batch=1, frames=24)
+    trainer = lm_train.Trainer(args)
+    table = torch.full((1, 17, 24), PADDING)
+    lines = [Heard(0, 2, 20, Said([5, 6], (1, 2, 3)))]
+    data = SimpleNamespace(practice=lambda size, frames: (table, lines))
+    before = {k: v.clone() for k, v in trainer.lm.state_dict().items()}
+    heads = {k: v.clone() for k, v in trainer.ear.state_dict().items()}
+    losses = trainer.train_step(data)
+    assert losses["practice"] > 0 and losses["sounds"] > 0 and trainer.new_ear == lm_train.NEW_EAR_STEPS - 1
+    assert all(torch.equal(v, before[k]) for k, v in trainer.lm.state_dict().items())
+    assert any(not torch.equal(v, heads[k]) for k, v in trainer.ear.state_dict().items())
