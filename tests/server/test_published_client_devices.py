@@ -59,7 +59,7 @@ def test_a_voice_in_the_room_is_answered_on_the_loudspeaker(
             noted = notes.read_text()  # its microphone goes on for a moment after the end, which it then reports
             client.send_signal(signal.SIGINT)  # as its user ends it
             with contextlib.suppress(subprocess.TimeoutExpired):
-                client.wait(10)  # on a busy machine its audio devices may take for ever to close
+                assert client.wait(10) == 0  # on a busy machine its audio devices may take for ever to close
         finally:
             client.kill()
             recorder.terminate()

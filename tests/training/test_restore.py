@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from rustymoshi.training import checkpoints, lm_train, restore
+from rustymoshi.training import checkpoints, export, lm_train, restore
 from rustymoshi.training.ear import Heard, Said
 from rustymoshi.training.tokens import PADDING
 
@@ -38,3 +38,13 @@ def test_new_listening_heads_learn_alone_first(tmp_path, monkeypatch):
     assert losses["practice"] > 0 and losses["sounds"] > 0 and trainer.new_ear == lm_train.NEW_EAR_STEPS - 1
     assert all(torch.equal(v, before[k]) for k, v in trainer.lm.state_dict().items())
     assert any(not torch.equal(v, heads[k]) for k, v in trainer.ear.state_dict().items())
+    trainer.save()
+    assert lm_train.Trainer(args).new_ear == trainer.new_ear, "stopped in between, they go on alone"
+
+
+def test_an_export_in_place_of_the_embedded_model_lacks_none_of_its_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
+    restore.restore(DEFAULT, "lm", "codec_frozen")
+    export.write(tmp_path / "out", checkpoints.load_lm("lm"), checkpoints.load_codec("codec_frozen"), int8=True)
+    drawn = {"curves.png"}  # of a training's losses, and none was trained here
+    assert {p.name for p in DEFAULT.iterdir()} - drawn == {p.name for p in (tmp_path / "out").iterdir()}

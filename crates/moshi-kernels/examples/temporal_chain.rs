@@ -1,8 +1,8 @@
 //! The temporal transformer's matrices of Moshi 7B as a chain of products of one vector: our side of
 //! `benches/ggml/run.py`.
 //!
-//! `temporal_chain q8|q8_0|q4_0|bf16 THREADS` lays out 32 layers, says `ready GBPS BYTES`, then for each line on standard input
-//! takes one pass over all layers and answers its milliseconds and the GB/s of a plain read of memory after it.
+//! `temporal_chain q8|q8_0|q4_0|bf16 THREADS` lays out 32 layers, says `ready GBPS BYTES`, then for each line on standard
+//! input takes one pass over all layers and answers its milliseconds and the GB/s of a plain read of memory after it.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::expect_used, clippy::panic)]
 

@@ -22,7 +22,7 @@ TAIL_S = 0.25
 FOLLOW, AGAIN = 0.25, 0.04
 MOST_PACE = 1.2
 # Share of the answers of at least so many frames that the next line breaks into, how often that line says stop, and
-# after how many frames of it the agent is silent (0.16 to 0.3 s, as in whole conversations).
+# after how many frames of it the agent is silent: from the first number on, below the last.
 CUT, LONG, STOP = 0.15, 20, 0.5
 GIVES_WAY = (2, 4)
 

@@ -1,7 +1,8 @@
 """The published file layout from checkpoints: `python -m rustymoshi.training.export [--int8] [--out FOLDER]`.
 
 Writes config.json, model.safetensors (bf16, or int8 with `_scb` row scales), mimi.safetensors, mimi_config.json,
-tokenizer.model, MODEL_CARD.md and curves.png, by default to `export/` in the training folder, replaced in one move.
+tokenizer.model, MODEL_CARD.md, an empty NOTICE.txt and curves.png, by default to `export/` in the training folder,
+replaced in one move.
 """
 
 import argparse
@@ -107,6 +108,7 @@ def write(out: Path, lm: Lm, codec: Codec, int8: bool) -> None:
     save_file(codec_tensors(codec), part / "mimi.safetensors")
     shutil.copy(folder("text") / "tokenizer.model", part / "tokenizer.model")
     shutil.copy(Path(__file__).parent / "MODEL_CARD.md", part / "MODEL_CARD.md")
+    (part / "NOTICE.txt").touch()  # what users are told at the start: nothing
     paths = sorted(folder("curves").glob("*.csv"))
     if paths:
         curves.draw(paths, part / "curves.png")

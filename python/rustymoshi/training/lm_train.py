@@ -65,8 +65,7 @@ class Trainer:
         if "ear" in saved:
             self.ear.load_state_dict(saved["ear"])
             self.ear_optimizer.load_state_dict(saved["ear_optimizer"])
-        else:
-            self.new_ear = NEW_EAR_STEPS
+        self.new_ear = saved.get("new_ear", 0 if "ear" in saved else NEW_EAR_STEPS)
         self.elapsed, self.step = saved["elapsed"], saved["step"]
 
     def save(self) -> None:
@@ -77,6 +76,7 @@ class Trainer:
             optimizer=self.optimizer.state_dict(),
             ear=self.ear.state_dict(),
             ear_optimizer=self.ear_optimizer.state_dict(),
+            new_ear=self.new_ear,
             config=asdict(self.config),
             elapsed=self.elapsed,
             step=self.step,
