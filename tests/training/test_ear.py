@@ -1,8 +1,9 @@
 """The head that writes down what the user says."""
 
 import torch
+import torch.nn.functional as F
 from rustymoshi.training import ear as ears
-from rustymoshi.training.ear import Ear, Heard, Said, word_ids
+from rustymoshi.training.ear import Ear, Heard, Said, classification_loss, word_ids
 
 SOUNDS = {"one two three": (3, 1, 4, 1, 5, 9), "four": (2, 6, 5)}
 
@@ -42,3 +43,28 @@ def test_nobody_speaking_costs_nothing_and_can_be_followed():
     losses = Ear(16)(early, late, [])
     sum(losses).backward()
     assert all(loss.item() == 0 for loss in losses) and (early.grad == 0).all() and (late.grad == 0).all()
+
+
+def test_loss_and_gradient_are_those_of_all_words():
+    torch.manual_seed(1)
+    late = torch.randn(2, 30, 16, requires_grad=True)
+    # The last line is too short for its words.
+    texts, spans = [[5, 9, 5, 5], [7], [11, 12, 13]], [(0, 2, 12), (1, 0, 9), (1, 20, 22)]
+    lines = [Heard(w, a, b, Said(words, (1,))) for words, (w, a, b) in zip(texts, spans, strict=True)]
+    ear = Ear(16)
+    _, ours = ear(late.detach(), late, lines)
+    cut = [late[w, a:b] for w, a, b in spans]
+    logits = ear.words(ear.norm(torch.nn.utils.rnn.pad_sequence(cut)))
+    lengths, counts = torch.tensor([10, 9, 2]), torch.tensor([4, 1, 3])
+    targets = torch.tensor([word for words in texts for word in words])
+    theirs = F.ctc_loss(logits.log_softmax(-1), targets, lengths, counts, zero_infinity=True)
+    torch.testing.assert_close(ours, theirs)
+    weights = [late, ear.words.weight, ear.words.bias, ear.norm.weight]
+    for one, other in zip(torch.autograd.grad(ours, weights), torch.autograd.grad(theirs, weights), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_a_line_without_symbols_is_silence():
+    log_probs = torch.randn(4, 3).log_softmax(-1)
+    loss = classification_loss(log_probs, torch.tensor([4]), [[]])
+    torch.testing.assert_close(loss, -log_probs[:, 0].sum())

@@ -206,6 +206,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    pace.keep_memory()
     Trainer(args).run()
 
 

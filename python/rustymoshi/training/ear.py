@@ -77,28 +77,51 @@ class Ear(nn.Module):
         zero, with a gradient, without lines."""
         if not lines:
             return 0.0 * early.sum(), 0.0 * late.sum()
-        sounds = self.sounds(self.norm_sounds(_cut(early, lines)))
-        # [frames, lines, slots * symbols] to [frames * slots, lines, symbols].
-        sounds = sounds.unflatten(-1, (SOUNDS_PER_FRAME, -1)).transpose(1, 2).flatten(0, 1)
-        lengths = [x.end - x.start for x in lines]
-        words = self.words(self.norm(_cut(late, lines)))
+        lengths = torch.tensor([x.end - x.start for x in lines])
+        line = torch.repeat_interleave(torch.arange(len(lines)), lengths)
+        starts = torch.tensor([x.window * early.shape[1] + x.start for x in lines])
+        rows = (starts[line] + _count(lengths)).to(early.device)
+        sounds = self.sounds(self.norm_sounds(early.flatten(0, 1)[rows].float()))
+        sounds = sounds.unflatten(-1, (SOUNDS_PER_FRAME, -1)).flatten(0, 1).log_softmax(-1)
+        words = self.words(self.norm(late.flatten(0, 1)[rows].float()))
+        # Of two thousand words a line's own are looked at: [lines, symbols], the blank first.
+        own = [dict.fromkeys([0, *x.said.words]) for x in lines]
+        columns = nn.utils.rnn.pad_sequence([torch.tensor(list(x)) for x in own], batch_first=True)
+        chosen = words.gather(1, columns[line].to(words.device)) - words.logsumexp(-1, keepdim=True)
+        places = [{word: i for i, word in enumerate(x)} for x in own]
         return (
-            _loss(sounds, [x.said.sounds for x in lines], [SOUNDS_PER_FRAME * length for length in lengths]),
-            _loss(words, [x.said.words for x in lines], lengths),
+            classification_loss(sounds, SOUNDS_PER_FRAME * lengths, [x.said.sounds for x in lines]),
+            classification_loss(
+                chosen, lengths, [[at[w] for w in x.said.words] for x, at in zip(lines, places, strict=True)]
+            ),
         )
 
 
-def _cut(hidden: torch.Tensor, lines: list[Heard]) -> torch.Tensor:
-    """The lines' frames out of [b, t, dim], padded: [frames, lines, dim]."""
-    return nn.utils.rnn.pad_sequence([hidden[x.window, x.start : x.end].float() for x in lines])
+def _count(lengths: torch.Tensor) -> torch.Tensor:
+    """0, 1, ... up to each of the lengths, one after the other."""
+    ends = lengths.cumsum(0)
+    return torch.arange(int(ends[-1])) - torch.repeat_interleave(ends - lengths, lengths)
 
 
-def _loss(logits: torch.Tensor, symbols: list, lengths: list[int]) -> torch.Tensor:
-    """Temporal classification loss per symbol of logits [steps, lines, card]."""
-    return F.ctc_loss(
-        logits.log_softmax(-1),
-        torch.tensor([one for line in symbols for one in line]),
-        torch.tensor(lengths),
-        torch.tensor([len(line) for line in symbols]),
-        zero_infinity=True,
-    )
+def classification_loss(log_probs: torch.Tensor, lengths: torch.Tensor, symbols: list) -> torch.Tensor:
+    """Temporal classification loss (Graves et al. 2006, equation 8) per symbol, mean over lines.
+
+    `log_probs` [steps of all lines, card] are of the blank (0) and of the `symbols` that occur; they need not be all
+    there are. A line of fewer steps than its symbols need counts as nothing. The gradient of a log probability is how
+    often its symbol is expected there, which is read off PyTorch's loss of the detached values.
+    """
+    line, step = torch.repeat_interleave(torch.arange(len(lengths)), lengths), _count(lengths)
+    padded = log_probs.new_zeros(int(lengths.max()), len(lengths), log_probs.shape[1])
+    padded[step, line] = log_probs.detach()
+    counts = torch.tensor([len(x) for x in symbols])
+    targets = torch.tensor([one for x in symbols for one in x])
+    with torch.enable_grad():
+        padded.requires_grad_()
+        losses = F.ctc_loss(padded, targets, lengths, counts, reduction="none", zero_infinity=True)
+        (gradient,) = torch.autograd.grad(losses.sum(), padded)
+    # That gradient is for values behind a softmax over all of them: probability less expectation.
+    weight = 1 / (len(lengths) * counts.clamp(min=1).to(losses))
+    expected = (padded.detach().exp() - gradient) * (weight * (losses > 0))[:, None]
+    followed = -(expected[step, line] * log_probs).sum()
+    value = (losses.detach() * weight).sum()
+    return followed + (value - followed).detach()

@@ -73,26 +73,27 @@ class Judge:
         return np.pad(augment.normalise(wav, AGENT_LEVEL_DB), (2_400, SAMPLE_RATE))
 
     def codec_quality(self) -> dict:
-        """STOI of the agent and of held-out users, word errors of the agent's speech before and after the codec."""
+        """Of the agent, of held-out users and of a new synthesizer: STOI, and the recogniser's word errors before and
+        after the codec."""
         from pystoi import stoi
 
-        rng, errors = np.random.default_rng(self.seed), np.zeros((2, 2), int)
-        scores: dict[str, list[float]] = {"agent": [], "held_out": [], "new_synthesizer": []}
+        rng, names = np.random.default_rng(self.seed), ("held_out", "new_synthesizer", "agent")
+        scores: dict[str, list[float]] = {name: [] for name in names}
+        errors = {name: np.zeros((2, 2), int) for name in names}
         for _ in tqdm(range(self.count), desc="codec"):
             exchange = self.bank.draw(rng)
-            for name, setting in (
-                ("held_out", voices.held_out_voice(rng)),
-                ("new_synthesizer", voices.new_synthesizer_voice(rng)),
-            ):
-                wav = self.spoken(exchange.question, setting, rng)
-                scores[name].append(stoi(wav, self.through_codec(wav)[: len(wav)], SAMPLE_RATE))
-            wav = self.spoken(exchange.answer, voices.AGENT, rng)
-            made = self.through_codec(wav)[: len(wav)]
-            scores["agent"].append(stoi(wav, made, SAMPLE_RATE))
-            errors += [word_errors(exchange.answer, self.recogniser.words(sound)) for sound in (wav, made)]
-        before, after = errors[:, 0] / errors[:, 1]
-        means = {f"stoi_{name}": float(np.mean(values)) for name, values in scores.items()}
-        return means | {"agent_wer_before": float(before), "agent_wer_after": float(after)}
+            settings = voices.held_out_voice(rng), voices.new_synthesizer_voice(rng), voices.AGENT
+            texts = exchange.question, exchange.question, exchange.answer
+            for name, setting, text in zip(names, settings, texts, strict=True):
+                wav = self.spoken(text, setting, rng)
+                made = self.through_codec(wav)[: len(wav)]
+                scores[name].append(stoi(wav, made, SAMPLE_RATE))
+                errors[name] += [word_errors(text, self.recogniser.words(sound)) for sound in (wav, made)]
+        return {f"stoi_{name}": float(np.mean(values)) for name, values in scores.items()} | {
+            f"{name}_wer_{when}": float(wrong / all_words)
+            for name, counts in errors.items()
+            for when, (wrong, all_words) in zip(("before", "after"), counts, strict=True)
+        }
 
     def streaming(self) -> dict:
         """Share of codes that are the same frame by frame, and how far the sounds differ (wheel only)."""
@@ -217,6 +218,8 @@ CARD = [
     ("stoi_held_out", "held-out users", 1, "", ">= 0.88"),
     ("agent_wer_before", "word errors of the recogniser on the synthesizer's voice", 100, " %", ""),
     ("agent_wer_after", "and behind the codec", 100, " %", "<= 3 points more"),
+    ("held_out_wer_before", "word errors of the recogniser on held-out users", 100, " %", ""),
+    ("held_out_wer_after", "and behind the codec", 100, " %", ""),
 ]
 
 

@@ -21,7 +21,7 @@ from .questions import Bank, Exchange
 from .speech import Studio, trim
 
 PER_SHARD = 500
-BEFORE_S, AFTER_S = 0.4, 2.2
+BEFORE_S, AFTER_S = 0.4, 1.2
 AGAIN, FOLLOWS, ANY, FIRST = 0.02, 0.12, 0.35, 0.12
 
 

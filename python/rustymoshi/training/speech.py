@@ -1,7 +1,7 @@
 """Synthesizers behind one call: text in, 24 kHz float32 speech out, with word times where the synthesizer knows them.
 
-`Hibari` is the agent's voice; with another pitch and formant scale it is also many users. `espeak`, `flite` and
-`festival` are command line programs. Example: `Hibari().say("Hello there.")`.
+`Hibari` is the agent's voice; with another pitch and formant scale it is also many users. the others
+(`COMMANDS`) are command line programs. Example: `Hibari().say("Hello there.")`.
 """
 
 import os
@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from functools import lru_cache
+from xml.sax.saxutils import escape
 
 import numpy as np
 import soundfile
@@ -178,9 +179,9 @@ def espeak(text: str, setting: VoiceSetting) -> Utterance:
 
 
 def flite(text: str, setting: VoiceSetting) -> Utterance:
-    """CMU flite; `name` is one of awb, rms, slt, kal16."""
-    stretch = f"duration_stretch={1 / setting.speed:.3f}"
-    return Utterance(_run(["flite", "-voice", setting.name, "--setf", stretch, "-t", text, "-o", "OUT"]))
+    """CMU flite; `name` is one of awb, rms (whose pitch cannot be moved), slt, kal16."""
+    moved = ["--setf", f"duration_stretch={1 / setting.speed:.3f}", "--setf", f"f0_shift={setting.pitch:.3f}"]
+    return Utterance(_run(["flite", "-voice", setting.name, *moved, "-t", text, "-o", "OUT"]))
 
 
 def festival(text: str, setting: VoiceSetting) -> Utterance:
@@ -189,7 +190,20 @@ def festival(text: str, setting: VoiceSetting) -> Utterance:
     return Utterance(_run(["text2wave", "-eval", f"(voice_{setting.name})", "-eval", stretch, "-o", "OUT"], text))
 
 
-COMMANDS = {"espeak": espeak, "flite": flite, "festival": festival}
+def rhvoice(text: str, setting: VoiceSetting) -> Utterance:
+    """RHVoice; `name` is a voice such as bdl or clb."""
+    moved = ["-r", str(round(100 * setting.speed)), "-t", str(round(100 * setting.pitch))]
+    return Utterance(_run(["RHVoice-test", "-p", setting.name, *moved, "-o", "OUT"], text))
+
+
+def pico(text: str, setting: VoiceSetting) -> Utterance:
+    """SVOX Pico; `name` is a language such as en-US or en-GB."""
+    speed, pitch = round(100 * setting.speed), round(100 * setting.pitch)
+    marked = f'<speed level="{speed}"><pitch level="{pitch}">{escape(text)}</pitch></speed>'
+    return Utterance(_run(["pico2wave", "-l", setting.name, "-w", "OUT", marked]))
+
+
+COMMANDS = {"espeak": espeak, "flite": flite, "festival": festival, "rhvoice": rhvoice, "pico": pico}
 
 
 class Studio:
