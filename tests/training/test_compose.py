@@ -21,7 +21,7 @@ def composer(tmp_path, monkeypatch):
     codes[:, 5:20] = LINE
     about = dict(question="Hello", answer="Hi there.", topic="hello", family="", member="", frames=70, start=5, end=20)
     np.savez(made.folder / "00000.npz", codes=codes)
-    (made.folder / "00000.json").write_text(json.dumps([about]))
+    (made.folder.parent / "00000.json").write_text(json.dumps([about]))
     streams = np.full((17, 100), QUIET, np.int32)
     streams[0] = PADDING
     streams[0, 37:40] = [END_OF_PADDING, 100, 101]

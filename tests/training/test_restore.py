@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from rustymoshi.training import checkpoints, export, lm_train, restore
+from rustymoshi.training import checkpoints, codec_train, export, lm_train, restore
 from rustymoshi.training.ear import Heard, Said
+from rustymoshi.training.paths import FRAME
 from rustymoshi.training.tokens import PADDING
 
 DEFAULT = Path(__file__).parents[2] / "models" / "default"
@@ -27,7 +28,7 @@ def test_the_embedded_model_comes_back_as_checkpoints_and_nothing_is_replaced(tm
 def test_new_listening_heads_learn_alone_first(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec_frozen")
-    args = SimpleNamespace(name="lm", seed=1, lr=1e-3, batch=1, frames=24)
+    args = SimpleNamespace(name="lm", start_from="", new_codes=0, seed=1, lr=1e-3, batch=1, frames=24)
     trainer = lm_train.Trainer(args)
     table = torch.full((1, 17, 24), PADDING)
     lines = [Heard(0, 2, 20, Said([5, 6], (1, 2, 3)))]
@@ -42,9 +43,49 @@ def test_new_listening_heads_learn_alone_first(tmp_path, monkeypatch):
     assert lm_train.Trainer(args).new_ear == trainer.new_ear, "stopped in between, they go on alone"
 
 
+def test_with_new_codes_what_meets_none_of_them_is_held_at_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
+    restore.restore(DEFAULT, "lm", "codec_frozen")
+    lr = dict(lr=1e-3, minutes=1, until=0)
+    listens = dict(seed=1, practice=1.0, ear_weight=1.0, batch=1, frames=24)
+    args = SimpleNamespace(name="next", start_from="lm", new_codes=1, **lr, **listens)
+    trainer = lm_train.Trainer(args)
+    assert trainer.step == 0 and trainer.new_ear == lm_train.NEW_EAR_STEPS
+    trainer.new_ear = 0
+    batch = torch.full((1, 17, 24), PADDING), [Heard(0, 2, 20, Said([5, 6], (1, 2, 3)))]
+    data = SimpleNamespace(practice=lambda size, frames: batch, rng=SimpleNamespace(random=lambda: 0.0))
+    begun = {k: v.clone() for k, v in trainer.lm.state_dict().items()}
+
+    def moved() -> set:
+        return {k.split(".")[0] for k, v in trainer.lm.state_dict().items() if not torch.equal(v, begun[k])}
+
+    trainer.train_step(data)
+    assert moved() == {"emb"}
+    trainer.step += 1
+    trainer.train_step(data)
+    assert {"emb", "transformer"} <= moved()
+
+
 def test_an_export_in_place_of_the_embedded_model_lacks_none_of_its_files(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec_frozen")
     export.write(tmp_path / "out", checkpoints.load_lm("lm"), checkpoints.load_codec("codec_frozen"), int8=True)
     drawn = {"curves.png"}  # of a training's losses, and none was trained here
     assert {p.name for p in DEFAULT.iterdir()} - drawn == {p.name for p in (tmp_path / "out").iterdir()}
+
+
+def test_a_restored_codec_is_trained_on_and_its_new_reader_of_the_teacher_learns_alone_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
+    restore.restore(DEFAULT, "lm", "codec_frozen")
+    names = dict(name="codec", start_from="codec_frozen", freeze_encoder=False, adversary=False)
+    weights = dict(commit=0.1, distill=1.0, lr=1e-3, minutes=1, warm=0, batch=1, seed=1)
+    trainer = codec_train.Trainer(SimpleNamespace(**names, **weights))
+    pcm, teacher = torch.randn(1, 1, 4 * FRAME) * 0.1, torch.randn(1, 4, codec_train.TEACHER_DIM)
+    _, parts = trainer.quantized(pcm, teacher)
+    parts["distill"].backward()
+    assert trainer.student.weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in trainer.codec.quantizer.rvq_first.parameters())
+    trainer.save()
+    again = codec_train.Trainer(SimpleNamespace(**names, **weights))
+    assert again.new_student == codec_train.NEW_STUDENT_STEPS - 1
+    assert torch.equal(again.student.weight, trainer.student.weight)

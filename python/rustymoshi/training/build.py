@@ -38,8 +38,8 @@ def main() -> None:
     if not target.exists():
         shutil.copy(folder("checkpoints") / f"{codec}.pt", target)
     run("render", "--shards", str(args.shards))
+    run("lines", "--shards", str(args.line_shards))
     run("encode", "--codec", frozen)
-    run("lines", "--codec", frozen, "--shards", str(args.line_shards))
     for turn in range(1, args.turns + 1):
         # The full minutes keep one learning rate schedule over all turns; each turn ends at its share of them.
         share = turn / args.turns

@@ -21,7 +21,9 @@ from .corpus import TEACHER_DIM
 from .curves import Curve
 from .paths import FRAME, folder, replace_atomically
 
-WEIGHTS = {"agent": 0.50, "hibari_users": 0.22, "espeak": 0.07, "flite": 0.07, "recordings": 0.12, "noise": 0.02}
+WEIGHTS = {"agent": 0.30, "users": 0.50, "recordings": 0.18, "noise": 0.02}
+# A restored codec comes without the layer that reads the teacher's features: so many steps it learns alone.
+NEW_STUDENT_STEPS = 300
 
 
 class Corpus:
@@ -66,7 +68,7 @@ class Trainer:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.codec = Codec(CodecConfig()).to(self.device)
         self.student = nn.Linear(self.codec.config.dim, TEACHER_DIM).to(self.device)
-        self.elapsed, self.step = 0.0, 0
+        self.elapsed, self.step, self.new_student = 0.0, 0, 0
         self.path = folder("checkpoints") / f"{args.name}.pt"
         self.curve = Curve(folder("curves") / f"{args.name}.csv")
         parts = (
@@ -85,7 +87,9 @@ class Trainer:
             return
         saved = torch.load(source, map_location=self.device, weights_only=True)
         self.codec.load_state_dict(saved["codec"])
-        self.student.load_state_dict(saved["student"])
+        if "student" in saved:
+            self.student.load_state_dict(saved["student"])
+        self.new_student = saved.get("new_student", 0 if "student" in saved else NEW_STUDENT_STEPS)
         if source == self.path:
             self.optimizer.load_state_dict(saved["optimizer"])
             self.elapsed, self.step = saved["elapsed"], saved["step"]
@@ -97,6 +101,7 @@ class Trainer:
         state = dict(
             codec=self.codec.state_dict(),
             student=self.student.state_dict(),
+            new_student=self.new_student,
             optimizer=self.optimizer.state_dict(),
             elapsed=self.elapsed,
             step=self.step,
@@ -128,6 +133,9 @@ class Trainer:
         if self.step < self.args.warm:
             return latent, {}
         latent, first, commit = self.codec.quantizer(latent)
+        if self.new_student > 0:
+            self.new_student -= 1
+            first = first.detach()
         distill = losses.distillation(self.student(first.transpose(1, 2)), teacher)
         return latent, {"commit": self.args.commit * commit, "distill": self.args.distill * distill}
 

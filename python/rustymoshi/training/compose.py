@@ -74,7 +74,7 @@ class Composer:
                 continue
             self.seen.add(path.stem)
             codes, at = np.load(path)["codes"], 0
-            for about in json.loads(path.with_suffix(".json").read_text()):
+            for about in json.loads((self.folder.parent / f"{path.stem}.json").read_text()):
                 line = Line(codes[:, at : at + about["frames"]], about["start"], about["end"], about)
                 at += about["frames"]
                 kinds = {"follow": self.follows.setdefault(about["family"], []), "say again": self.again}

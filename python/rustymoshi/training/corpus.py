@@ -14,7 +14,7 @@ from . import augment, texts, voices
 from .paths import FRAME, SAMPLE_RATE, folder, replace_atomically
 from .speech import Studio, VoiceSetting, resample
 
-GROUPS = {"agent": 60, "hibari_users": 45, "espeak": 25, "flite": 25, "recordings": 110, "noise": 6}
+GROUPS = {"agent": 60, "users": 150, "recordings": 110, "noise": 6}
 RECORDINGS = ("en_US_f_Allison", "es_MX_f_Allison", "fr_CA_f_June", "it_IT_m_Carlo", "ru_RU_f_IvrvoiceRU")
 TEACHER_DIM = 384
 
@@ -44,13 +44,7 @@ def utterances(group: str, seed: int):
 
 
 def _setting(group: str, rng) -> VoiceSetting:
-    if group == "agent":
-        return VoiceSetting(speed=float(rng.uniform(0.9, 1.1)))
-    engine = {"hibari_users": "hibari"}.get(group, group)
-    while True:
-        setting = voices.training_voice(rng)
-        if setting.engine == engine:
-            return setting
+    return VoiceSetting(speed=float(rng.uniform(0.9, 1.1))) if group == "agent" else voices.training_voice(rng)
 
 
 def _recordings(rng):

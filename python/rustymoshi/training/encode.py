@@ -1,8 +1,10 @@
-"""Conversations to codes with a frozen codec: `python -m rustymoshi.training.encode --codec codec_frozen`.
+"""Conversations and lines to codes with a frozen codec: `python -m rustymoshi.training.encode --codec codec_frozen`.
 
-Writes `codes/<codec>/<shard>.npz` (user and agent [8, frames] as int16); existing shards are skipped, so it can
-follow the renderer. Where the package itself is installed its codec does the work: faster than PyTorch on a
-CPU, and the codes are those that the model will hear in a conversation (bf16 autocast changes a tenth of them).
+Writes `codes/<codec>/<shard>.npz` (user and agent [8, frames] as int16) of conversations and
+`lines/<codec>/<shard>.npz` (codes [8, frames]) of lines; existing shards are skipped, so it can follow those who make
+them. Several may share the work: `--part 0 --parts 2` and `--part 1 --parts 2`. Where the package itself is installed
+its codec does the work: faster than PyTorch on a CPU, and the codes are those that the model will hear in a
+conversation (bf16 autocast changes a tenth of them).
 """
 
 import argparse
@@ -59,30 +61,43 @@ def encoder(codec: Codec) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def encode_shard(to_codes: Callable[[np.ndarray], np.ndarray], source: Path, target: Path) -> None:
-    """Both channels of one shard, as streams over all its conversations."""
-    data = np.load(source)
-    user, agent = to_codes(data["user"]), to_codes(data["agent"])
+    """Both channels of one shard of conversations, as streams over all of them; or a shard of lines, one by one."""
+    if source.suffix == ".npz":
+        data = np.load(source)
+        arrays = {name: to_codes(data[name]) for name in ("user", "agent")}
+    else:
+        ends = np.cumsum([line["frames"] * FRAME for line in json.loads(source.with_suffix(".json").read_text())])
+        parts = np.split(np.load(source), ends[:-1])
+        arrays = {"codes": np.concatenate([to_codes(part) for part in parts], 1).astype(np.int16)}
 
     def write(part):
         with open(part, "wb") as file:
-            np.savez(file, user=user, agent=agent)
+            np.savez(file, **arrays)
 
     replace_atomically(target, write)
+
+
+def work(codec: str) -> list[tuple[Path, Path]]:
+    """All shards that are not encoded yet: (sound, codes)."""
+    conversations = [(p, folder("codes", codec) / p.name) for p in sorted(folder("dialogues").glob("*.npz"))]
+    lines = [(p, folder("lines", codec) / f"{p.stem}.npz") for p in sorted(folder("lines").glob("*.npy"))]
+    return [(source, target) for source, target in conversations + lines if not target.exists()]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--codec", default="codec_frozen")
     parser.add_argument("--follow", type=float, default=0, help="minutes to go on looking for new shards")
+    parser.add_argument("--part", type=int, default=0)
+    parser.add_argument("--parts", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    codec, out = load_codec(args.codec), folder("codes", args.codec)
-    to_codes, until = encoder(codec), time.monotonic() + args.follow * 60
+    to_codes, until = encoder(load_codec(args.codec)), time.monotonic() + args.follow * 60
     while True:
-        todo = [p for p in sorted(folder("dialogues").glob("*.npz")) if not (out / p.name).exists()]
-        for source in tqdm(todo, desc="encode", unit="shard", mininterval=5):
-            encode_shard(to_codes, source, out / source.name)
+        todo = [pair for pair in work(args.codec) if int(pair[0].stem) % args.parts == args.part]
+        for source, target in tqdm(todo, desc="encode", unit="shard", mininterval=5):
+            encode_shard(to_codes, source, target)
         if time.monotonic() > until:
             return
         time.sleep(5)

@@ -1,8 +1,9 @@
-"""Users' lines as codes, many more than there are whole conversations: `python -m rustymoshi.training.lines`.
+"""Users' lines, many more than there are whole conversations: `python -m rustymoshi.training.lines`.
 
-What the model must learn to understand is what people say; what it answers repeats. So lines are spoken, put behind a
-microphone and encoded on their own, at a third of a conversation's cost; `compose` puts them and answers from rendered
-conversations together while the model trains. A shard has 500 lines; existing shards are skipped.
+What the model must learn to understand is what people say; what it answers repeats. So lines are spoken and put behind
+a microphone on their own, at a third of a conversation's cost; `encode` turns them into codes of a codec, and `compose`
+puts them and answers from rendered conversations together while the model trains. A shard has 500 lines; existing
+shards are skipped.
 """
 
 import argparse
@@ -13,9 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from . import augment, voices
-from .checkpoints import load_codec
 from .dialogues import SAY_AGAIN
-from .encode import encoder
 from .paths import FRAME, SAMPLE_RATE, folder, replace_atomically
 from .questions import Bank, Exchange
 from .speech import Studio, trim
@@ -36,13 +35,13 @@ def draw(bank: Bank, rng: np.random.Generator) -> Exchange:
     return Exchange(follow.question, follow.answer, "follow", follow.family, follow.member) if follow else exchange
 
 
-def write_shard(index: int, studio: Studio, bank: Bank, codec: str, to_codes, seed: int) -> None:
-    """`lines/<codec>/<index>.npz` (codes [8, frames] of all lines in a row) and `.json` (per line what it is, `frames`,
-    and the frames `start` and `end` between which it is spoken)."""
-    target = folder("lines", codec) / f"{index:05d}.npz"
+def write_shard(index: int, studio: Studio, bank: Bank, seed: int) -> None:
+    """`lines/<index>.npy` (int16 samples of all lines in a row) and `.json` (per line what it is, `frames`, and the
+    frames `start` and `end` between which it is spoken)."""
+    target = folder("lines") / f"{index:05d}.npy"
     if target.exists():
         return
-    rng, codes, about = np.random.default_rng([seed, index]), [], []
+    rng, sounds, about = np.random.default_rng([seed, index]), [], []
     for _ in range(PER_SHARD):
         exchange, setting = draw(bank, rng), voices.training_voice(rng)
         said = trim(studio.say(exchange.question, setting, int(rng.integers(1 << 30))).wav)
@@ -50,30 +49,29 @@ def write_shard(index: int, studio: Studio, bank: Bank, codec: str, to_codes, se
         before = int(BEFORE_S * SAMPLE_RATE) + int(rng.integers(FRAME))
         length = -(-(before + len(said) + int(AFTER_S * SAMPLE_RATE)) // FRAME) * FRAME
         wav = augment.line(np.pad(said, (before, length - before - len(said))), rng)
-        codes.append(to_codes((np.clip(wav, -1, 1) * 32767).astype(np.int16)).astype(np.int16))
+        sounds.append((np.clip(wav, -1, 1) * 32767).astype(np.int16))
         about.append(
             asdict(exchange)
-            | dict(frames=codes[-1].shape[1], start=before // FRAME, end=-(-(before + len(said)) // FRAME))
+            | dict(frames=length // FRAME, start=before // FRAME, end=-(-(before + len(said)) // FRAME))
         )
     target.with_suffix(".json").write_text(json.dumps(about))
 
     def write(part):
         with open(part, "wb") as file:
-            np.savez(file, codes=np.concatenate(codes, 1))
+            np.save(file, np.concatenate(sounds))
 
     replace_atomically(target, write)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--codec", default="codec_frozen")
     parser.add_argument("--shards", type=int, default=40)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=2)
     args = parser.parse_args()
-    studio, bank, to_codes = Studio(), Bank(), encoder(load_codec(args.codec))
+    studio, bank = Studio(), Bank()
     for index in tqdm(range(args.first, args.first + args.shards), desc="lines", unit="shard", mininterval=5):
-        write_shard(index, studio, bank, args.codec, to_codes, args.seed)
+        write_shard(index, studio, bank, args.seed)
 
 
 if __name__ == "__main__":

@@ -55,17 +55,22 @@ class Trainer:
         self._resume()
 
     def _resume(self) -> None:
-        if not self.path.exists():
+        source = self.path if self.path.exists() else folder("checkpoints") / f"{self.args.start_from}.pt"
+        if not source.is_file():
             return
-        saved = torch.load(self.path, map_location=self.device, weights_only=True)
-        self.lm.load_state_dict(saved["lm"])
+        saved = torch.load(source, map_location=self.device, weights_only=True)
+        begin = source != self.path
+        self.lm.load_state_dict(saved["average" if begin else "lm"])
         self.average.load_state_dict(saved["average"])
+        if "ear" in saved:
+            self.ear.load_state_dict(saved["ear"])
+        self.new_ear = saved.get("new_ear", 0 if "ear" in saved else NEW_EAR_STEPS)
+        if begin:
+            return
         if "optimizer" in saved:
             self.optimizer.load_state_dict(saved["optimizer"])
         if "ear" in saved:
-            self.ear.load_state_dict(saved["ear"])
             self.ear_optimizer.load_state_dict(saved["ear_optimizer"])
-        self.new_ear = saved.get("new_ear", 0 if "ear" in saved else NEW_EAR_STEPS)
         self.elapsed, self.step = saved["elapsed"], saved["step"]
 
     def save(self) -> None:
@@ -88,8 +93,16 @@ class Trainer:
         share = min(1.0, self.elapsed / (self.args.minutes * 60))
         return self.args.lr * min(1.0, (self.step + 1) / 50) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
 
+    def hold_what_knows_no_codes(self) -> None:
+        """While the codec's codes are new, only what reads and writes them learns."""
+        held = self.step < self.args.new_codes
+        lm = self.lm
+        for part in (lm.transformer, lm.out_norm, lm.text_emb, lm.text_linear, lm.depformer_text_emb):
+            part.requires_grad_(not held)
+
     def train_step(self, data: Conversations) -> dict:
         """One batch, of conversations or of listening alone; returns the losses by name."""
+        self.hold_what_knows_no_codes()
         if self.new_ear > 0:
             self.new_ear -= 1
             return self._ear_step(data)
@@ -160,6 +173,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default="lm")
     parser.add_argument("--codec", default="codec_frozen")
+    parser.add_argument("--start-from", default="", help="checkpoint to begin with when this name has none")
+    parser.add_argument("--new-codes", type=int, default=0, help="first steps in which only what meets codes learns")
     parser.add_argument("--minutes", type=float, default=45)
     parser.add_argument("--until", type=float, default=0, help="end this run here, part of the way through the minutes")
     parser.add_argument("--batch", type=int, default=8)
