@@ -50,27 +50,27 @@ def ask(session: rustymoshi.StreamingSession, pcm: np.ndarray) -> tuple[np.ndarr
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_spoken_question_is_answered_in_words_and_voice(model, listener, name):
-    sound, pieces = ask(model.session(seed=1), question(name))
+    sound, pieces = ask(model.session(seed=2), question(name))
     assert plain("".join(pieces)) == plain(ANSWERS[name])
     assert listener.hear(voiced(sound, RATE), RATE) == plain(ANSWERS[name])
 
 
 def test_the_answer_begins_soon_after_the_question(model):
     pcm = question("what-is-your-name")
-    _, pieces = ask(model.session(seed=1), pcm)
+    _, pieces = ask(model.session(seed=2), pcm)
     first = next(i for i, piece in enumerate(pieces) if piece.strip())
     ended = (len(pcm) / RATE - 5.0) * 12.5
     assert 0 < (first - ended) / 12.5 < 1.2
 
 
 def test_it_says_nothing_to_silence(model):
-    sound, pieces = ask(model.session(seed=1), np.zeros(10 * RATE // FRAME * FRAME, np.float32))
+    sound, pieces = ask(model.session(seed=2), np.zeros(10 * RATE // FRAME * FRAME, np.float32))
     assert "".join(pieces).strip() == ""
     assert not len(voiced(sound, RATE))
 
 
 def test_one_question_after_another_in_one_session(model, listener):
-    session = model.session(seed=1)
+    session = model.session(seed=2)
     for name, answer in ANSWERS.items():
         sound, pieces = ask(session, question(name, 0.5, 4.5))
         assert plain("".join(pieces)) == plain(answer)

@@ -24,9 +24,9 @@ Hidden = tuple[torch.Tensor, torch.Tensor]
 class Sampling:
     """Temperatures (0: the likeliest) and how many candidates are kept."""
 
-    audio: float = 0.6
+    audio: float = 0.25
     text: float = 0.0
-    top_k: int = 40
+    top_k: int = 20
     top_k_text: int = 10
 
     def published(self) -> dict:
