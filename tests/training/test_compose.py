@@ -20,7 +20,7 @@ def composer(tmp_path, monkeypatch):
     codes = np.full((8, 70), NOISE, np.int16)
     codes[:, 5:20] = LINE
     about = dict(question="Hello", answer="Hi there.", topic="hello", family="", member="", frames=70, start=5, end=20)
-    np.savez(made.folder / "00000.npz", codes=codes)
+    np.savez(made.folder / "00000.0.npz", codes=codes)
     (made.folder.parent / "00000.json").write_text(json.dumps([about]))
     streams = np.full((17, 100), QUIET, np.int32)
     streams[0] = PADDING

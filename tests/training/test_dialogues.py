@@ -21,6 +21,13 @@ def test_a_seed_gives_the_same_script():
     assert script(bank, np.random.default_rng(5)) == script(bank, np.random.default_rng(5))
 
 
+def test_a_script_that_is_given_its_beginning_says_all_of_it():
+    bank = Bank()
+    story = bank.exact("story", np.random.default_rng(1))
+    turns = [script(bank, np.random.default_rng(seed), story)[0] for seed in range(50)]
+    assert all(turn.exchange == story and turn.cut is None for turn in turns)
+
+
 def test_follow_ups_stay_in_their_family():
     bank, rng = Bank(), np.random.default_rng(1)
     first = next(e for e in bank.everything() if e.family == "capital")

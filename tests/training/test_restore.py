@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from rustymoshi.training import checkpoints, codec_train, export, lm_train, restore
+from rustymoshi.training.codec_data import Batch
 from rustymoshi.training.ear import Heard, Said
 from rustymoshi.training.paths import FRAME
 from rustymoshi.training.tokens import PADDING
@@ -74,18 +75,21 @@ def test_an_export_in_place_of_the_embedded_model_lacks_none_of_its_files(tmp_pa
     assert {p.name for p in DEFAULT.iterdir()} - drawn == {p.name for p in (tmp_path / "out").iterdir()}
 
 
-def test_a_restored_codec_is_trained_on_and_its_new_reader_of_the_teacher_learns_alone_first(tmp_path, monkeypatch):
+def test_a_restored_codec_is_trained_on_and_its_new_readers_learn_alone_first(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec_frozen")
     names = dict(name="codec", start_from="codec_frozen", freeze_encoder=False, adversary=False)
-    weights = dict(commit=0.1, distill=1.0, lr=1e-3, minutes=1, warm=0, batch=1, seed=1)
+    weights = dict(commit=0.1, distill=1.0, sounds=1.0, lr=1e-3, minutes=1, warm=5, seed=1)
     trainer = codec_train.Trainer(SimpleNamespace(**names, **weights))
-    pcm, teacher = torch.randn(1, 1, 4 * FRAME) * 0.1, torch.randn(1, 4, codec_train.TEACHER_DIM)
-    _, parts = trainer.quantized(pcm, teacher)
-    parts["distill"].backward()
+    assert trainer.started(), "its codebooks are kept, also in the first steps, in which a new codec has none"
+    teacher = torch.randn(1, 4, codec_train.TEACHER_DIM)
+    batch = Batch(torch.randn(1, 1, 4 * FRAME) * 0.1, teacher, [Heard(0, 0, 4, Said([1], (3, 1)))])
+    _, parts = trainer.quantized(batch, batch.pcm)
+    sum(parts[name] for name in ("distill", "semantic", "sounds")).backward()
     assert trainer.student.weight.grad.abs().sum() > 0
+    assert all(reader.near.weight.grad.abs().sum() > 0 for reader in trainer.readers)
     assert all(p.grad is None for p in trainer.codec.quantizer.rvq_first.parameters())
     trainer.save()
     again = codec_train.Trainer(SimpleNamespace(**names, **weights))
-    assert again.new_student == codec_train.NEW_STUDENT_STEPS - 1
+    assert again.new_readers == codec_train.NEW_READERS_STEPS - 1
     assert torch.equal(again.student.weight, trainer.student.weight)

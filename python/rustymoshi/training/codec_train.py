@@ -17,46 +17,14 @@ from tqdm import tqdm
 from . import losses, pace
 from .adversary import Adversary
 from .codec import Codec, CodecConfig
+from .codec_data import Batch, Sounds
 from .corpus import TEACHER_DIM
 from .curves import Curve
+from .ear import SoundReader
 from .paths import FRAME, folder, replace_atomically
 
-WEIGHTS = {"agent": 0.30, "users": 0.50, "recordings": 0.18, "noise": 0.02}
-# A restored codec comes without the layer that reads the teacher's features: so many steps it learns alone.
-NEW_STUDENT_STEPS = 300
-
-
-class Corpus:
-    """Random crops of whole frames from all groups, with the teacher's features of the same frames."""
-
-    def __init__(self, frames: int, seed: int, agent: float):
-        self.frames, self.rng = frames, np.random.default_rng(seed)
-        self.audio, self.teacher, self.stats = {}, {}, {}
-        for group in WEIGHTS:
-            self.audio[group] = np.load(folder("codec") / f"{group}.npy", mmap_mode="r")
-        self.look_for_teacher()
-        weights = np.array(list(WEIGHTS.values()))
-        weights[0] *= agent
-        self.groups, self.weights = list(WEIGHTS), weights / weights.sum()
-
-    def look_for_teacher(self) -> None:
-        """Take the features that are there; the teacher may still be at work on other groups."""
-        paths = {g: folder("codec") / f"{g}.teacher.npy" for g in WEIGHTS}
-        self.teacher = {g: np.load(path, mmap_mode="r") for g, path in paths.items() if path.exists()}
-        sample = np.asarray(self.teacher["agent"][::7], np.float32)
-        self.mean, self.std = sample.mean(0), sample.std(0) + 1e-3
-
-    def batch(self, size: int):
-        """(pcm [size, 1, samples], teacher [size, frames, 384], zero where there is none)."""
-        pcm, teacher = [], []
-        for group in self.rng.choice(self.groups, size=size, p=self.weights):
-            start = int(self.rng.integers(len(self.audio[group]) // FRAME - self.frames))
-            pcm.append(self.audio[group][start * FRAME : (start + self.frames) * FRAME].astype(np.float32) / 32768)
-            features = np.zeros((self.frames, TEACHER_DIM), np.float32)
-            if group in self.teacher:
-                features = (self.teacher[group][start : start + self.frames].astype(np.float32) - self.mean) / self.std
-            teacher.append(features)
-        return torch.from_numpy(np.stack(pcm))[:, None], torch.from_numpy(np.stack(teacher))
+# A restored codec comes without what reads the teacher's features and speech sounds: so many steps that learns alone.
+NEW_READERS_STEPS = 300
 
 
 class Trainer:
@@ -68,13 +36,15 @@ class Trainer:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.codec = Codec(CodecConfig()).to(self.device)
         self.student = nn.Linear(self.codec.config.dim, TEACHER_DIM).to(self.device)
-        self.elapsed, self.step, self.new_student = 0.0, 0, 0
+        # What is said is read off the semantic codebook alone, and off all of them.
+        self.readers = nn.ModuleList([SoundReader(self.codec.config.dim) for _ in range(2)]).to(self.device)
+        self.elapsed, self.step, self.new_readers = 0.0, 0, 0
         self.path = folder("checkpoints") / f"{args.name}.pt"
         self.curve = Curve(folder("curves") / f"{args.name}.csv")
         parts = (
             [self.codec.decoder, self.codec.decoder_transformer, self.codec.upsample]
             if args.freeze_encoder
-            else [self.codec, self.student]
+            else [self.codec, self.student, self.readers]
         )
         self.params = [p for part in parts for p in part.parameters()]
         self.optimizer = torch.optim.AdamW(self.params, lr=args.lr, betas=(0.8, 0.99), weight_decay=1e-3)
@@ -87,9 +57,10 @@ class Trainer:
             return
         saved = torch.load(source, map_location=self.device, weights_only=True)
         self.codec.load_state_dict(saved["codec"])
-        if "student" in saved:
+        if "readers" in saved:
             self.student.load_state_dict(saved["student"])
-        self.new_student = saved.get("new_student", 0 if "student" in saved else NEW_STUDENT_STEPS)
+            self.readers.load_state_dict(saved["readers"])
+        self.new_readers = saved.get("new_readers", NEW_READERS_STEPS)
         if source == self.path:
             self.optimizer.load_state_dict(saved["optimizer"])
             self.elapsed, self.step = saved["elapsed"], saved["step"]
@@ -101,7 +72,8 @@ class Trainer:
         state = dict(
             codec=self.codec.state_dict(),
             student=self.student.state_dict(),
-            new_student=self.new_student,
+            readers=self.readers.state_dict(),
+            new_readers=self.new_readers,
             optimizer=self.optimizer.state_dict(),
             elapsed=self.elapsed,
             step=self.step,
@@ -115,14 +87,19 @@ class Trainer:
         share = min(1.0, self.elapsed / (self.args.minutes * 60))
         return self.args.lr * min(1.0, (self.step + 1) / 100) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * share)))
 
-    def start_codebooks(self, corpus: Corpus) -> None:
+    def started(self) -> bool:
+        """Whether there are codebooks, as there are in a restored codec from the start."""
+        return bool(self.codec.quantizer.rvq_first.books[0]._initialized)
+
+    def start_codebooks(self, sounds: Sounds) -> None:
         """k-means on the latents of many crops."""
         with torch.no_grad(), torch.autocast(self.device, torch.bfloat16):
-            latents = [self.codec.latent(corpus.batch(16)[0].to(self.device)).float() for _ in range(20)]
+            batches = (sounds.batch(self.args.batch, self.args.lines).pcm for _ in range(20))
+            latents = [self.codec.latent(pcm.to(self.device)).float() for pcm in batches]
         with torch.no_grad():
             self.codec.quantizer(torch.cat([x.transpose(0, 1).flatten(1) for x in latents], 1)[None])
 
-    def quantized(self, pcm: torch.Tensor, teacher: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def quantized(self, batch: Batch, pcm: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """What the decoder gets [b, dim, frames], and the encoder's own losses by name, weighted."""
         with torch.autocast(self.device, torch.bfloat16):
             if self.args.freeze_encoder:
@@ -130,27 +107,43 @@ class Trainer:
                     return self.codec.quantizer.decode(self.codec.encode(pcm)), {}
             latent = self.codec.latent(pcm)
         latent = latent.float()
-        if self.step < self.args.warm:
+        if self.step < self.args.warm and not self.started():
             return latent, {}
         latent, first, commit = self.codec.quantizer(latent)
-        if self.new_student > 0:
-            self.new_student -= 1
-            first = first.detach()
-        distill = losses.distillation(self.student(first.transpose(1, 2)), teacher)
-        return latent, {"commit": self.args.commit * commit, "distill": self.args.distill * distill}
+        read = (first, latent)
+        if self.new_readers > 0:
+            self.new_readers -= 1
+            read = tuple(x.detach() for x in read)
+        distill = losses.distillation(self.student(read[0].transpose(1, 2)), batch.teacher.to(self.device))
+        semantic, all_books = (reader(x, batch.lines) for reader, x in zip(self.readers, read, strict=True))
+        return latent, {
+            "commit": self.args.commit * commit,
+            "distill": self.args.distill * distill,
+            "semantic": self.args.sounds * semantic,
+            "sounds": self.args.sounds * all_books,
+        }
 
-    def train_step(self, corpus: Corpus) -> dict:
+    def crop(self, latent: torch.Tensor, pcm: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of every row the stretch of `--decoded` frames that is decoded: latents and [b, samples]."""
+        length = min(self.args.decoded, latent.shape[-1])
+        starts = torch.randint(latent.shape[-1] - length + 1, (len(latent),)).tolist()
+        return (
+            torch.stack([row[:, at : at + length] for row, at in zip(latent, starts, strict=True)]),
+            torch.stack([row[0, at * FRAME : (at + length) * FRAME] for row, at in zip(pcm, starts, strict=True)]),
+        )
+
+    def train_step(self, batch: Batch) -> dict:
         """One batch; returns the losses by name."""
-        pcm, teacher = (x.to(self.device) for x in corpus.batch(self.args.batch))
-        if self.step == self.args.warm and not self.args.freeze_encoder:
-            self.start_codebooks(corpus)
-        latent, parts = self.quantized(pcm, teacher)
+        pcm = batch.pcm.to(self.device)
+        latent, parts = self.quantized(batch, pcm)
+        latent, real = self.crop(latent, pcm)
         with torch.autocast(self.device, torch.bfloat16):
             made = self.codec.synthesise(latent)
-        made, real = made.float()[:, 0], pcm[:, 0]
+        made = made.float()[:, 0]
         windows = np.random.default_rng(self.step).permutation(list(losses.WINDOWS))[:2].tolist()
         parts["spectral"] = losses.spectral(made, real, windows)
         parts["wave"] = 0.1 * (made - real).abs().mean() / (real.abs().mean() + 1e-2)
+        parts["envelope"] = self.args.envelope * losses.intelligibility(made, real)
         report = {}
         if self.adversary is not None:
             report["judge"] = self.adversary.learn(made, real)
@@ -166,13 +159,16 @@ class Trainer:
 
     def run(self) -> None:
         """Train until the minutes are used up, saving every three."""
-        corpus = Corpus(self.args.frames, self.args.seed + self.step, self.args.agent)
+        sounds = Sounds(self.args.frames, self.args.seed + self.step, self.args.agent)
+        batches = sounds.batches(self.args.batch, self.args.lines)
         self.codec.train(not self.args.freeze_encoder)
         saved, watch = time.monotonic(), pace.Stopwatch(self.device, self.args.threads)
         with tqdm(total=int(self.args.minutes * 60), initial=int(self.elapsed), unit="s", mininterval=20) as bar:
             while self.elapsed < min(self.args.minutes, self.args.until or self.args.minutes) * 60:
                 pace.adapt(self.step, self.args.threads)
-                report = self.train_step(corpus)
+                if self.step == self.args.warm and not self.started():
+                    self.start_codebooks(sounds)
+                report = self.train_step(next(batches))
                 self.step += 1
                 took = watch.lap()
                 self.elapsed += took
@@ -186,7 +182,7 @@ class Trainer:
                 bar.update(int(self.elapsed) - bar.n)
                 if time.monotonic() - saved > 180:
                     self.save()
-                    corpus.look_for_teacher()
+                    sounds.look_for_more()
                     saved = time.monotonic()
         self.save()
 
@@ -197,12 +193,16 @@ def main() -> None:
     parser.add_argument("--start-from", default="", help="checkpoint to begin with when this name has none")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--until", type=float, default=0, help="end this run here, part of the way through the minutes")
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--lines", type=int, default=5, help="how many of a batch are users' lines")
+    parser.add_argument("--frames", type=int, default=32)
+    parser.add_argument("--decoded", type=int, default=14, help="how many of the frames are decoded")
     parser.add_argument("--warm", type=int, default=150, help="steps without quantization at the start")
     parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--commit", type=float, default=0.1)
     parser.add_argument("--distill", type=float, default=0.5)
+    parser.add_argument("--sounds", type=float, default=0.3, help="weight of the speech sounds read off the codes")
+    parser.add_argument("--envelope", type=float, default=1.0, help="weight of what STOI measures")
     parser.add_argument(
         "--agent", type=float, default=1.0, help="how much more often than usual the agent's voice is drawn"
     )

@@ -23,7 +23,7 @@ FOLLOW, AGAIN = 0.25, 0.04
 MOST_PACE = 1.2
 # Share of the answers of at least so many frames that the next line breaks into, how often that line says stop, and
 # after how many frames of it the agent is silent: from the first number on, below the last.
-CUT, LONG, STOP = 0.15, 20, 0.5
+CUT, LONG, STOP = 0.3, 18, 0.5
 GIVES_WAY = (2, 4)
 
 
@@ -74,7 +74,8 @@ class Composer:
                 continue
             self.seen.add(path.stem)
             codes, at = np.load(path)["codes"], 0
-            for about in json.loads((self.folder.parent / f"{path.stem}.json").read_text()):
+            shard = path.name.partition(".")[0]
+            for about in json.loads((self.folder.parent / f"{shard}.json").read_text()):
                 line = Line(codes[:, at : at + about["frames"]], about["start"], about["end"], about)
                 at += about["frames"]
                 kinds = {"follow": self.follows.setdefault(about["family"], []), "say again": self.again}

@@ -11,16 +11,19 @@ import numpy as np
 from tqdm import tqdm
 
 from . import augment, texts, voices
-from .paths import FRAME, SAMPLE_RATE, folder, replace_atomically
+from .paths import AGENT_LEVEL_DB, FRAME, SAMPLE_RATE, folder, replace_atomically
+from .questions import Bank
 from .speech import Studio, VoiceSetting, resample
 
-GROUPS = {"agent": 60, "users": 150, "recordings": 110, "noise": 6}
+GROUPS = {"agent": 60, "users": 40, "recordings": 70, "noise": 6}
 RECORDINGS = ("en_US_f_Allison", "es_MX_f_Allison", "fr_CA_f_June", "it_IT_m_Carlo", "ru_RU_f_IvrvoiceRU")
 TEACHER_DIM = 384
+# How much of what the agent's voice says are answers.
+ANSWERS = 0.4
 
 
 def utterances(group: str, seed: int):
-    """Endless stream of waveforms of one group; augmented except for three quarters of the agent's."""
+    """Endless stream of waveforms of one group; augmented except for most of the agent's."""
     rng = np.random.default_rng(seed)
     if group == "recordings":
         yield from _recordings(rng)
@@ -31,13 +34,18 @@ def utterances(group: str, seed: int):
             kind = rng.random()
             wav = np.zeros(n, np.float32) if kind < 0.25 else (augment.music if kind > 0.85 else augment.noise)(n, rng)
             yield wav * np.float32(10 ** (rng.uniform(-65, -22) / 20))
-    studio, prose = Studio(), texts.prose()
+    studio, prose, bank = Studio(), texts.prose(), Bank()
     while True:
-        text = prose[rng.integers(len(prose))] if rng.random() < 0.5 else texts.salad(rng)
+        kind = rng.random()
+        if group == "agent" and kind < ANSWERS:
+            text = bank.any(rng).answer
+        else:
+            text = prose[rng.integers(len(prose))] if kind < 0.7 else texts.salad(rng)
         setting = _setting(group, rng)
         wav = studio.say(text, setting, int(rng.integers(1 << 30))).wav
         if group == "agent":
-            wav = wav * np.float32(rng.uniform(0.6, 1.2)) if rng.random() < 0.75 else augment.line(wav, rng)
+            level = AGENT_LEVEL_DB + rng.uniform(-3, 3)
+            wav = augment.normalise(wav, level) if rng.random() < 0.85 else augment.line(wav, rng)
         else:
             wav = augment.line(wav, rng)
         yield wav

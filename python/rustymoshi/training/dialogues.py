@@ -43,8 +43,8 @@ def user_pause(rng: np.random.Generator) -> float:
     return float(rng.uniform(4, 9)) if rng.random() < 0.08 else float(np.clip(rng.lognormal(np.log(0.9), 0.6), 0.3, 4))
 
 
-def script(bank: Bank, rng: np.random.Generator) -> list[Turn]:
-    """A conversation of one to six exchanges."""
+def script(bank: Bank, rng: np.random.Generator, begin: Exchange | None = None) -> list[Turn]:
+    """A conversation of one to six exchanges; the first may be given, and is then not broken into."""
     turns: list[Turn] = []
     count = int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.1, 0.2, 0.25, 0.2, 0.15, 0.1]))
     last: Exchange | None = None
@@ -60,11 +60,12 @@ def script(bank: Bank, rng: np.random.Generator) -> list[Turn]:
                 asked[rng.integers(len(asked))].capitalize() + ".", last.answer, "slower" if slow else "say again"
             )
             speed = 0.75 if slow else 1.0
-        exchange = exchange or bank.draw(rng)
+        exchange = exchange or (begin if not turns else None) or bank.draw(rng)
         turns.append(
             Turn(exchange, user_pause(rng), answer_gap(rng), answer_speed=speed, back_channel=bool(rng.random() < 0.05))
         )
-        if len(exchange.answer.split()) > 4 and rng.random() < 0.10:
+        given = begin is not None and len(turns) == 1
+        if len(exchange.answer.split()) > 4 and rng.random() < 0.15 and not given:
             turns[-1] = Turn(
                 exchange,
                 turns[-1].pause_before,

@@ -97,6 +97,25 @@ class Ear(nn.Module):
         )
 
 
+class SoundReader(nn.Module):
+    """Quantized latents of a codec to speech sounds: codes from which these can be read keep what users say."""
+
+    def __init__(self, dim: int, width: int = 192):
+        super().__init__()
+        self.near = nn.Conv1d(dim, width, 5, padding=2)
+        self.sounds = nn.Linear(width, SOUNDS_PER_FRAME * (1 + len(SOUNDS)))
+
+    def forward(self, latent: torch.Tensor, lines: list[Heard]) -> torch.Tensor:
+        """Mean loss per sound of latents [b, dim, frames] against the lines; zero, with a gradient, without lines."""
+        if not lines:
+            return 0.0 * latent.sum()
+        seen = self.sounds(F.gelu(self.near(latent)).transpose(1, 2))
+        rows = torch.cat([seen[x.window, x.start : x.end] for x in lines])
+        sounds = rows.float().unflatten(-1, (SOUNDS_PER_FRAME, -1)).flatten(0, 1).log_softmax(-1)
+        lengths = torch.tensor([x.end - x.start for x in lines])
+        return classification_loss(sounds, SOUNDS_PER_FRAME * lengths, [x.said.sounds for x in lines])
+
+
 def _count(lengths: torch.Tensor) -> torch.Tensor:
     """0, 1, ... up to each of the lengths, one after the other."""
     ends = lengths.cumsum(0)

@@ -1,10 +1,11 @@
 """Conversations and lines to codes with a frozen codec: `python -m rustymoshi.training.encode --codec codec_frozen`.
 
 Writes `codes/<codec>/<shard>.npz` (user and agent [8, frames] as int16) of conversations and
-`lines/<codec>/<shard>.npz` (codes [8, frames]) of lines; existing shards are skipped, so it can follow those who make
-them. Several may share the work: `--part 0 --parts 2` and `--part 1 --parts 2`. Where the package itself is installed
-its codec does the work: faster than PyTorch on a CPU, and the codes are those that the model will hear in a
-conversation (bf16 autocast changes a tenth of them).
+`lines/<codec>/<shard>.<take>.npz` (codes [8, frames]) of lines, which are behind another room, microphone and noise in
+each of their takes; existing shards are skipped, so it can follow those who make them. Several may share the work:
+`--part 0 --parts 2` and `--part 1 --parts 2`. Where the package itself is installed its codec does the work: faster
+than PyTorch on a CPU, and the codes are those that the model will hear in a conversation (bf16 autocast changes a tenth of
+them).
 """
 
 import argparse
@@ -20,6 +21,7 @@ import torch
 from safetensors.torch import save_file
 from tqdm import tqdm
 
+from . import augment
 from .checkpoints import load_codec
 from .codec import Codec
 from .export import codec_tensors
@@ -61,14 +63,17 @@ def encoder(codec: Codec) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def encode_shard(to_codes: Callable[[np.ndarray], np.ndarray], source: Path, target: Path) -> None:
-    """Both channels of one shard of conversations, as streams over all of them; or a shard of lines, one by one."""
+    """Both channels of one shard of conversations, as streams over all of them; or one take of a shard of lines, each
+    line on its own behind a microphone."""
     if source.suffix == ".npz":
         data = np.load(source)
         arrays = {name: to_codes(data[name]) for name in ("user", "agent")}
     else:
         ends = np.cumsum([line["frames"] * FRAME for line in json.loads(source.with_suffix(".json").read_text())])
-        parts = np.split(np.load(source), ends[:-1])
-        arrays = {"codes": np.concatenate([to_codes(part) for part in parts], 1).astype(np.int16)}
+        rng = np.random.default_rng([int(part) for part in target.stem.split(".")])
+        heard = (augment.line(part.astype(np.float32) / 32767, rng) for part in np.split(np.load(source), ends[:-1]))
+        codes = [to_codes(np.round(wav * 32767).astype(np.int16)) for wav in heard]
+        arrays = {"codes": np.concatenate(codes, 1).astype(np.int16)}
 
     def write(part):
         with open(part, "wb") as file:
@@ -77,10 +82,11 @@ def encode_shard(to_codes: Callable[[np.ndarray], np.ndarray], source: Path, tar
     replace_atomically(target, write)
 
 
-def work(codec: str) -> list[tuple[Path, Path]]:
-    """All shards that are not encoded yet: (sound, codes)."""
+def work(codec: str, takes: int) -> list[tuple[Path, Path]]:
+    """All shards that are not encoded yet: (sound, codes); every line once before any line twice."""
     conversations = [(p, folder("codes", codec) / p.name) for p in sorted(folder("dialogues").glob("*.npz"))]
-    lines = [(p, folder("lines", codec) / f"{p.stem}.npz") for p in sorted(folder("lines").glob("*.npy"))]
+    spoken = sorted(folder("lines").glob("*.npy"))
+    lines = [(p, folder("lines", codec) / f"{p.stem}.{take}.npz") for take in range(takes) for p in spoken]
     return [(source, target) for source, target in conversations + lines if not target.exists()]
 
 
@@ -88,6 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--codec", default="codec_frozen")
     parser.add_argument("--follow", type=float, default=0, help="minutes to go on looking for new shards")
+    parser.add_argument("--takes", type=int, default=1, help="how often every line is put behind a microphone")
     parser.add_argument("--part", type=int, default=0)
     parser.add_argument("--parts", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -95,7 +102,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     to_codes, until = encoder(load_codec(args.codec)), time.monotonic() + args.follow * 60
     while True:
-        todo = [pair for pair in work(args.codec) if int(pair[0].stem) % args.parts == args.part]
+        todo = [pair for pair in work(args.codec, args.takes) if int(pair[0].stem) % args.parts == args.part]
         for source, target in tqdm(todo, desc="encode", unit="shard", mininterval=5):
             encode_shard(to_codes, source, target)
         if time.monotonic() > until:

@@ -16,10 +16,9 @@ from . import augment, voices
 from .encode import encode
 from .export import load_exported
 from .lm import Sampling
-from .paths import FRAME, FRAME_RATE, SAMPLE_RATE, root
+from .paths import AGENT_LEVEL_DB, FRAME, FRAME_RATE, SAMPLE_RATE, root
 from .questions import Bank
 from .recognise import Recogniser, plain, word_errors
-from .render import AGENT_LEVEL_DB
 from .session import Reply, Session
 from .speech import Studio, VoiceSetting, trim
 

@@ -1,9 +1,9 @@
 """Users' lines, many more than there are whole conversations: `python -m rustymoshi.training.lines`.
 
-What the model must learn to understand is what people say; what it answers repeats. So lines are spoken and put behind
-a microphone on their own, at a third of a conversation's cost; `encode` turns them into codes of a codec, and `compose`
-puts them and answers from rendered conversations together while the model trains. A shard has 500 lines; existing
-shards are skipped.
+What the model must learn to understand is what people say; what it answers repeats. So lines are spoken on their own,
+at a third of a conversation's cost, and kept as they were spoken: rooms, microphones and noise come when the codec
+trains on them and when `encode` turns them into codes, another draw each time. `compose` puts them and answers from
+rendered conversations together while the model trains. A shard has 500 lines; existing shards are skipped.
 """
 
 import argparse
@@ -13,14 +13,14 @@ from dataclasses import asdict
 import numpy as np
 from tqdm import tqdm
 
-from . import augment, voices
+from . import voices
 from .dialogues import SAY_AGAIN
 from .paths import FRAME, SAMPLE_RATE, folder, replace_atomically
 from .questions import Bank, Exchange
 from .speech import Studio, trim
 
 PER_SHARD = 500
-BEFORE_S, AFTER_S = 0.4, 1.2
+BEFORE_S, AFTER_S = 0.4, 0.8
 AGAIN, FOLLOWS, ANY, FIRST = 0.02, 0.12, 0.35, 0.12
 
 
@@ -48,8 +48,8 @@ def write_shard(index: int, studio: Studio, bank: Bank, seed: int) -> None:
         # Where in a frame a line begins is chance, as in life.
         before = int(BEFORE_S * SAMPLE_RATE) + int(rng.integers(FRAME))
         length = -(-(before + len(said) + int(AFTER_S * SAMPLE_RATE)) // FRAME) * FRAME
-        wav = augment.line(np.pad(said, (before, length - before - len(said))), rng)
-        sounds.append((np.clip(wav, -1, 1) * 32767).astype(np.int16))
+        said = said * np.float32(0.7 / max(1e-6, float(np.abs(said).max(initial=0.0))))
+        sounds.append((np.pad(said, (before, length - before - len(said))) * 32767).astype(np.int16))
         about.append(
             asdict(exchange)
             | dict(frames=length // FRAME, start=before // FRAME, end=-(-(before + len(said)) // FRAME))

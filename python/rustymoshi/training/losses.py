@@ -1,4 +1,4 @@
-"""What the codec is trained to minimise: log-mel and magnitude distances on several windows, a cosine."""
+"""What the codec is trained to minimise: log-mel and magnitude distances on several windows, envelopes, a cosine."""
 
 from functools import cache
 
@@ -39,6 +39,39 @@ def spectral(made: torch.Tensor, real: torch.Tensor, windows=tuple(WINDOWS)) -> 
         total = total + (torch.log(mel_a + FLOOR) - torch.log(mel_b + FLOOR)).abs().mean()
         total = total + 0.3 * (a - b).square().sum((1, 2)).sqrt().div(b.square().sum((1, 2)).sqrt() + 1e-2).mean()
     return total / len(windows)
+
+
+# STOI's analysis (Taal et al. 2011, section II) at 24 kHz: windows of 25.6 ms, half overlapping, fifteen third-octave
+# bands from 150 Hz on, envelopes compared over 30 windows (384 ms).
+STOI_WINDOW, STOI_FFT, STOI_BANDS, STOI_LOWEST, STOI_SEGMENT = 614, 1_024, 15, 150.0, 30
+# A segment counts that is louder than this share of the row's loudest, which itself must not be silent.
+STOI_FAINT, STOI_SILENCE = 0.1, 1e-3
+
+
+@cache
+def third_octaves(rate: int = 24_000) -> torch.Tensor:
+    """Which bins belong to which band: [fft / 2 + 1, bands] of zeros and ones."""
+    freqs = torch.linspace(0, rate / 2, STOI_FFT // 2 + 1)[:, None]
+    centres = STOI_LOWEST * 2 ** (torch.arange(STOI_BANDS) / 3)
+    return ((freqs >= centres * 2 ** (-1 / 6)) & (freqs < centres * 2 ** (1 / 6))).float()
+
+
+def intelligibility(made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """1 - the mean correlation of both sounds' envelopes in short segments of third-octave bands: what STOI measures
+    (Taal et al. 2011, equation 5, without its clipping). Inputs [b, samples]; segments that are silent do not count."""
+    window = torch.hann_window(STOI_WINDOW, device=made.device)
+    segments, energies = [], []
+    for pcm in (made, real):
+        spectrum = torch.stft(pcm, STOI_FFT, STOI_WINDOW // 2, STOI_WINDOW, window, return_complex=True)
+        power = torch.view_as_real(spectrum).square().sum(-1).transpose(1, 2) / window.sum() ** 2  # [b, t, bins]
+        envelope = (power @ third_octaves().to(made.device) + 1e-12).sqrt()
+        segments.append(envelope.unfold(1, STOI_SEGMENT, STOI_SEGMENT // 6))  # [b, segments, bands, 30]
+        energies.append(power.sum(-1).sqrt().unfold(1, STOI_SEGMENT, STOI_SEGMENT // 6).mean(-1))
+    a, b = (x - x.mean(-1, keepdim=True) for x in segments)
+    alike = (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1) + 1e-7)
+    loudest = energies[1].amax(1, keepdim=True).clamp(min=STOI_SILENCE)
+    heard = (energies[1] > STOI_FAINT * loudest).float()
+    return 1 - (alike.mean(-1) * heard).sum() / heard.sum().clamp(min=1)
 
 
 def distillation(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,8 @@ from pathlib import Path
 SAMPLE_RATE = 24_000
 FRAME = 1_920
 FRAME_RATE = 12.5
+# How loud the agent speaks (RMS of the loud parts).
+AGENT_LEVEL_DB = -22.0
 
 
 def root() -> Path:

@@ -12,14 +12,16 @@ from tqdm import tqdm
 
 from . import augment, voices
 from .dialogues import Turn, script
-from .paths import FRAME, SAMPLE_RATE, folder, replace_atomically
-from .questions import Bank
+from .paths import AGENT_LEVEL_DB, FRAME, FRAME_RATE, SAMPLE_RATE, folder, replace_atomically
+from .questions import Bank, Exchange
 from .speech import Studio, Utterance, VoiceSetting, trim
 
 PER_SHARD = 50
 LEAD_S = 0.04
+# An answer begins with a frame, and its noise is one of so many draws: else the same words had other codes each time,
+# by nothing but chance, and a small model learned late to speak them.
+TAKES = 3
 MURMURS = ["mm-hm", "uh huh", "yeah", "right"]
-AGENT_LEVEL_DB = -22.0
 
 
 @dataclass
@@ -42,8 +44,8 @@ class Stage:
         self.words, self.log, self.now = [], [], 0.0
 
     def answer_of(self, text: str, speed: float) -> Utterance:
-        """The agent's speech, at its level, beginning at most 40 ms before the first word."""
-        said = self.studio.hibari.say(text, VoiceSetting(speed=speed), int(self.rng.integers(1 << 30)))
+        """The agent's speech, at its level, beginning at most 40 ms before the first word, in one of few takes."""
+        said = self.studio.hibari.say(text, VoiceSetting(speed=speed), int(self.rng.integers(TAKES)))
         lead = max(0.0, said.words[0].start - LEAD_S)
         wav = augment.normalise(said.wav[int(lead * SAMPLE_RATE) :], AGENT_LEVEL_DB)
         for word in said.words:
@@ -57,7 +59,7 @@ class Stage:
         self.user.append((begin, asked))
         end = begin + len(asked) / SAMPLE_RATE
         answer = self.answer_of(turn.exchange.answer, turn.answer_speed)
-        at = end + turn.answer_after
+        at = np.ceil((end + turn.answer_after) * FRAME_RATE) / FRAME_RATE
         wav, stop = answer.wav, at + answer.seconds
         if turn.cut is not None:
             self.now = at + turn.cut * answer.seconds
@@ -122,13 +124,13 @@ def _int16(wav: np.ndarray) -> np.ndarray:
     return (np.clip(wav, -1, 1) * 32767).astype(np.int16)
 
 
-def conversation(studio: Studio, bank: Bank, seed: int, voice_of=voices.training_voice) -> Conversation:
-    """The conversation of one seed; one in twenty-five is mere background."""
+def conversation(studio: Studio, bank: Bank, seed: int, begin: Exchange | None = None) -> Conversation:
+    """The conversation of one seed. It may `begin` with an exchange; else one in twenty-five is mere background."""
     rng = np.random.default_rng(seed)
-    stage = Stage(studio, rng, voice_of(rng))
-    if rng.random() < 0.04:
+    stage = Stage(studio, rng, voices.training_voice(rng))
+    if begin is None and rng.random() < 0.04:
         return stage.finish(float(rng.uniform(6, 14)))
-    for turn in script(bank, rng):
+    for turn in script(bank, rng, begin):
         stage.play(turn)
     return stage.finish(float(rng.uniform(1.0, 4.0)))
 
@@ -138,7 +140,11 @@ def write_shard(index: int, studio: Studio, bank: Bank, seed: int) -> None:
     target = folder("dialogues") / f"{index:05d}.npz"
     if target.exists():
         return
-    made = [conversation(studio, bank, seed * 1_000_003 + index * PER_SHARD + i) for i in range(PER_SHARD)]
+    # Half of them begin with one thing after the other that there is to say, so that no answer is missing.
+    everything, made = bank.everything(), []
+    for number in range(index * PER_SHARD, (index + 1) * PER_SHARD):
+        begin = everything[number // 2 % len(everything)] if number % 2 == 0 else None
+        made.append(conversation(studio, bank, seed * 1_000_003 + number, begin))
     about = [dict(frames=len(c.user) // FRAME, words=c.words, log=c.log) for c in made]
     target.with_suffix(".json").write_text(json.dumps(about))
 

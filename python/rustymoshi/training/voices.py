@@ -28,10 +28,10 @@ def training_voice(rng: np.random.Generator) -> VoiceSetting:
         pitch = np.clip(formant**2.2 * rng.uniform(0.76, 1.45), 0.45, 1.6)
         return VoiceSetting("hibari", "heart", rng.uniform(0.8, 1.3), float(pitch), float(formant))
     speed, pitch, formant = rng.uniform(0.8, 1.2), rng.uniform(0.7, 1.4), rng.uniform(0.82, 1.22)
-    if draw < 0.60:
+    if draw < 0.61:
         name = f"{ACCENTS[rng.integers(len(ACCENTS))]}+{VARIANTS[rng.integers(len(VARIANTS))]}"
         return VoiceSetting("espeak", name, speed, rng.uniform(0.5, 1.5), formant)
-    engine, names = ("flite", FLITE) if draw < 0.80 else ("rhvoice", RHVOICE) if draw < 0.90 else ("pico", PICO)
+    engine, names = ("flite", FLITE) if draw < 0.81 else ("rhvoice", RHVOICE) if draw < 0.89 else ("pico", PICO)
     return VoiceSetting(engine, names[rng.integers(len(names))], speed, pitch, formant)
 
 

@@ -1,0 +1,107 @@
+"""What the codec trains on, and what it is held to: lines where they are said to be, envelopes as STOI weighs them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from rustymoshi.training import codec_data, ear, losses, render
+from rustymoshi.training.codec_data import LATE, Sounds
+from rustymoshi.training.ear import Heard, Said, SoundReader
+from rustymoshi.training.paths import FRAME, FRAME_RATE, SAMPLE_RATE
+from rustymoshi.training.speech import Word
+
+BEFORE, SPOKEN, AFTER = 5, 12, 10
+
+
+@pytest.fixture
+def sounds(tmp_path, monkeypatch):
+    """One line of a loud tone in silence, and a corpus of silence."""
+    monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
+    monkeypatch.setattr(ear, "_phonemes", lambda: str.lower)
+    monkeypatch.setattr(codec_data.augment, "line", lambda wav, rng: wav)
+    for folder in ("lines", "codec"):
+        (tmp_path / folder).mkdir()
+    tone = 8_000 * np.sin(np.arange(SPOKEN * FRAME) * 0.1)
+    np.save(tmp_path / "lines" / "00000.npy", np.pad(tone, (BEFORE * FRAME, AFTER * FRAME)).astype(np.int16))
+    frames = BEFORE + SPOKEN + AFTER
+    about = dict(question="Hello", frames=frames, start=BEFORE, end=BEFORE + SPOKEN)
+    (tmp_path / "lines" / "00000.json").write_text(json.dumps([about]))
+    np.save(tmp_path / "codec" / "agent.npy", np.zeros(100 * FRAME, np.int16))
+    return Sounds(20, 1, 1.0)
+
+
+def test_a_line_is_inside_its_crop_and_where_it_is_said_to_be(sounds):
+    for _ in range(30):
+        batch = sounds.batch(3, 2)
+        assert batch.pcm.shape == (3, 1, 20 * FRAME) and batch.teacher.shape == (3, 20, codec_data.TEACHER_DIM)
+        assert [x.window for x in batch.lines] == [0, 1] and not batch.pcm[2].any()
+        for line in batch.lines:
+            loud = np.flatnonzero(batch.pcm[line.window, 0].numpy())
+            assert line.start * FRAME <= loud[0] and loud[-1] < line.end * FRAME <= 20 * FRAME
+            assert line.end - line.start <= SPOKEN + LATE + 2 and len(line.said.sounds) == 5
+            assert loud[-1] - loud[0] >= SPOKEN * FRAME - 4, "all of it"
+
+
+def test_batches_go_on_and_take_in_new_lines(sounds):
+    batches = sounds.batches(2, 1)
+    assert all(len(next(batches).lines) == 1 for _ in range(3))
+    lines = sounds.lines
+    old = codec_data.folder("lines") / "00000"
+    for end in (".npy", ".json"):
+        (old.with_name("00001" + end)).write_bytes(old.with_suffix(end).read_bytes())
+    assert lines.look_for_more() == 2
+
+
+def test_nothing_to_train_on_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"rustymoshi\.training\.corpus"):
+        Sounds(20, 1, 1.0)
+
+
+def test_what_is_said_can_be_read_off_latents():
+    torch.manual_seed(0)
+    reader, latent = SoundReader(16), torch.randn(2, 16, 30)
+    lines = [Heard(0, 2, 12, Said([1], (3, 1, 4, 1, 5, 9))), Heard(1, 0, 9, Said([2], (2, 6, 5)))]
+    optimizer = torch.optim.Adam(reader.parameters(), 0.02)
+    first = last = reader(latent, lines)
+    for _ in range(60):
+        optimizer.zero_grad()
+        last = reader(latent, lines)
+        last.backward()
+        optimizer.step()
+    assert last < 0.1 * first and reader(latent, []).item() == 0
+
+
+def test_envelopes_are_weighed_as_stoi_weighs_them():
+    """Less alike the more noise, near to what pystoi measures; a level is no difference, silence does not count."""
+    from pystoi import stoi
+
+    rng = np.random.default_rng(0)
+    # Noise whose bands come and go as those of speech do.
+    slow = np.repeat(rng.uniform(0.02, 1.0, 60), SAMPLE_RATE // 10)
+    real = (rng.standard_normal(len(slow)) * slow * 0.1).astype(np.float32)
+    last = 0.0
+    for noise in (0.003, 0.01, 0.03):
+        made = real + noise * rng.standard_normal(len(real)).astype(np.float32)
+        loss = float(losses.intelligibility(torch.from_numpy(made)[None], torch.from_numpy(real)[None]))
+        assert last < loss and abs(1 - loss - stoi(real, made, SAMPLE_RATE)) < 0.03
+        last = loss
+    sound, silence = torch.from_numpy(real)[None], torch.zeros(1, len(real))
+    assert losses.intelligibility(0.5 * sound, sound) < 1e-3
+    assert losses.intelligibility(sound, silence) == 1
+
+
+def test_an_answer_begins_with_a_frame_and_says_the_same_each_time():
+    class Voice:
+        hibari = None
+
+        def say(self, text, voice, seed=0):
+            return render.Utterance(np.full(9_000, 0.1, np.float32), [Word(text, 0.1, 0.3)])
+
+    Voice.hibari = voice = Voice()
+    stage = render.Stage(voice, np.random.default_rng(3), None)
+    for _ in range(3):
+        stage.play(render.Turn(render.Exchange("Hi", "Hello.", "hello"), 0.613, 0.4))
+    starts = [at * FRAME_RATE for at, _ in stage.agent]
+    assert starts == [round(at) for at in starts] and len({wav.tobytes() for _, wav in stage.agent}) == 1
