@@ -4,8 +4,8 @@ Writes `codes/<codec>/<shard>.npz` (user and agent [8, frames] as int16) of conv
 `lines/<codec>/<shard>.<take>.npz` (codes [8, frames]) of lines, which are behind another room, microphone and noise in
 each of their takes; existing shards are skipped, so it can follow those who make them. Several may share the work:
 `--part 0 --parts 2` and `--part 1 --parts 2`. Where the package itself is installed its codec does the work: faster
-than PyTorch on a CPU, and the codes are those that the model will hear in a conversation (bf16 autocast changes a tenth of
-them).
+than PyTorch on a CPU, and the codes are those that the model will hear in a conversation (bf16 autocast changes a tenth
+of them).
 """
 
 import argparse
@@ -82,10 +82,11 @@ def encode_shard(to_codes: Callable[[np.ndarray], np.ndarray], source: Path, tar
     replace_atomically(target, write)
 
 
-def work(codec: str, takes: int) -> list[tuple[Path, Path]]:
-    """All shards that are not encoded yet: (sound, codes); every line once before any line twice."""
-    conversations = [(p, folder("codes", codec) / p.name) for p in sorted(folder("dialogues").glob("*.npz"))]
-    spoken = sorted(folder("lines").glob("*.npy"))
+def work(codec: str, takes: int, most: int | None = None) -> list[tuple[Path, Path]]:
+    """All shards (or `most` of each kind) that are not encoded yet: (sound, codes); each line once before any twice."""
+    talks = sorted(folder("dialogues").glob("*.npz"))[:most]
+    conversations = [(p, folder("codes", codec) / p.name) for p in talks]
+    spoken = sorted(folder("lines").glob("*.npy"))[:most]
     lines = [(p, folder("lines", codec) / f"{p.stem}.{take}.npz") for take in range(takes) for p in spoken]
     return [(source, target) for source, target in conversations + lines if not target.exists()]
 
@@ -95,6 +96,7 @@ def main() -> None:
     parser.add_argument("--codec", default="codec_frozen")
     parser.add_argument("--follow", type=float, default=0, help="minutes to go on looking for new shards")
     parser.add_argument("--takes", type=int, default=1, help="how often every line is put behind a microphone")
+    parser.add_argument("--most", type=int, default=0, help="only so many shards of conversations and of lines")
     parser.add_argument("--part", type=int, default=0)
     parser.add_argument("--parts", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -102,7 +104,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     to_codes, until = encoder(load_codec(args.codec)), time.monotonic() + args.follow * 60
     while True:
-        todo = [pair for pair in work(args.codec, args.takes) if int(pair[0].stem) % args.parts == args.part]
+        todo = [
+            pair
+            for pair in work(args.codec, args.takes, args.most or None)
+            if int(pair[0].stem) % args.parts == args.part
+        ]
         for source, target in tqdm(todo, desc="encode", unit="shard", mininterval=5):
             encode_shard(to_codes, source, target)
         if time.monotonic() > until:

@@ -1,0 +1,109 @@
+"""A language model for another codec: `python -m rustymoshi.training.recode --lm lm --codec OLD --to NEW --out NAME`.
+
+What a model does with a frame hangs on its rows of embeddings. The same sound in both codecs' codes tells which rows
+the new codes need, so that a frame looks as before: least squares, instead of minutes of training. Both codecs must
+have encoded some of the same shards (`encode --codec OLD --most 20`, and the same with NEW).
+"""
+
+import argparse
+
+import numpy as np
+import torch
+
+from .checkpoints import load_lm
+from .lm import Lm
+from .paths import folder, replace_atomically
+from .streams import AGENT_BOOKS, DELAYS
+
+# How many frames' worth the mean row weighs against what a code's own frames say.
+DOUBT = 4.0
+
+
+def pairs(old: str, new: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Codes [8, frames] of the same sound in both codecs, of `user` and `agent`."""
+    found: dict[str, list] = {"user": [], "agent": []}
+    for kind in ("codes", "lines"):
+        for path in sorted(folder(kind, new).glob("*.npz")):
+            other = folder(kind, old) / path.name
+            if not other.exists():
+                continue
+            a, b = np.load(other), np.load(path)
+            for name in ("user", "agent") if kind == "codes" else ("codes",):
+                found["user" if name == "codes" else name].append((a[name], b[name]))
+    if not found["agent"]:
+        raise FileNotFoundError(f"{old} and {new} have encoded none of the same conversations: see `encode --most`")
+    return {who: tuple(np.concatenate(x, 1) for x in zip(*both, strict=True)) for who, both in found.items()}
+
+
+def columns(codes: np.ndarray) -> np.ndarray:
+    """What a step sees of codes [8, frames]: a frame's semantic code beside the others of the frame before."""
+    delays = DELAYS[1 : 1 + AGENT_BOOKS]
+    most, length = max(delays), codes.shape[1] - max(delays)
+    return np.stack([row[most - delay : most - delay + length] for row, delay in zip(codes, delays, strict=True)])
+
+
+def refit(tables: list[torch.Tensor], old: np.ndarray, new: np.ndarray) -> list[torch.Tensor]:
+    """Tables [card + 1, d] whose sum of rows over `new` [k, n] is near to that of `tables` over `old` [k, n]; the last
+    row, of the initial token, stays. Codes that do not occur get the mean row."""
+    card, count = tables[0].shape[0] - 1, len(tables)
+    old, new = (torch.from_numpy(x.astype(np.int64)) for x in (old, new))
+    means = [table[:card].mean(0) for table in tables]
+    missing = sum(table[codes] for table, codes in zip(tables, old, strict=True)) - sum(means)
+    pairs = torch.zeros(count, card, count, card)
+    sums = torch.zeros(count, card, missing.shape[1])
+    for i in range(count):
+        sums[i].index_add_(0, new[i], missing)
+        for j in range(count):
+            both = torch.bincount(new[i] * card + new[j], minlength=card * card)
+            pairs[i, :, j] = both.view(card, card).float()
+    normal = pairs.view(count * card, -1).double() + DOUBT * torch.eye(count * card, dtype=torch.float64)
+    rows = torch.linalg.solve(normal, sums.flatten(0, 1).double()).float().view(count, card, -1)
+    return [torch.cat([mean + row, table[card:]]) for mean, row, table in zip(means, rows, tables, strict=True)]
+
+
+@torch.no_grad()
+def recode(lm: Lm, both: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+    """Replace what knows codes in `lm`; returns which share of what a step saw of either voice is there again."""
+    kept = {}
+    for who, first in (("agent", 0), ("user", AGENT_BOOKS)):
+        old, new = (columns(x) for x in both[who])
+        tables = [lm.emb[first + k].weight for k in range(AGENT_BOOKS)]
+        fitted = refit(tables, old, new)
+        before, after = (
+            sum(t[torch.from_numpy(c.astype(np.int64))] for t, c in zip(x, codes, strict=True))
+            for x, codes in ((tables, old), (fitted, new))
+        )
+        kept[who] = 1 - float((before - after).var(0).sum() / before.var(0).sum())
+        for table, rows in zip(tables, fitted, strict=True):
+            table.copy_(rows)
+    # The depth transformer reads and writes one codebook at a time.
+    old, new = both["agent"]
+    for k in range(AGENT_BOOKS):
+        one = slice(k, k + 1)
+        if k < len(lm.depformer_emb):
+            table = lm.depformer_emb[k].weight
+            table.copy_(refit([table], old[one], new[one])[0])
+        rows = lm.linears[k].weight
+        rows.copy_(refit([torch.cat([rows, rows[:1]])], old[one], new[one])[0][:-1])
+    return kept
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lm", default="lm")
+    parser.add_argument("--codec", required=True, help="whose codes the language model knows")
+    parser.add_argument("--to", required=True, help="whose codes it shall know")
+    parser.add_argument(
+        "--out", required=True, help="name of the new checkpoint; `lm_train --start-from` goes on with it"
+    )
+    args = parser.parse_args()
+    lm = load_lm(args.lm)
+    for who, share in recode(lm, pairs(args.codec, args.to)).items():
+        print(f"{who}: {share:.0%} of what a step saw is there again")
+    saved = torch.load(folder("checkpoints") / f"{args.lm}.pt", map_location="cpu", weights_only=True)
+    state = dict(lm=lm.state_dict(), average=lm.state_dict(), config=saved["config"], elapsed=0.0, step=0)
+    replace_atomically(folder("checkpoints") / f"{args.out}.pt", lambda part: torch.save(state, part))
+
+
+if __name__ == "__main__":
+    main()

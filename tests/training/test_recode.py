@@ -1,0 +1,76 @@
+"""Another codec's codes: a model that sees the same sound in them sees what it saw before."""
+
+import numpy as np
+import pytest
+import torch
+from rustymoshi.training import recode
+from rustymoshi.training.lm import Lm, LmConfig
+
+CARD = 16
+CONFIG = LmConfig(
+    dim=32, heads=2, layers=4, hidden_scale=2.0, text_card=20, card=CARD, depth_dim=16, depth_heads=2, depth_layers=1,
+    depth_feedforward=24,
+)  # fmt: skip
+
+
+@pytest.fixture
+def codes():
+    """Two codecs that call the same things by other numbers."""
+    rng = np.random.default_rng(0)
+    old = rng.integers(0, CARD, (8, 3_000))
+    names = np.stack([rng.permutation(CARD) for _ in range(8)])
+    return old, np.take_along_axis(names, old, 1), names
+
+
+def test_renamed_codes_get_the_rows_of_their_old_names(codes):
+    old, new, names = codes
+    tables = [torch.randn(CARD + 1, 8) for _ in range(8)]
+    fitted = recode.refit(tables, old, new)
+    sums = [
+        sum(t[torch.from_numpy(c)] for t, c in zip(x, codes, strict=True))
+        for x, codes in ((tables, old), (fitted, new))
+    ]
+    assert (sums[0] - sums[1]).abs().max() < 0.3
+    assert all(torch.equal(a[CARD], b[CARD]) for a, b in zip(tables, fitted, strict=True)), "the initial token's"
+    alone = recode.refit(tables[:1], old[:1], new[:1])[0]
+    assert (alone[torch.from_numpy(names[0])] - tables[0][:CARD]).abs().max() < 0.2
+
+
+def test_a_code_that_does_not_occur_gets_the_mean_row(codes):
+    old, new, _ = codes
+    table = torch.randn(CARD + 1, 8)
+    seen = new[:1] != 5
+    fitted = recode.refit([table], old[:1][seen][None], new[:1][seen][None])[0]
+    assert torch.allclose(fitted[5], table[:CARD].mean(0), atol=1e-5)
+
+
+def test_a_model_goes_on_as_if_nothing_had_changed(codes):
+    old, new, _ = codes
+    torch.manual_seed(0)
+    lm = Lm(CONFIG).eval()
+    before = seen(lm, old)
+    kept = recode.recode(lm, {"user": (old, new), "agent": (old, new)})
+    assert min(kept.values()) > 0.99
+    after = seen(lm, new)
+    assert torch.corrcoef(torch.stack([before.flatten(), after.flatten()]))[0, 1] > 0.98
+
+
+def seen(lm: Lm, codes: np.ndarray) -> torch.Tensor:
+    """Hidden states of a table in which both voices say the same."""
+    columns = recode.columns(codes)[:, :40]
+    text = np.full((1, columns.shape[1]), 3)
+    table = torch.from_numpy(np.concatenate([text, columns, columns]).astype(np.int64))[None]
+    with torch.no_grad():
+        return lm.temporal(table)
+
+
+def test_a_column_has_a_semantic_code_beside_the_others_of_the_frame_before():
+    frames = np.tile(np.arange(5), (8, 1))
+    columns = recode.columns(frames)
+    assert columns[0].tolist() == [1, 2, 3, 4] and columns[1:].tolist() == [[0, 1, 2, 3]] * 7
+
+
+def test_codecs_without_common_shards_are_told_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="encode --most"):
+        recode.pairs("old", "new")
