@@ -78,7 +78,7 @@ def test_an_export_in_place_of_the_embedded_model_lacks_none_of_its_files(tmp_pa
 def test_a_restored_codec_is_trained_on_and_its_new_readers_learn_alone_first(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec_frozen")
-    names = dict(name="codec", start_from="codec_frozen", freeze_encoder=False, adversary=False)
+    names = dict(name="codec", start_from="codec_frozen", freeze_encoder=False, adversary=False, hold=2)
     weights = dict(commit=0.1, distill=1.0, sounds=1.0, lr=1e-3, minutes=1, warm=5, seed=1)
     trainer = codec_train.Trainer(SimpleNamespace(**names, **weights))
     assert trainer.started(), "its codebooks are kept, also in the first steps, in which a new codec has none"
@@ -89,6 +89,9 @@ def test_a_restored_codec_is_trained_on_and_its_new_readers_learn_alone_first(tm
     assert trainer.student.weight.grad.abs().sum() > 0
     assert all(reader.near.weight.grad.abs().sum() > 0 for reader in trainer.readers)
     assert all(p.grad is None for p in trainer.codec.quantizer.rvq_first.parameters())
+    parts["commit"].backward()
+    moved = [i for i, x in enumerate(trainer.codec.encoder.model) if any(p.grad is not None for p in x.parameters())]
+    assert moved[0] == 3, "the first two layers are held, and the third has nothing to learn"
     trainer.save()
     again = codec_train.Trainer(SimpleNamespace(**names, **weights))
     assert again.new_readers == codec_train.NEW_READERS_STEPS - 1

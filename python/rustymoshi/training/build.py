@@ -33,12 +33,12 @@ def main() -> None:
     args = parser.parse_args()
     codec, frozen, decoder, lm = (f"{part}{args.name}" for part in ("codec", "codec_frozen", "codec_decoder", "lm"))
     run("corpus")
+    run("lines", "--shards", str(args.line_shards))
     run("codec_train", "--name", codec, "--batch", "8", "--minutes", str(args.codec_minutes))
     target = folder("checkpoints") / f"{frozen}.pt"
     if not target.exists():
         shutil.copy(folder("checkpoints") / f"{codec}.pt", target)
     run("render", "--shards", str(args.shards))
-    run("lines", "--shards", str(args.line_shards))
     run("encode", "--codec", frozen)
     for turn in range(1, args.turns + 1):
         # The full minutes keep one learning rate schedule over all turns; each turn ends at its share of them.

@@ -48,6 +48,8 @@ class Trainer:
         )
         self.params = [p for part in parts for p in part.parameters()]
         self.optimizer = torch.optim.AdamW(self.params, lr=args.lr, betas=(0.8, 0.99), weight_decay=1e-3)
+        for layer in self.codec.encoder.model[: args.hold]:
+            layer.requires_grad_(False)
         self.adversary = Adversary().to(self.device) if args.adversary else None
         self._resume()
 
@@ -205,6 +207,13 @@ def main() -> None:
     parser.add_argument("--envelope", type=float, default=1.0, help="weight of what STOI measures")
     parser.add_argument(
         "--agent", type=float, default=1.0, help="how much more often than usual the agent's voice is drawn"
+    )
+    parser.add_argument(
+        "--hold",
+        type=int,
+        default=0,
+        help="how many of the encoder's first layers stay as they are: two work at 24 kHz, take half of its time, and "
+        "have learned early what they can",
     )
     parser.add_argument("--freeze-encoder", action="store_true")
     parser.add_argument("--adversary", action="store_true", help="train against discriminators too")
