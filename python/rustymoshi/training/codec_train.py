@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from . import losses, pace
+from . import losses, pace, together
 from .adversary import Adversary
 from .codec import Codec, CodecConfig
 from .codec_data import Batch, Sounds
@@ -71,6 +71,8 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint in one move."""
+        if together.rank() != 0:
+            return
         state = dict(
             codec=self.codec.state_dict(),
             student=self.student.state_dict(),
@@ -155,26 +157,38 @@ class Trainer:
             group["lr"] = self.learning_rate()
         self.optimizer.zero_grad()
         sum(parts.values()).backward()
+        together.average_gradients(self.params)
         nn.utils.clip_grad_norm_(self.params, 1.0)
         self.optimizer.step()
+        together.follow_first(self.codec.buffers())
         return report | {name: value.item() for name, value in parts.items()}
 
     def run(self) -> None:
         """Train until the minutes are used up, saving every three."""
-        sounds = Sounds(self.args.frames, self.args.seed + self.step, self.args.agent)
+        seed = self.args.seed + self.step + 1_000_003 * together.rank()
+        sounds = Sounds(self.args.frames, seed, self.args.agent)
         batches = sounds.batches(self.args.batch, self.args.lines)
         self.codec.train(not self.args.freeze_encoder)
         saved, watch = time.monotonic(), pace.Stopwatch(self.device, self.args.threads)
-        with tqdm(total=int(self.args.minutes * 60), initial=int(self.elapsed), unit="s", mininterval=20) as bar:
+        with tqdm(
+            total=int(self.args.minutes * 60),
+            initial=int(self.elapsed),
+            unit="s",
+            mininterval=20,
+            disable=together.rank() != 0,
+        ) as bar:
             while self.elapsed < min(self.args.minutes, self.args.until or self.args.minutes) * 60:
                 pace.adapt(self.step, self.args.threads)
                 if self.step == self.args.warm and not self.started():
                     self.start_codebooks(sounds)
                 report = self.train_step(next(batches))
                 self.step += 1
-                took = watch.lap()
+                took = torch.tensor([watch.lap()])
+                together.follow_first([took])
+                took = took.item()
                 self.elapsed += took
-                self.curve.add(self.step, self.elapsed, report)
+                if together.rank() == 0:
+                    self.curve.add(self.step, self.elapsed, report)
                 bar.set_postfix(
                     step=self.step,
                     s=f"{took:.2f}",
@@ -224,7 +238,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     pace.keep_memory()
+    together.begin()
     Trainer(args).run()
+    together.end()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,53 @@
+"""One training in several processes, each with examples of its own: on a CPU, processes of one thread each do not wait
+for each other within a step.
+
+`torchrun --standalone --nproc-per-node 2 -m rustymoshi.training.codec_train --threads 1 …`; without `torchrun` these
+functions do nothing.
+"""
+
+import os
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+
+
+def begin() -> None:
+    """Join the others that were started together with this process."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def rank() -> int:
+    """Which of the processes this is; the first one saves."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def average_gradients(parameters: Iterable[torch.Tensor]) -> None:
+    """Every process goes on with the mean of all gradients."""
+    if not dist.is_initialized():
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def follow_first(tensors: Iterable[torch.Tensor]) -> None:
+    """Every process takes over these values of the first one: what is not learned by gradients."""
+    if not dist.is_initialized():
+        return
+    tensors = list(tensors)
+    flat = torch.cat([t.detach().flatten().float() for t in tensors])
+    dist.broadcast(flat, 0)
+    with torch.no_grad():
+        for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+def end() -> None:
+    """Leave the others."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
