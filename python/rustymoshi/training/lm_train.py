@@ -10,12 +10,13 @@ import math
 import time
 from dataclasses import asdict
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from . import pace
+from . import pace, together
 from .curves import Curve
 from .ear import Ear
 from .lm import Lm, LmConfig
@@ -75,6 +76,8 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint in one move."""
+        if together.rank() != 0:
+            return
         state = dict(
             lm=self.lm.state_dict(),
             average=self.average.state_dict(),
@@ -106,7 +109,8 @@ class Trainer:
         if self.new_ear > 0:
             self.new_ear -= 1
             return self._ear_step(data)
-        if data.rng.random() < self.args.practice:
+        # Not drawn from the data's numbers: several processes must do the same.
+        if np.random.default_rng([self.args.seed, self.step]).random() < self.args.practice:
             table, lines = data.practice(self.args.batch, self.args.frames)
             with torch.autocast(self.device, torch.bfloat16):
                 hidden = self.lm.heard(table.to(self.device))
@@ -127,6 +131,7 @@ class Trainer:
         losses = dict(zip(("sounds", "practice"), self.ear(*hidden, lines), strict=True))
         self.ear_optimizer.zero_grad()
         sum(losses.values()).backward()
+        together.average_gradients(self.ear.parameters())
         self.ear_optimizer.step()
         return {k: v.item() for k, v in losses.items()}
 
@@ -137,6 +142,7 @@ class Trainer:
                 group["lr"] = self.learning_rate()
             optimizer.zero_grad()
         total.backward()
+        together.average_gradients([*self.lm.parameters(), *self.ear.parameters()])
         nn.utils.clip_grad_norm_(self.lm.parameters(), 1.0)
         self.optimizer.step()
         self.ear_optimizer.step()
@@ -146,15 +152,25 @@ class Trainer:
 
     def run(self) -> None:
         """Train until the minutes are used up, saving every three."""
-        data = Conversations(self.args.codec, self.config, self.args.seed + self.step)
+        seed = self.args.seed + self.step + 1_000_003 * together.rank()
+        data = Conversations(self.args.codec, self.config, seed)
         saved, watch = time.monotonic(), pace.Stopwatch(self.device, self.args.threads)
-        with tqdm(total=int(self.args.minutes * 60), initial=int(self.elapsed), unit="s", mininterval=20) as bar:
+        with tqdm(
+            total=int(self.args.minutes * 60),
+            initial=int(self.elapsed),
+            unit="s",
+            mininterval=20,
+            disable=together.rank() != 0,
+        ) as bar:
             while self.elapsed < min(self.args.minutes, self.args.until or self.args.minutes) * 60:
                 pace.adapt(self.step, self.args.threads)
                 report = self.train_step(data)
                 self.step += 1
-                self.elapsed += watch.lap()
-                self.curve.add(self.step, self.elapsed, report)
+                took = torch.tensor([watch.lap()])
+                together.follow_first([took])
+                self.elapsed += took.item()
+                if together.rank() == 0:
+                    self.curve.add(self.step, self.elapsed, report)
                 bar.set_postfix(
                     step=self.step,
                     n=len(data.items),
@@ -189,7 +205,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     pace.keep_memory()
+    together.begin()
     Trainer(args).run()
+    together.end()
 
 
 if __name__ == "__main__":

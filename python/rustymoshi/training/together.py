@@ -14,8 +14,11 @@ import torch.distributed as dist
 
 def begin() -> None:
     """Join the others that were started together with this process."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 
 
 def rank() -> int:
