@@ -53,6 +53,18 @@ def test_batches_go_on_and_take_in_new_lines(sounds):
     assert lines.look_for_more() == 2
 
 
+def test_answers_are_cut_out_where_they_begin(sounds):
+    agent = np.zeros(60 * FRAME, np.int16)
+    agent[30 * FRAME : 45 * FRAME] = 1_000
+    talks = codec_data.folder("dialogues") / "00000"
+    np.savez(talks.with_suffix(".npz"), agent=agent)
+    about = [dict(frames=10, log=[]), dict(frames=50, log=[dict(answer_from=20 / FRAME_RATE)])]
+    talks.with_suffix(".json").write_text(json.dumps(about))
+    sounds.said = 1
+    said = sounds.batch(3, 1).pcm[1, 0]
+    assert (said[: 15 * FRAME] > 0).all() and not said[15 * FRAME :].any()
+
+
 def test_nothing_to_train_on_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"rustymoshi\.training\.corpus"):

@@ -11,7 +11,7 @@ import torch
 from . import augment
 from .corpus import GROUPS, TEACHER_DIM
 from .ear import Heard, Said
-from .paths import FRAME, folder
+from .paths import FRAME, FRAME_RATE, folder
 
 WEIGHTS = {"agent": 0.52, "users": 0.12, "recordings": 0.32, "noise": 0.04}
 # Frames behind a line in which the encoder may still write down what it heard.
@@ -96,12 +96,41 @@ class Lines:
         return wav, Heard(window, start, end, Said.of(about["question"]))
 
 
-class Sounds:
-    """Batches of both, the next one made while the last is trained on."""
+class Answers:
+    """The agent's answers as rendered conversations have them, each from its first frame on: what decoders will say."""
 
-    def __init__(self, frames: int, seed: int, agent: float):
+    def __init__(self, frames: int, rng: np.random.Generator):
+        self.frames, self.rng = frames, rng
+        self.answers: list[np.ndarray] = []
+
+    def load(self) -> None:
+        """Take all of them, once there is need for them."""
+        for path in sorted(folder("dialogues").glob("*.npz")):
+            agent, at = np.load(path)["agent"], 0
+            for item in json.loads(path.with_suffix(".json").read_text()):
+                for turn in item["log"]:
+                    first = at + round(turn["answer_from"] * FRAME_RATE)
+                    crop = agent[first * FRAME : (first + self.frames) * FRAME]
+                    if len(crop) == self.frames * FRAME:
+                        self.answers.append(crop.copy())
+                at += item["frames"]
+        if not self.answers:
+            raise FileNotFoundError(f"no answers in {folder('dialogues')}: make some with rustymoshi.training.render")
+
+    def draw(self) -> np.ndarray:
+        """Samples of one."""
+        if not self.answers:
+            self.load()
+        return self.answers[int(self.rng.integers(len(self.answers)))].astype(np.float32) / 32768
+
+
+class Sounds:
+    """Batches of all, the next one made while the last is trained on; `answers` of a batch are the agent's."""
+
+    def __init__(self, frames: int, seed: int, agent: float, answers: int = 0):
         rng = np.random.default_rng(seed)
-        self.corpus, self.lines = Corpus(frames, rng, agent), Lines(frames, rng)
+        self.corpus, self.lines, self.answers = Corpus(frames, rng, agent), Lines(frames, rng), Answers(frames, rng)
+        self.said = answers
 
     def batch(self, size: int, lines: int) -> Batch:
         """As many users' lines as asked for and crops of the corpus, `size` together."""
@@ -113,6 +142,9 @@ class Sounds:
             pcm.append(wav)
             heard.append(said)
         for window in range(lines, size):
+            if window < lines + self.said:
+                pcm.append(self.answers.draw())
+                continue
             wav, teacher[window] = self.corpus.draw()
             pcm.append(wav)
         return Batch(torch.from_numpy(np.stack(pcm))[:, None], torch.from_numpy(teacher), heard)

@@ -166,7 +166,7 @@ class Trainer:
     def run(self) -> None:
         """Train until the minutes are used up, saving every three."""
         seed = self.args.seed + self.step + 1_000_003 * together.rank()
-        sounds = Sounds(self.args.frames, seed, self.args.agent)
+        sounds = Sounds(self.args.frames, seed, self.args.agent, self.args.answers)
         batches = sounds.batches(self.args.batch, self.args.lines)
         self.codec.train(not self.args.freeze_encoder)
         saved, watch = time.monotonic(), pace.Stopwatch(self.device, self.args.threads)
@@ -211,6 +211,7 @@ def main() -> None:
     parser.add_argument("--until", type=float, default=0, help="end this run here, part of the way through the minutes")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lines", type=int, default=5, help="how many of a batch are users' lines")
+    parser.add_argument("--answers", type=int, default=0, help="how many are the agent's answers in conversations")
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--decoded", type=int, default=14, help="how many of the frames are decoded")
     parser.add_argument("--warm", type=int, default=150, help="steps without quantization at the start")

@@ -96,16 +96,8 @@ class Trainer:
         share = min(1.0, self.elapsed / (self.args.minutes * 60))
         return self.args.lr * min(1.0, (self.step + 1) / 50) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
 
-    def hold_what_knows_no_codes(self) -> None:
-        """While the codec's codes are new, only what reads and writes them learns."""
-        held = self.step < self.args.new_codes
-        lm = self.lm
-        for part in (lm.transformer, lm.out_norm, lm.text_emb, lm.text_linear, lm.depformer_text_emb):
-            part.requires_grad_(not held)
-
     def train_step(self, data: Conversations) -> dict:
         """One batch, of conversations or of listening alone; returns the losses by name."""
-        self.hold_what_knows_no_codes()
         if self.new_ear > 0:
             self.new_ear -= 1
             return self._ear_step(data)
@@ -190,7 +182,6 @@ def main() -> None:
     parser.add_argument("--name", default="lm")
     parser.add_argument("--codec", default="codec_frozen")
     parser.add_argument("--start-from", default="", help="checkpoint to begin with when this name has none")
-    parser.add_argument("--new-codes", type=int, default=0, help="first steps in which only what meets codes learns")
     parser.add_argument("--minutes", type=float, default=45)
     parser.add_argument("--until", type=float, default=0, help="end this run here, part of the way through the minutes")
     parser.add_argument("--batch", type=int, default=8)
