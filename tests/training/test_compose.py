@@ -47,7 +47,7 @@ def test_an_answer_follows_its_line_and_words_come_before_sound(composer):
 
 
 def test_a_line_that_breaks_into_an_answer_ends_it(composer, monkeypatch):
-    monkeypatch.setattr(compose, "CUT", 1.0)
+    monkeypatch.setattr(compose, "CUT", 10.0)
     monkeypatch.setattr(compose, "LONG", 10)
     broken = 0
     for _ in range(40):
@@ -85,6 +85,21 @@ def test_answers_that_were_cut_short_are_not_used(composer):
     log = [dict(answer="Hi there.", answer_from=3.2, cut=True, topic="hello")]
     composer.take_answers(dict(words=[["Hi", 3.21, 3.5]], log=log), np.full((17, 100), QUIET, np.int32))
     assert {answer: len(parts) for answer, parts in composer.answers.items()} == before
+
+
+def test_silence_weighs_most_while_somebody_breaks_in(composer, monkeypatch):
+    from rustymoshi.training import lm_data
+    from rustymoshi.training.lm import LmConfig
+
+    monkeypatch.setattr(lm_data, "tokenizer", lambda: None)
+    data = lm_data.Conversations("codec", LmConfig(), seed=3, hide=False)
+    streams = np.full((17, 61), PADDING, np.int32)
+    streams[0, 10:22] = 100  # the agent speaks when the second line begins, not when the first does
+    said = ear.Said([1], (1,))
+    data.window = lambda frames: compose.Item(streams, [(2, 8, said), (20, 35, said)])
+    *_, weight, _ = data.batch(1, 60, 0.5)
+    heavy = np.flatnonzero(weight[0].numpy() == lm_data.GIVING_WAY_WEIGHT)
+    assert heavy.tolist() == list(range(20 + lm_data.GIVES_WAY_AFTER, 35))
 
 
 def test_practice_is_lines_alone_each_where_the_ear_is_told(composer, monkeypatch):

@@ -21,10 +21,14 @@ AHEAD = LEAD + 1
 TAIL_S = 0.25
 FOLLOW, AGAIN = 0.25, 0.04
 MOST_PACE = 1.2
-# Share of the answers of at least so many frames that the next line breaks into, how often that line says stop, and
-# after how many frames of it the agent is silent: from the first number on, below the last.
-CUT, LONG, STOP = 0.3, 18, 0.5
+# How often the next line breaks into an answer of `USUAL` frames (longer ones more often, up to `MORE` times, those
+# below `LONG` never), how often that line says stop, and after how many frames of it the agent is silent: from the
+# first number on, below the last.
+CUT, STOP = 0.65, 0.5
+LONG, USUAL, MORE = 18, 25, 1.4
 GIVES_WAY = (2, 4)
+# After which share of an answer a line that breaks in begins with its silence, of `BEFORE_S`.
+CUT_AT = (0.05, 0.85)
 
 
 @dataclass(frozen=True)
@@ -155,8 +159,9 @@ class Composer:
         pause, and what would have followed of it is returned too."""
         begin = line.end + max(0, round(answer_gap(self.rng) * FRAME_RATE) - AHEAD)
         pause, left = max(0, round((user_pause(self.rng) - BEFORE_S) * FRAME_RATE)), None
-        if goes_on and answer.shape[1] >= LONG and self.rng.random() < CUT:
-            cut, pause = int(answer.shape[1] * self.rng.uniform(0.2, 0.8)), 0
+        often = CUT * min(MORE, answer.shape[1] / USUAL)
+        if goes_on and answer.shape[1] >= LONG and self.rng.random() < often:
+            cut, pause = int(answer.shape[1] * self.rng.uniform(*CUT_AT)), 0
             answer, left = answer[:, :cut], answer[:, cut:]
         total = begin + answer.shape[1] + pause
         out = np.full((17, total), PADDING, np.int32)

@@ -13,6 +13,9 @@ from .streams import NOTHING, delayed, targets
 from .tokens import END_OF_PADDING, PADDING, align, tokenizer
 
 PADDING_WEIGHT, WORD_WEIGHT = 0.4, 1.5
+# Of the frames of a line that breaks into an answer, from so many after its beginning on: there the agent must be
+# silent, against all that it knows of the answer.
+GIVING_WAY_WEIGHT, GIVES_WAY_AFTER = 3.0, 3
 # Up to so many frames more than the ear needs stand between two lines of practice.
 PRACTICE_GAP = 4
 EAR_DELAY = 6
@@ -91,7 +94,11 @@ class Conversations:
             if b + EAR_DELAY <= frames
         ]
         weight = np.where(goal[:, 0] == PADDING, PADDING_WEIGHT, WORD_WEIGHT).astype(np.float32)
-        speaking = _near(goal[:, 0] != PADDING).flatten()
+        speaking = _near(goal[:, 0] != PADDING)
+        for line in lines:
+            if speaking[line.window, line.start]:
+                weight[line.window, line.start + GIVES_WAY_AFTER : line.end - EAR_DELAY] = GIVING_WAY_WEIGHT
+        speaking = speaking.flatten()
         chance = np.where(speaking, 1.0, 0.12)
         count = int(depth_share * speaking.size)
         rows = self.rng.choice(speaking.size, size=count, replace=False, p=chance / chance.sum())
