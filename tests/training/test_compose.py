@@ -48,6 +48,7 @@ def test_an_answer_follows_its_line_and_words_come_before_sound(composer):
 
 def test_a_line_that_breaks_into_an_answer_ends_it(composer, monkeypatch):
     monkeypatch.setattr(compose, "CUT", 10.0)
+    monkeypatch.setattr(compose, "LATER", 0.0)
     monkeypatch.setattr(compose, "LONG", 10)
     broken = 0
     for _ in range(40):
@@ -85,6 +86,17 @@ def test_answers_that_were_cut_short_are_not_used(composer):
     log = [dict(answer="Hi there.", answer_from=3.2, cut=True, topic="hello")]
     composer.take_answers(dict(words=[["Hi", 3.21, 3.5]], log=log), np.full((17, 100), QUIET, np.int32))
     assert {answer: len(parts) for answer, parts in composer.answers.items()} == before
+
+
+def test_the_agent_sometimes_gives_way_later(composer):
+    rest = np.full((9, 40), VOICE)
+    line, answer = composer._pick(composer.plain), composer.answers["Hi there."][0]
+    parts = [composer._exchange(line, answer, rest, False)[0] for _ in range(200)]
+    until = np.array(
+        [np.flatnonzero(part[1] == VOICE)[np.flatnonzero(part[1] == VOICE) < line.end][-1] for part in parts]
+    )
+    late = until + 1 - line.start - compose.GIVES_WAY
+    assert late.min() == 0 and 0.15 < (late > 0).mean() < 0.45 and 0.01 < (late > 1).mean() < 0.2
 
 
 def test_silence_weighs_most_while_somebody_breaks_in(composer, monkeypatch):

@@ -22,11 +22,12 @@ TAIL_S = 0.25
 FOLLOW, AGAIN = 0.25, 0.04
 MOST_PACE = 1.2
 # How often the next line breaks into an answer of `USUAL` frames (longer ones more often, up to `MORE` times, those
-# below `LONG` never), how often that line says stop, and after how many frames of it the agent is silent: from the
-# first number on, below the last.
+# below `LONG` never), and how often that line says stop.
 CUT, STOP = 0.65, 0.5
 LONG, USUAL, MORE = 18, 25, 1.4
-GIVES_WAY = (2, 4)
+# The agent is silent from so many frames of a line on that breaks in, or in this share of the cases a frame later, and
+# so on: a model that has missed the first moment must know what to do in the next.
+GIVES_WAY, LATER = 3, 0.3
 # After which share of an answer a line that breaks in begins with its silence, of `BEFORE_S`.
 CUT_AT = (0.05, 0.85)
 
@@ -168,7 +169,8 @@ class Composer:
         out[1:9] = self.quiet(total)
         out[:9, begin : begin + answer.shape[1]] = answer
         if rest is not None:
-            until = min(rest.shape[1], line.start + int(self.rng.integers(*GIVES_WAY)), begin)
+            late = int(self.rng.geometric(1 - LATER)) - 1
+            until = min(rest.shape[1], line.start + GIVES_WAY + late, begin)
             out[:9, :until] = rest[:, :until]
         out[9:] = _stretch(line.codes, total, keep=line.end + 6)
         return out, left
