@@ -99,6 +99,17 @@ def test_the_agent_sometimes_gives_way_later(composer):
     assert late.min() == 0 and 0.15 < (late > 0).mean() < 0.45 and 0.01 < (late > 1).mean() < 0.2
 
 
+def test_stories_are_asked_for_more_often_than_they_are_there(composer, monkeypatch):
+    monkeypatch.setattr(compose, "STORY", 20)
+    long = np.full((9, 30), VOICE)
+    composer.answers["Once."] = [long]
+    about = composer.plain[0].about | dict(answer="Once.")
+    composer.plain = [composer.plain[0]] * 99 + [Line(*list(vars(composer.plain[0]).values())[:3], about)]
+    composer.look_for_more()
+    asked = [composer._next(None, "")[1] for _ in range(1_000)]
+    assert 0.1 < asked.count("Once.") / 1_000 < 0.25
+
+
 def test_silence_weighs_most_while_somebody_breaks_in(composer, monkeypatch):
     from rustymoshi.training import lm_data
     from rustymoshi.training.lm import LmConfig

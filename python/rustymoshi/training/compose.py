@@ -28,6 +28,8 @@ LONG, USUAL, MORE = 18, 25, 1.4
 # The agent is silent from so many frames of a line on that breaks in, or in this share of the cases a frame later, and
 # so on: a model that has missed the first moment must know what to do in the next.
 GIVES_WAY, LATER = 3, 0.3
+# How often a line asks for a story, an answer of so many frames at least: they are few, and what people break into.
+STORY, STORIES = 40, 0.15
 # After which share of an answer a line that breaks in begins with its silence, of `BEFORE_S`.
 CUT_AT = (0.05, 0.85)
 
@@ -68,6 +70,7 @@ class Composer:
         self.plain: list[Line] = []
         self.again: list[Line] = []
         self.stop: list[Line] = []
+        self.stories: list[Line] = []
         self.follows: dict[str, list[Line]] = {}
         self.answers: dict[str, list[np.ndarray]] = {}
         self.silence: list[np.ndarray] = []
@@ -87,6 +90,8 @@ class Composer:
                 kinds.get(about["topic"], self.plain).append(line)
                 if about["topic"] == "stop":
                     self.stop.append(line)
+        length = {answer: max(part.shape[1] for part in parts) for answer, parts in self.answers.items()}
+        self.stories = [line for line in self.plain if length.get(line.about["answer"], 0) >= STORY]
         return len(self.plain)
 
     def take_answers(self, item: dict, streams: np.ndarray) -> None:
@@ -126,6 +131,8 @@ class Composer:
         chance = self.rng.random()
         if last is not None and chance < AGAIN and self.again:
             return self._pick(self.again), said
+        if self.stories and self.rng.random() < STORIES:
+            return self._as_told(self._pick(self.stories))
         follows = self.follows.get(last.about["family"], []) if last is not None else []
         return self._as_told(self._pick(follows if follows and chance < AGAIN + FOLLOW else self.plain))
 
