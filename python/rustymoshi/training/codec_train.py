@@ -12,7 +12,6 @@ import time
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from . import losses, pace, together
 from .adversary import Adversary
@@ -170,13 +169,7 @@ class Trainer:
         batches = sounds.batches(self.args.batch, self.args.lines)
         self.codec.train(not self.args.freeze_encoder)
         saved, watch = time.monotonic(), pace.Stopwatch(self.device, self.args.threads)
-        with tqdm(
-            total=int(self.args.minutes * 60),
-            initial=int(self.elapsed),
-            unit="s",
-            mininterval=20,
-            disable=together.rank() != 0,
-        ) as bar:
+        with together.progress(self.args.minutes, self.elapsed) as bar:
             while self.elapsed < min(self.args.minutes, self.args.until or self.args.minutes) * 60:
                 pace.adapt(self.step, self.args.threads)
                 if self.step == self.args.warm and not self.started():

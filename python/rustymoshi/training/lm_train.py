@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from . import pace, together
 from .curves import Curve
@@ -147,13 +146,7 @@ class Trainer:
         seed = self.args.seed + self.step + 1_000_003 * together.rank()
         data = Conversations(self.args.codec, self.config, seed)
         saved, watch = time.monotonic(), pace.Stopwatch(self.device, self.args.threads)
-        with tqdm(
-            total=int(self.args.minutes * 60),
-            initial=int(self.elapsed),
-            unit="s",
-            mininterval=20,
-            disable=together.rank() != 0,
-        ) as bar:
+        with together.progress(self.args.minutes, self.elapsed) as bar:
             while self.elapsed < min(self.args.minutes, self.args.until or self.args.minutes) * 60:
                 pace.adapt(self.step, self.args.threads)
                 report = self.train_step(data)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import torch
 import torch.distributed as dist
+from tqdm import tqdm
 
 
 def begin() -> None:
@@ -24,6 +25,11 @@ def begin() -> None:
 def rank() -> int:
     """Which of the processes this is; the first one saves."""
     return dist.get_rank() if dist.is_initialized() else 0
+
+
+def progress(minutes: float, elapsed: float) -> tqdm:
+    """A bar of the seconds trained of so many minutes, shown by the first process."""
+    return tqdm(total=int(minutes * 60), initial=int(elapsed), unit="s", mininterval=20, disable=rank() != 0)
 
 
 def average_gradients(parameters: Iterable[torch.Tensor]) -> None:
