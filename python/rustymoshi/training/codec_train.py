@@ -8,6 +8,7 @@ however long it took to get.
 import argparse
 import math
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -94,11 +95,10 @@ class Trainer:
         """Whether there are codebooks, as there are in a restored codec from the start."""
         return bool(self.codec.quantizer.rvq_first.books[0]._initialized)
 
-    def start_codebooks(self, sounds: Sounds) -> None:
+    def start_codebooks(self, batches: Iterator[Batch]) -> None:
         """k-means on the latents of many crops."""
         with torch.no_grad(), torch.autocast(self.device, torch.bfloat16):
-            batches = (sounds.batch(self.args.batch, self.args.lines).pcm for _ in range(20))
-            latents = [self.codec.latent(pcm.to(self.device)).float() for pcm in batches]
+            latents = [self.codec.latent(next(batches).pcm.to(self.device)).float() for _ in range(20)]
         with torch.no_grad():
             self.codec.quantizer(torch.cat([x.transpose(0, 1).flatten(1) for x in latents], 1)[None])
 
@@ -173,7 +173,7 @@ class Trainer:
             while self.elapsed < min(self.args.minutes, self.args.until or self.args.minutes) * 60:
                 pace.adapt(self.step, self.args.threads)
                 if self.step == self.args.warm and not self.started():
-                    self.start_codebooks(sounds)
+                    self.start_codebooks(batches)
                 report = self.train_step(next(batches))
                 self.step += 1
                 took = torch.tensor([watch.lap()])
