@@ -16,11 +16,13 @@ from torch import nn
 
 from . import losses, pace, together
 from .adversary import Adversary
+from .checkpoints import deepened
 from .codec import Codec, CodecConfig
 from .codec_data import Batch, Sounds
 from .corpus import TEACHER_DIM
 from .curves import Curve
 from .ear import SoundReader
+from .optimizers import Muon, Together
 from .paths import FRAME, folder, replace_atomically
 
 # A restored codec comes without what reads the teacher's features and speech sounds: so many steps that learns alone.
@@ -42,12 +44,23 @@ class Trainer:
         self.path = folder("checkpoints") / f"{args.name}.pt"
         self.curve = Curve(folder("curves") / f"{args.name}.csv")
         parts = (
-            [self.codec.decoder, self.codec.decoder_transformer, self.codec.upsample]
+            [
+                self.codec.decoder,
+                self.codec.decoder_transformer,
+                self.codec.upsample,
+                self.codec.quantizer.rvq_first.output_proj,
+                self.codec.quantizer.rvq_rest.output_proj,
+            ]
             if args.freeze_encoder
             else [self.codec, self.student, self.readers]
         )
         self.params = [p for part in parts for p in part.parameters()]
-        self.optimizer = torch.optim.AdamW(self.params, lr=args.lr, betas=(0.8, 0.99), weight_decay=1e-3)
+        matrices = [p for p in self.params if p.dim() > 1 and min(p.flatten(1).shape) > 1]
+        known = set(map(id, matrices))
+        others = [p for p in self.params if id(p) not in known]
+        self.optimizer = Together(
+            Muon(matrices, lr=args.lr, weight_decay=1e-3), torch.optim.AdamW(others, lr=args.lr, betas=(0.8, 0.99))
+        )
         for layer in self.codec.encoder.model[: args.hold]:
             layer.requires_grad_(False)
         self.adversary = Adversary().to(self.device) if args.adversary else None
@@ -58,7 +71,7 @@ class Trainer:
         if not source.is_file():
             return
         saved = torch.load(source, map_location=self.device, weights_only=True)
-        self.codec.load_state_dict(saved["codec"])
+        self.codec.load_state_dict(deepened(saved["codec"], self.codec))
         if "readers" in saved:
             self.student.load_state_dict(saved["student"])
             self.readers.load_state_dict(saved["readers"])
@@ -106,8 +119,8 @@ class Trainer:
         """What the decoder gets [b, dim, frames], and the encoder's own losses by name, weighted."""
         with torch.autocast(self.device, torch.bfloat16):
             if self.args.freeze_encoder:
-                with torch.no_grad():
-                    return self.codec.quantizer.decode(self.codec.encode(pcm)), {}
+                codes = self.codec.encode(pcm)
+                return self.codec.quantizer.decode(codes), {}
             latent = self.codec.latent(pcm)
         latent = latent.float()
         if self.step < self.args.warm and not self.started():
@@ -145,7 +158,7 @@ class Trainer:
         made = made.float()[:, 0]
         windows = np.random.default_rng(self.step).permutation(list(losses.WINDOWS))[:2].tolist()
         parts["spectral"] = losses.spectral(made, real, windows)
-        parts["wave"] = 0.1 * (made - real).abs().mean() / (real.abs().mean() + 1e-2)
+        parts["wave"] = self.args.wave * (made - real).abs().mean() / (real.abs().mean() + 1e-2)
         parts["envelope"] = self.args.envelope * losses.intelligibility(made, real)
         report = {}
         if self.adversary is not None:
@@ -213,6 +226,7 @@ def main() -> None:
     parser.add_argument("--distill", type=float, default=0.5)
     parser.add_argument("--sounds", type=float, default=0.3, help="weight of the speech sounds read off the codes")
     parser.add_argument("--envelope", type=float, default=1.0, help="weight of what STOI measures")
+    parser.add_argument("--wave", type=float, default=0.1, help="weight of the waveform itself, phases and all")
     parser.add_argument(
         "--agent", type=float, default=1.0, help="how much more often than usual the agent's voice is drawn"
     )

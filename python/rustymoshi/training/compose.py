@@ -6,7 +6,7 @@ composed: they come from whole conversations.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,9 +25,10 @@ MOST_PACE = 1.2
 # below `LONG` never), and how often that line says stop.
 CUT, STOP = 0.65, 0.5
 LONG, USUAL, MORE = 18, 25, 1.4
-# The agent is silent from so many frames of a line on that breaks in, or in this share of the cases a frame later, and
-# so on: a model that has missed the first moment must know what to do in the next.
-GIVES_WAY, LATER = 3, 0.3
+# The agent must be silent from so many frames of a line on that breaks in. In this share of the cases it talks on for a
+# frame, and so on: a model that has missed the first moment must know what to do in the next. Those frames are only
+# seen, never learned.
+GIVES_WAY, LATER = 3, 0.7
 # How often a line asks for a story, an answer of so many frames at least: they are few, and what people break into.
 STORY, STORIES = 40, 0.15
 # After which share of an answer a line that breaks in begins with its silence, of `BEFORE_S`.
@@ -36,10 +37,12 @@ CUT_AT = (0.05, 0.85)
 
 @dataclass(frozen=True)
 class Item:
-    """One conversation: streams [17, frames] and the user's lines (first frame, last frame, what it says)."""
+    """One conversation: streams [17, frames], the user's lines (first frame, last frame, what it says), and stretches
+    (first frame, last frame) in which the agent does what it should not."""
 
     streams: np.ndarray
     lines: list[tuple[int, int, Said]]
+    wrong: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ class Composer:
 
     def conversation(self) -> Item:
         """One to six exchanges; `ready` has said that there are some."""
-        parts, lines, at, last, said, rest = [], [], 0, None, "", None
+        parts, lines, wrong, at, last, said, rest = [], [], [], 0, None, "", None
         count = int(self.rng.integers(1, 7))
         while len(parts) < count:
             stops = rest is not None and self.stop and self.rng.random() < STOP
@@ -150,21 +153,24 @@ class Composer:
             if answer not in self.answers:
                 continue
             line = paced(line, self.rng)
-            part, rest = self._exchange(line, self._pick(self.answers[answer]), rest, len(parts) + 1 < count)
+            late = line.start + GIVES_WAY + int(self.rng.geometric(1 - LATER)) - 1
+            if rest is not None:
+                wrong.append((at + line.start + GIVES_WAY, at + late))
+            part, rest = self._exchange(line, self._pick(self.answers[answer]), rest, late, len(parts) + 1 < count)
             lines.append((at + line.start, at + line.end, Said.of(line.about["question"])))
             parts.append(part)
             at += part.shape[1]
             if line.about["topic"] != "say again":
                 last = line
             said = answer
-        return Item(np.concatenate(parts, 1), lines)
+        return Item(np.concatenate(parts, 1), lines, wrong)
 
     def _exchange(
-        self, line: Line, answer: np.ndarray, rest: np.ndarray | None, goes_on: bool
+        self, line: Line, answer: np.ndarray, rest: np.ndarray | None, late: int, goes_on: bool
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Streams [17, frames] of a line, a gap, its answer and a pause. `rest` [9, n] of the answer before is heard
-        until the agent gives way; where the talk `goes_on`, this answer may be broken into as well: then without a
-        pause, and what would have followed of it is returned too."""
+        until the agent gives way in frame `late`; where the talk `goes_on`, this answer may be broken into as well:
+        then without a pause, and what would have followed of it is returned too."""
         begin = line.end + max(0, round(answer_gap(self.rng) * FRAME_RATE) - AHEAD)
         pause, left = max(0, round((user_pause(self.rng) - BEFORE_S) * FRAME_RATE)), None
         often = CUT * min(MORE, answer.shape[1] / USUAL)
@@ -176,8 +182,7 @@ class Composer:
         out[1:9] = self.quiet(total)
         out[:9, begin : begin + answer.shape[1]] = answer
         if rest is not None:
-            late = int(self.rng.geometric(1 - LATER)) - 1
-            until = min(rest.shape[1], line.start + GIVES_WAY + late, begin)
+            until = min(rest.shape[1], late, begin)
             out[:9, :until] = rest[:, :until]
         out[9:] = _stretch(line.codes, total, keep=line.end + 6)
         return out, left

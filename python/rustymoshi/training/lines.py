@@ -35,7 +35,7 @@ def draw(bank: Bank, rng: np.random.Generator) -> Exchange:
     return Exchange(follow.question, follow.answer, "follow", follow.family, follow.member) if follow else exchange
 
 
-def write_shard(index: int, studio: Studio, bank: Bank, seed: int) -> None:
+def write_shard(index: int, studio: Studio, bank: Bank, seed: int, topic: str = "") -> None:
     """`lines/<index>.npy` (int16 samples of all lines in a row) and `.json` (per line what it is, `frames`, and the
     frames `start` and `end` between which it is spoken)."""
     target = folder("lines") / f"{index:05d}.npy"
@@ -43,7 +43,8 @@ def write_shard(index: int, studio: Studio, bank: Bank, seed: int) -> None:
         return
     rng, sounds, about = np.random.default_rng([seed, index]), [], []
     for _ in range(PER_SHARD):
-        exchange, setting = draw(bank, rng), voices.training_voice(rng)
+        exchange = bank.exact(topic, rng) if topic else draw(bank, rng)
+        setting = voices.training_voice(rng)
         said = trim(studio.say(exchange.question, setting, int(rng.integers(1 << 30))).wav)
         # Where in a frame a line begins is chance, as in life.
         before = int(BEFORE_S * SAMPLE_RATE) + int(rng.integers(FRAME))
@@ -67,11 +68,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", type=int, default=40)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--topic", default="", help="only lines of this topic of the text files")
     parser.add_argument("--seed", type=int, default=2)
     args = parser.parse_args()
     studio, bank = Studio(), Bank()
     for index in tqdm(range(args.first, args.first + args.shards), desc="lines", unit="shard", mininterval=5):
-        write_shard(index, studio, bank, args.seed)
+        write_shard(index, studio, bank, args.seed, args.topic)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from .compose import Composer, Item
 from .ear import Heard, Said
 from .lm import LmConfig
 from .paths import FRAME, FRAME_RATE, folder
-from .streams import NOTHING, delayed, targets
+from .streams import DELAYS, NOTHING, delayed, targets
 from .tokens import END_OF_PADDING, PADDING, align, tokenizer
 
 PADDING_WEIGHT, WORD_WEIGHT = 0.4, 1.5
@@ -70,14 +70,15 @@ class Conversations:
 
     def window(self, frames: int) -> Item:
         """[17, frames]: conversations one after another, mostly from the start of one."""
-        parts, lines, total = [], [], 0
+        parts, lines, wrong, total = [], [], [], 0
         while total < frames:
             item = self._draw()
             skip = self.rng.integers(item.streams.shape[1] // 2) if not parts and self.rng.random() < 0.3 else 0
             parts.append(item.streams[:, skip:])
             lines += [(a - skip + total, b - skip + total, words) for a, b, words in item.lines if a >= skip]
+            wrong += [(a - skip + total, b - skip + total) for a, b in item.wrong if a >= skip]
             total += parts[-1].shape[1]
-        return Item(np.concatenate(parts, 1)[:, :frames], lines)
+        return Item(np.concatenate(parts, 1)[:, :frames], lines, wrong)
 
     def batch(self, size: int, frames: int, depth_share: float):
         """(table [b, 17, t], goal [b, 9, t], depth rows, text weights [b, t], the user's lines)."""
@@ -85,6 +86,9 @@ class Conversations:
         windows = [self.window(frames + 1) for _ in range(size)]
         tables = [delayed(x.streams, initial) for x in windows]
         goal = np.stack([targets(t, initial, 1 + self.config.dep_q) for t in tables])
+        speaking = _near((goal[:, 0] != PADDING) & (goal[:, 0] != NOTHING))
+        for i, window in enumerate(windows):
+            forget(goal[i], window.wrong)
         table = np.stack([self._seen(t[:, :-1].copy()) for t in tables])
         lines = [
             # A word may be recognised some frames after it has been heard.
@@ -94,10 +98,9 @@ class Conversations:
             if b + EAR_DELAY <= frames
         ]
         weight = np.where(goal[:, 0] == PADDING, PADDING_WEIGHT, WORD_WEIGHT).astype(np.float32)
-        speaking = _near(goal[:, 0] != PADDING)
         for line in lines:
             if speaking[line.window, line.start]:
-                weight[line.window, line.start + GIVES_WAY_AFTER : line.end - EAR_DELAY] = GIVING_WAY_WEIGHT
+                weight[line.window, line.start + GIVES_WAY_AFTER - 1 : line.end - EAR_DELAY] = GIVING_WAY_WEIGHT
         speaking = speaking.flatten()
         chance = np.where(speaking, 1.0, 0.12)
         count = int(depth_share * speaking.size)
@@ -153,6 +156,13 @@ class Conversations:
         user[:, rng.random(table.shape[1]) < rng.uniform(0, 0.15)] = NOTHING
         agent[:, rng.random(table.shape[1]) < rng.uniform(0, 0.2)] = NOTHING
         return table
+
+
+def forget(goal: np.ndarray, wrong: list[tuple[int, int]]) -> None:
+    """Take out of the targets [9, t] what the agent does in these frames: it is seen, and not learned."""
+    for row, delay in enumerate(DELAYS[: len(goal)]):
+        for start, end in wrong:
+            goal[row, start + delay - 1 : max(start, end) + delay - 1] = NOTHING
 
 
 def _near(word: np.ndarray, after: int = 8) -> np.ndarray:

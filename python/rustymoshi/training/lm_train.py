@@ -20,6 +20,7 @@ from .curves import Curve
 from .ear import Ear
 from .lm import Lm, LmConfig
 from .lm_data import Conversations
+from .optimizers import Muon, Together
 from .paths import folder, replace_atomically
 from .tokens import tokenizer
 
@@ -40,13 +41,18 @@ class Trainer:
         self.elapsed, self.step = 0.0, 0
         self.path = folder("checkpoints") / f"{args.name}.pt"
         self.curve = Curve(folder("curves") / f"{args.name}.csv")
-        matrices = [p for p in self.lm.parameters() if p.dim() == 2]
+        temporal = [p for p in self.lm.transformer.parameters() if p.dim() == 2]
+        known = set(map(id, temporal))
+        tables = [p for p in self.lm.parameters() if p.dim() == 2 and id(p) not in known]
         others = [p for p in self.lm.parameters() if p.dim() != 2]
-        self.optimizer = torch.optim.AdamW(
-            [dict(params=matrices, weight_decay=0.05), dict(params=others, weight_decay=0.0)],
-            lr=args.lr,
-            betas=(0.9, 0.97),
-            fused=True,
+        self.optimizer = Together(
+            Muon(temporal, lr=args.lr, weight_decay=0.05),
+            torch.optim.AdamW(
+                [dict(params=tables, weight_decay=0.05), dict(params=others, weight_decay=0.0)],
+                lr=args.lr,
+                betas=(0.9, 0.97),
+                fused=True,
+            ),
         )
         self.ear = Ear(self.config.dim).to(self.device)
         self.ear_optimizer = torch.optim.AdamW(self.ear.parameters(), lr=args.lr, betas=(0.9, 0.97), fused=True)

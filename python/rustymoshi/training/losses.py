@@ -45,7 +45,7 @@ def spectral(made: torch.Tensor, real: torch.Tensor, windows=tuple(WINDOWS)) -> 
 # bands from 150 Hz on, envelopes compared over 30 windows (384 ms).
 STOI_WINDOW, STOI_FFT, STOI_BANDS, STOI_LOWEST, STOI_SEGMENT = 614, 1_024, 15, 150.0, 30
 # A segment counts that is louder than this share of the row's loudest, which itself must not be silent.
-STOI_FAINT, STOI_SILENCE = 0.1, 1e-3
+STOI_FAINT, STOI_SILENCE = 0.03, 1e-3
 
 
 @cache
