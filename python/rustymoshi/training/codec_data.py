@@ -97,31 +97,46 @@ class Lines:
 
 
 class Answers:
-    """The agent's answers as rendered conversations have them, each from its first frame on: what decoders will say."""
+    """The agent's answers in rendered conversations, in a row: what decoders will say. Half of the crops begin with a
+    frame, as answers do, and half anywhere."""
 
     def __init__(self, frames: int, rng: np.random.Generator):
         self.frames, self.rng = frames, rng
-        self.answers: list[np.ndarray] = []
+        self.sound = np.zeros(0, np.int16)
 
     def load(self) -> None:
         """Take all of them, once there is need for them."""
+        parts = []
         for path in sorted(folder("dialogues").glob("*.npz")):
             agent, at = np.load(path)["agent"], 0
             for item in json.loads(path.with_suffix(".json").read_text()):
-                for turn in item["log"]:
-                    first = at + round(turn["answer_from"] * FRAME_RATE)
-                    crop = agent[first * FRAME : (first + self.frames) * FRAME]
-                    if len(crop) == self.frames * FRAME:
-                        self.answers.append(crop.copy())
+                for first, last in _spoken(item):
+                    parts.append(agent[(at + first) * FRAME : (at + last) * FRAME])
                 at += item["frames"]
-        if not self.answers:
+        if not parts:
             raise FileNotFoundError(f"no answers in {folder('dialogues')}: make some with rustymoshi.training.render")
+        self.sound = np.concatenate(parts)
 
     def draw(self) -> np.ndarray:
-        """Samples of one."""
-        if not self.answers:
+        """Samples of a crop."""
+        if len(self.sound) == 0:
             self.load()
-        return self.answers[int(self.rng.integers(len(self.answers)))].astype(np.float32) / 32768
+        start = int(self.rng.integers(len(self.sound) - self.frames * FRAME))
+        if self.rng.random() < 0.5:
+            start -= start % FRAME
+        return self.sound[start : start + self.frames * FRAME].astype(np.float32) / 32768
+
+
+def _spoken(item: dict) -> list[tuple[int, int]]:
+    """The frames of every answer of a conversation, a little silence around them."""
+    starts = [round(turn["answer_from"] * FRAME_RATE) for turn in item["log"]]
+    ends = [*starts[1:], item["frames"]]
+    out = []
+    for first, until in zip(starts, ends, strict=False):
+        words = [w for w in item["words"] if first <= w[1] * FRAME_RATE + 1 < until + 1]
+        if words:
+            out.append((max(0, first - 2), min(until, int(words[-1][2] * FRAME_RATE) + 6)))
+    return out
 
 
 class Sounds:
