@@ -16,6 +16,7 @@ def composer(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     monkeypatch.setattr(ear, "_phonemes", lambda: str.lower)
     monkeypatch.setattr(compose, "MOST_PACE", 1.0)
+    monkeypatch.setattr(compose, "HESITATES", 0.0)
     made = Composer("codec", np.random.default_rng(1))
     codes = np.full((8, 70), NOISE, np.int16)
     codes[:, 5:20] = LINE
@@ -72,6 +73,18 @@ def test_a_line_at_another_pace_is_where_it_says():
         spoken = np.flatnonzero(line.codes[0] == LINE)
         assert abs(spoken[0] - line.start) <= 1 and abs(spoken[-1] + 1 - line.end) <= 1
     assert min(lengths) < 55 and 60 in lengths and max(lengths) > 65
+
+
+def test_somebody_hesitates_within_a_line_and_the_background_goes_on():
+    codes = np.full((8, 60), NOISE)
+    codes[:, 10:40] = LINE
+    rng, lengths = np.random.default_rng(2), set()
+    for _ in range(100):
+        line = compose.hesitant(Line(codes, 10, 40, {}), rng)
+        assert (line.codes == LINE).sum() == 8 * 30 and line.start == 10
+        assert (line.codes[:, line.end - 3 : line.end] == LINE).all() and line.codes[0, line.end] == NOISE
+        lengths.add(line.end - 40)
+    assert lengths == {0, *range(*compose.HESITATION)}
 
 
 def test_what_is_missing_of_a_background_is_repeated_from_behind_the_line():
@@ -140,6 +153,8 @@ def test_silence_weighs_most_while_somebody_breaks_in(composer, monkeypatch):
     data.window = lambda frames: compose.Item(streams, [(2, 8, said), (20, 35, said)])
     *_, weight, _ = data.batch(1, 60, 0.5)
     heavy = np.flatnonzero(weight[0].numpy() == lm_data.GIVING_WAY_WEIGHT)
+    listening = weight[0, 2:8].numpy()
+    assert (listening == lm_data.LISTENING_WEIGHT).all() and weight[0, 50] == np.float32(lm_data.PADDING_WEIGHT)
     assert heavy.tolist() == list(range(20 + lm_data.GIVES_WAY_AFTER - 1, 35)), "of frame n learns step n - 1"
 
 

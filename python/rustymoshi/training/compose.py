@@ -21,6 +21,9 @@ AHEAD = LEAD + 1
 TAIL_S = 0.25
 FOLLOW, AGAIN = 0.25, 0.04
 MOST_PACE = 1.2
+# How often somebody hesitates within a line, and for how many frames: synthesizers hardly do, people and other
+# synthesizers do, and a model that has never heard it answers half a question.
+HESITATES, HESITATION = 0.2, (2, 7)
 # How often the next line breaks into an answer of `USUAL` frames (longer ones more often, up to `MORE` times, those
 # below `LONG` never), and how often that line says stop.
 CUT, STOP = 0.65, 0.5
@@ -63,6 +66,16 @@ def paced(line: Line, rng: np.random.Generator) -> Line:
     at = (np.arange(round(line.codes.shape[1] / pace)) * pace).astype(int)
     codes = line.codes[:, np.minimum(at, line.codes.shape[1] - 1)]
     return Line(codes, int(line.start / pace), min(codes.shape[1], -int(-line.end // pace)), line.about)
+
+
+def hesitant(line: Line, rng: np.random.Generator) -> Line:
+    """Sometimes the line with a pause somewhere in it, of the background before it."""
+    if line.end - line.start < 8 or rng.random() > HESITATES:
+        return line
+    at, pause = int(rng.integers(line.start + 3, line.end - 3)), int(rng.integers(*HESITATION))
+    background = _stretch(line.codes[:, : max(2, line.start)], pause)
+    codes = np.concatenate([line.codes[:, :at], background, line.codes[:, at:]], 1)
+    return Line(codes, line.start, line.end + pause, line.about)
 
 
 class Composer:
@@ -120,7 +133,7 @@ class Composer:
 
     def line(self) -> Line:
         """Any line, at a pace of its own."""
-        return paced(self._pick(self.plain), self.rng)
+        return hesitant(paced(self._pick(self.plain), self.rng), self.rng)
 
     def quiet(self, frames: int) -> np.ndarray:
         """The agent's silence, codes [8, frames]."""
@@ -152,7 +165,7 @@ class Composer:
             line, answer = self._as_told(self._pick(self.stop)) if stops else self._next(last, said)
             if answer not in self.answers:
                 continue
-            line = paced(line, self.rng)
+            line = hesitant(paced(line, self.rng), self.rng)
             late = line.start + GIVES_WAY + int(self.rng.geometric(1 - LATER)) - 1
             if rest is not None:
                 wrong.append((at + line.start + GIVES_WAY, at + late))

@@ -34,8 +34,9 @@ class Turn:
 
 
 def answer_gap(rng: np.random.Generator) -> float:
-    """Seconds between a question's end and the answer: mostly 0.25 to 0.6, as people do."""
-    return float(np.clip(rng.lognormal(np.log(0.38), 0.25), 0.24, 0.8))
+    """Seconds between a question's end and the answer: mostly 0.35 to 0.6, as people do. Sooner, half of a question
+    would be answered wherever somebody takes a breath."""
+    return float(np.clip(rng.lognormal(np.log(0.44), 0.22), 0.34, 0.8))
 
 
 def user_pause(rng: np.random.Generator) -> float:

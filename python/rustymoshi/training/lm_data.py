@@ -12,7 +12,9 @@ from .paths import FRAME, FRAME_RATE, folder
 from .streams import DELAYS, NOTHING, delayed, targets
 from .tokens import END_OF_PADDING, PADDING, align, tokenizer
 
-PADDING_WEIGHT, WORD_WEIGHT = 0.4, 1.5
+# A word's token weighs more than silence, but for silence while the user speaks: else a pause within a question is
+# taken for its end as soon as that is likely by a fifth.
+PADDING_WEIGHT, WORD_WEIGHT, LISTENING_WEIGHT = 0.4, 1.5, 1.5
 # Of the frames of a line that breaks into an answer, from so many after its beginning on: there the agent must be
 # silent, against all that it knows of the answer.
 GIVING_WAY_WEIGHT, GIVES_WAY_AFTER = 3.0, 3
@@ -99,8 +101,9 @@ class Conversations:
         ]
         weight = np.where(goal[:, 0] == PADDING, PADDING_WEIGHT, WORD_WEIGHT).astype(np.float32)
         for line in lines:
-            if speaking[line.window, line.start]:
-                weight[line.window, line.start + GIVES_WAY_AFTER - 1 : line.end - EAR_DELAY] = GIVING_WAY_WEIGHT
+            broken_into = speaking[line.window, line.start]
+            first = line.start + GIVES_WAY_AFTER - 1 if broken_into else line.start
+            weight[line.window, first : line.end - EAR_DELAY] = GIVING_WAY_WEIGHT if broken_into else LISTENING_WEIGHT
         speaking = speaking.flatten()
         chance = np.where(speaking, 1.0, 0.12)
         count = int(depth_share * speaking.size)
