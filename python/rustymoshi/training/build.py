@@ -34,6 +34,7 @@ def main() -> None:
     codec, frozen, decoder, lm = (f"{part}{args.name}" for part in ("codec", "codec_frozen", "codec_decoder", "lm"))
     run("corpus")
     run("lines", "--shards", str(args.line_shards))
+    run("lines", "--topic", "stop", "--first", str(args.line_shards), "--shards", "2")
     run("codec_train", "--name", codec, "--batch", "8", "--minutes", str(args.codec_minutes))
     target = folder("checkpoints") / f"{frozen}.pt"
     if not target.exists():
