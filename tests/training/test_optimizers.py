@@ -48,3 +48,9 @@ def test_several_optimizers_resume_as_one():
     train(again_matrix, again_vector, again, 2)
     assert torch.equal(matrix, again_matrix) and torch.equal(vector, again_vector)
     assert not torch.equal(matrix, before) and [group["lr"] for group in again.param_groups] == [0.1, 0.1]
+
+
+def test_a_state_of_before_is_told():
+    vector = torch.nn.Parameter(torch.randn(4))
+    with pytest.raises(ValueError, match="earlier version.*--start-from"):
+        Together(torch.optim.SGD([vector], lr=0.1)).load_state_dict(torch.optim.SGD([vector], lr=0.1).state_dict())

@@ -87,5 +87,10 @@ class Together:
 
     def load_state_dict(self, states: list[dict]) -> None:
         """What `state_dict` has returned."""
+        if isinstance(states, dict):
+            raise ValueError(
+                "the checkpoint has the state of one optimizer, not of Muon and AdamW: it is of an earlier version; "
+                "go on from it under a new --name with --start-from"
+            )
         for optimizer, state in zip(self.optimizers, states, strict=True):
             optimizer.load_state_dict(state)
