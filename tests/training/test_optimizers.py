@@ -52,5 +52,5 @@ def test_several_optimizers_resume_as_one():
 
 def test_a_state_of_before_is_told():
     vector = torch.nn.Parameter(torch.randn(4))
-    with pytest.raises(ValueError, match="earlier version.*--start-from"):
+    with pytest.raises(ValueError, match=r"earlier version.*--start-from"):
         Together(torch.optim.SGD([vector], lr=0.1)).load_state_dict(torch.optim.SGD([vector], lr=0.1).state_dict())

@@ -168,6 +168,7 @@ class Composer:
             line = hesitant(paced(line, self.rng), self.rng)
             late = line.start + GIVES_WAY + int(self.rng.geometric(1 - LATER)) - 1
             if rest is not None:
+                late = min(late, rest.shape[1], line.end)
                 wrong.append((at + line.start + GIVES_WAY, at + late))
             part, rest = self._exchange(line, self._pick(self.answers[answer]), rest, late, len(parts) + 1 < count)
             lines.append((at + line.start, at + line.end, Said.of(line.about["question"])))
@@ -195,8 +196,7 @@ class Composer:
         out[1:9] = self.quiet(total)
         out[:9, begin : begin + answer.shape[1]] = answer
         if rest is not None:
-            until = min(rest.shape[1], late, begin)
-            out[:9, :until] = rest[:, :until]
+            out[:9, :late] = rest[:, :late]
         out[9:] = _stretch(line.codes, total, keep=line.end + 6)
         return out, left
 
