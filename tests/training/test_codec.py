@@ -1,10 +1,7 @@
 """The codec's shapes, causality and published names."""
 
-from dataclasses import replace
-
 import pytest
 import torch
-from rustymoshi.training.checkpoints import deepened, layers
 from rustymoshi.training.codec import Codec, CodecConfig
 
 SMALL = CodecConfig(n_filters=4, dim=16, heads=2, feedforward=32, codebooks=3, bins=8, codebook_dim=8, context=6)
@@ -71,17 +68,3 @@ def test_names_are_the_published_ones(codec):
         "quantizer.rvq_first.output_proj.weight",
     ):
         assert name in names
-
-
-def test_more_layers_change_nothing_at_first(codec):
-    deeper = Codec(replace(SMALL, layers=codec.config.layers + 1)).eval()
-    deeper.load_state_dict(deepened(codec.state_dict(), deeper))
-    assert layers(deeper.state_dict()) == layers(codec.state_dict()) + 1
-    codes = codec.encode(torch.randn(1, 1, 1920 * 4) * 0.1)
-    assert torch.equal(codec.decode(codes), deeper.decode(codes))
-
-
-def test_a_state_of_another_kind_is_told(codec):
-    state = {name: value for name, value in codec.state_dict().items() if name != "encoder.model.0.conv.conv.bias"}
-    with pytest.raises(ValueError, match=r"no encoder\.model\.0.*another codec"):
-        deepened(state, codec)

@@ -19,7 +19,7 @@ class CodecConfig:
     n_filters: int = 16
     dim: int = 128
     ratios: tuple[int, ...] = (8, 6, 5, 4)
-    layers: int = 4
+    layers: int = 2
     heads: int = 4
     feedforward: int = 512
     context: int = 32

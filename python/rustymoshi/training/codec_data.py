@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -130,9 +131,8 @@ class Answers:
 def _spoken(item: dict) -> list[tuple[int, int]]:
     """The frames of every answer of a conversation, a little silence around them."""
     starts = [round(turn["answer_from"] * FRAME_RATE) for turn in item["log"]]
-    ends = [*starts[1:], item["frames"]]
     out = []
-    for first, until in zip(starts, ends, strict=False):
+    for first, until in pairwise([*starts, item["frames"]]):
         words = [w for w in item["words"] if first <= w[1] * FRAME_RATE + 1 < until + 1]
         if words:
             out.append((max(0, first - 2), min(until, int(words[-1][2] * FRAME_RATE) + 6)))

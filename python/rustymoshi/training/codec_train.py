@@ -16,13 +16,11 @@ from torch import nn
 
 from . import losses, pace, together
 from .adversary import Adversary
-from .checkpoints import deepened
 from .codec import Codec, CodecConfig
 from .codec_data import Batch, Sounds
 from .corpus import TEACHER_DIM
 from .curves import Curve
 from .ear import SoundReader
-from .optimizers import Muon, Together
 from .paths import FRAME, folder, replace_atomically
 
 # A restored codec comes without what reads the teacher's features and speech sounds: so many steps that learns alone.
@@ -55,12 +53,7 @@ class Trainer:
             else [self.codec, self.student, self.readers]
         )
         self.params = [p for part in parts for p in part.parameters()]
-        matrices = [p for p in self.params if p.dim() > 1 and min(p.flatten(1).shape) > 1]
-        known = set(map(id, matrices))
-        others = [p for p in self.params if id(p) not in known]
-        self.optimizer = Together(
-            Muon(matrices, lr=args.lr, weight_decay=1e-3), torch.optim.AdamW(others, lr=args.lr, betas=(0.8, 0.99))
-        )
+        self.optimizer = torch.optim.AdamW(self.params, lr=args.lr, betas=(0.8, 0.99), weight_decay=1e-3)
         for layer in self.codec.encoder.model[: args.hold]:
             layer.requires_grad_(False)
         self.adversary = Adversary().to(self.device) if args.adversary else None
@@ -71,7 +64,7 @@ class Trainer:
         if not source.is_file():
             return
         saved = torch.load(source, map_location=self.device, weights_only=True)
-        self.codec.load_state_dict(deepened(saved["codec"], self.codec))
+        self.codec.load_state_dict(saved["codec"])
         if "readers" in saved:
             self.student.load_state_dict(saved["student"])
             self.readers.load_state_dict(saved["readers"])

@@ -152,22 +152,32 @@ class Judge:
         return {"quiet_without_speech": silent / self.count}
 
     def barge_in(self) -> dict:
-        """Share of interruptions after which the agent's sound is gone within 500 ms."""
+        """Share of interruptions after which the agent's sound is gone within 500 ms: by being told to stop, and by
+        another question."""
+        told = self._interrupted("barge-in", lambda rng: "Stop. Please stop talking.")
+        asked = self._interrupted("barge-in by a question", lambda rng: self.bank.draw(rng).question)
+        return {
+            f"{name}_{what}": value
+            for name, (share, tried) in (("barge_in", told), ("question_barge_in", asked))
+            for what, value in (("stopped", share), ("tried", tried))
+        }
+
+    def _interrupted(self, label: str, line_of) -> tuple[float | None, int]:
+        """(share that fell silent, how many spoke when the user's line began)."""
         rng, sounds, at = np.random.default_rng(self.seed + 2), [], []
         for i in range(self.count):
             voice = voices.held_out_voice(rng)
             long = self.bank.exact(("story", "poem", "story two", "riddle")[i % 4], rng)
             ask = np.pad(trim(self.studio.say(long.question, voice).wav), (SAMPLE_RATE, int(2.2 * SAMPLE_RATE)))
-            stop = trim(self.studio.say("Stop. Please stop talking.", voice).wav)
+            line = trim(self.studio.say(line_of(rng), voice).wav)
             at.append(len(ask) // FRAME)
-            sounds.append(augment.normalise(np.concatenate([ask, stop, np.zeros(2 * SAMPLE_RATE, np.float32)]), -22.0))
+            sounds.append(augment.normalise(np.concatenate([ask, line, np.zeros(2 * SAMPLE_RATE, np.float32)]), -22.0))
         levels = [
             (_level(reply.pcm, start - 8, start), _level(reply.pcm, start + 7, start + 10))
-            for reply, start in zip(self.replies(sounds, "barge-in"), at, strict=True)
+            for reply, start in zip(self.replies(sounds, label), at, strict=True)
         ]
         spoke = [after for before, after in levels if before > QUIET_DB]
-        stopped = sum(after < QUIET_DB for after in spoke)
-        return {"barge_in_stopped": stopped / len(spoke) if spoke else None, "barge_in_tried": len(spoke)}
+        return sum(after < QUIET_DB for after in spoke) / len(spoke) if spoke else None, len(spoke)
 
     def long_talk(self) -> dict:
         """Five minutes, a question every ten seconds: right answers in the first and the last half."""
@@ -207,6 +217,13 @@ CARD = [
     (
         "barge_in_stopped",
         "interruptions that stop the voice within 500 ms (of {barge_in_tried} while it spoke)",
+        100,
+        " %",
+        ">= 90",
+    ),
+    (
+        "question_barge_in_stopped",
+        "the same by another question (of {question_barge_in_tried})",
         100,
         " %",
         ">= 90",

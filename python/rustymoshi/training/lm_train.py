@@ -9,6 +9,7 @@ import copy
 import math
 import time
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,7 +21,6 @@ from .curves import Curve
 from .ear import Ear
 from .lm import Lm, LmConfig
 from .lm_data import Conversations
-from .optimizers import Muon, Together
 from .paths import folder, replace_atomically
 from .tokens import tokenizer
 
@@ -41,24 +41,25 @@ class Trainer:
         self.elapsed, self.step = 0.0, 0
         self.path = folder("checkpoints") / f"{args.name}.pt"
         self.curve = Curve(folder("curves") / f"{args.name}.csv")
-        temporal = [p for p in self.lm.transformer.parameters() if p.dim() == 2]
-        known = set(map(id, temporal))
-        tables = [p for p in self.lm.parameters() if p.dim() == 2 and id(p) not in known]
-        others = [p for p in self.lm.parameters() if p.dim() != 2]
-        self.optimizer = Together(
-            Muon(temporal, lr=args.lr, weight_decay=0.05),
-            torch.optim.AdamW(
-                [dict(params=tables, weight_decay=0.05), dict(params=others, weight_decay=0.0)],
-                lr=args.lr,
-                betas=(0.9, 0.97),
-                fused=True,
-            ),
-        )
         self.ear = Ear(self.config.dim).to(self.device)
-        self.ear_optimizer = torch.optim.AdamW(self.ear.parameters(), lr=args.lr, betas=(0.9, 0.97), fused=True)
+        self.optimizers = self._optimizers()
         self.average = copy.deepcopy(self.lm)
         self.new_ear = 0
         self._resume()
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """By name. Muon (Jordan et al. 2024) moves the temporal transformer's matrices in all directions alike, at
+        AdamW's rate; tables, heads and the depth transformer, of which a step sees some rows, are left to AdamW."""
+        named = list(self.lm.named_parameters())
+        temporal = [p for name, p in named if name.startswith("transformer.") and p.dim() == 2]
+        tables = [p for name, p in named if not name.startswith("transformer.") and p.dim() == 2]
+        others = [p for _, p in named if p.dim() != 2]
+        adamw = partial(torch.optim.AdamW, lr=self.args.lr, betas=(0.9, 0.97), fused=True)
+        return {
+            "temporal": torch.optim.Muon(temporal, lr=self.args.lr, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+            "rest": adamw([dict(params=tables, weight_decay=0.05), dict(params=others, weight_decay=0.0)]),
+            "ear": adamw(self.ear.parameters()),
+        }
 
     def _resume(self) -> None:
         source = self.path if self.path.exists() else folder("checkpoints") / f"{self.args.start_from}.pt"
@@ -73,10 +74,8 @@ class Trainer:
         self.new_ear = saved.get("new_ear", 0 if "ear" in saved else NEW_EAR_STEPS)
         if begin:
             return
-        if "optimizer" in saved:
-            self.optimizer.load_state_dict(saved["optimizer"])
-        if "ear" in saved:
-            self.ear_optimizer.load_state_dict(saved["ear_optimizer"])
+        for name, state in saved.get("optimizers", {}).items():
+            self.optimizers[name].load_state_dict(state)
         self.elapsed, self.step = saved["elapsed"], saved["step"]
 
     def save(self) -> None:
@@ -86,9 +85,8 @@ class Trainer:
         state = dict(
             lm=self.lm.state_dict(),
             average=self.average.state_dict(),
-            optimizer=self.optimizer.state_dict(),
+            optimizers={name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             ear=self.ear.state_dict(),
-            ear_optimizer=self.ear_optimizer.state_dict(),
             new_ear=self.new_ear,
             config=asdict(self.config),
             elapsed=self.elapsed,
@@ -126,23 +124,23 @@ class Trainer:
         with torch.autocast(self.device, torch.bfloat16), torch.no_grad():
             hidden = self.lm.heard(table.to(self.device))
         losses = dict(zip(("sounds", "practice"), self.ear(*hidden, lines), strict=True))
-        self.ear_optimizer.zero_grad()
+        self.optimizers["ear"].zero_grad()
         sum(losses.values()).backward()
         together.average_gradients(self.ear.parameters())
-        self.ear_optimizer.step()
+        self.optimizers["ear"].step()
         return {k: v.item() for k, v in losses.items()}
 
     def _update(self, total: torch.Tensor, losses: dict) -> dict:
         """Follow the gradient of `total`; `losses` as numbers."""
-        for optimizer in (self.optimizer, self.ear_optimizer):
+        for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate()
             optimizer.zero_grad()
         total.backward()
         together.average_gradients([*self.lm.parameters(), *self.ear.parameters()])
         nn.utils.clip_grad_norm_(self.lm.parameters(), 1.0)
-        self.optimizer.step()
-        self.ear_optimizer.step()
+        for optimizer in self.optimizers.values():
+            optimizer.step()
         decay = min(AVERAGE_DECAY, self.step / (self.step + 20))
         get_ema_multi_avg_fn(decay)(list(self.average.parameters()), list(self.lm.parameters()), None)
         return {k: v.item() for k, v in losses.items()}

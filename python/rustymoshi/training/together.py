@@ -27,11 +27,6 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def count() -> int:
-    """How many processes there are."""
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
 def progress(minutes: float, elapsed: float) -> tqdm:
     """A bar of the seconds trained of so many minutes, shown by the first process."""
     return tqdm(total=int(minutes * 60), initial=int(elapsed), unit="s", mininterval=20, disable=rank() != 0)
@@ -39,20 +34,14 @@ def progress(minutes: float, elapsed: float) -> tqdm:
 
 def average_gradients(parameters: Iterable[torch.Tensor]) -> None:
     """Every process goes on with the mean of all gradients."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    add_up(gradients)
-    for gradient in gradients:
-        gradient /= count()
-
-
-def add_up(tensors: list[torch.Tensor]) -> None:
-    """Every process goes on with the sums over all, in place."""
     if not dist.is_initialized():
         return
-    flat = torch.cat([t.flatten() for t in tensors])
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
     dist.all_reduce(flat)
-    for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-        tensor.copy_(part.view_as(tensor))
+    flat /= dist.get_world_size()
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def follow_first(tensors: Iterable[torch.Tensor]) -> None:
