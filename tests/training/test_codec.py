@@ -68,3 +68,12 @@ def test_names_are_the_published_ones(codec):
         "quantizer.rvq_first.output_proj.weight",
     ):
         assert name in names
+
+
+def test_a_stretch_sounds_as_it_does_within_the_whole(codec):
+    latent = codec.quantizer.decode(torch.randint(0, 8, (2, 3, 8)))
+    with torch.no_grad():
+        whole = codec.synthesise(latent)[:, 0]
+        parts = codec.stretches(codec.features(latent), [1, 5], 3)
+    for row, part, at in zip(whole, parts, (1, 5), strict=True):
+        assert torch.allclose(row[at * 1920 : (at + 3) * 1920], part, atol=1e-6)

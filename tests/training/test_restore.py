@@ -3,9 +3,10 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from rustymoshi.training import checkpoints, codec_train, export, lm_train, restore
+from rustymoshi.training import checkpoints, codec_train, decoder_train, export, lm_train, restore, sketch
 from rustymoshi.training.codec_data import Batch
 from rustymoshi.training.ear import Heard, Said
 from rustymoshi.training.paths import FRAME
@@ -70,7 +71,7 @@ def test_an_export_in_place_of_the_embedded_model_lacks_none_of_its_files(tmp_pa
 def test_a_restored_codec_is_trained_on_and_its_new_readers_learn_alone_first(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec_frozen")
-    names = dict(name="codec", start_from="codec_frozen", freeze_encoder=False, adversary=False, hold=2)
+    names = dict(name="codec", start_from="codec_frozen", adversary=False, hold=2)
     weights = dict(commit=0.1, distill=1.0, sounds=1.0, lr=1e-3, minutes=1, warm=5, seed=1)
     trainer = codec_train.Trainer(SimpleNamespace(**names, **weights))
     assert trainer.started(), "its codebooks are kept, also in the first steps, in which a new codec has none"
@@ -88,3 +89,32 @@ def test_a_restored_codec_is_trained_on_and_its_new_readers_learn_alone_first(tm
     again = codec_train.Trainer(SimpleNamespace(**names, **weights))
     assert again.new_readers == codec_train.NEW_READERS_STEPS - 1
     assert torch.equal(again.student.weight, trainer.student.weight)
+
+
+def test_a_decoder_is_trained_on_its_codes_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
+    restore.restore(DEFAULT, "lm", "codec_frozen")
+    rng = np.random.default_rng(0)
+    codes = [rng.integers(0, 512, (8, decoder_train.FRAMES)) for _ in range(2)]
+    pcm = (rng.standard_normal((2, decoder_train.FRAMES * FRAME)) * 1000).astype(np.int16)
+    drawn = sketch.draw(torch.from_numpy(pcm / np.float32(32767))).half().numpy()
+    crops = [decoder_train.Crop(*parts) for parts in zip(pcm, codes, drawn, strict=True)]
+    names = dict(name="codec_decoder", start_from="codec_frozen", adversary=False, sketch_minutes=1, decoded=6)
+    weights = dict(alike=5.0, distance=0.3, envelope=4.0, wave=0.0, lr=1e-3, minutes=2, seed=1)
+    trainer = decoder_train.Trainer(SimpleNamespace(**names, **weights))
+    begun = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
+
+    def moved() -> set[str]:
+        return {k.split(".")[0] for k, v in trainer.codec.state_dict().items() if not torch.equal(v, begun[k])}
+
+    assert set(trainer.train_step(crops)) == {"alike", "distance"}
+    assert moved() == {"quantizer", "upsample", "decoder_transformer"}, "no sound in the first minutes"
+    trainer.elapsed = 60.0
+    assert {"spectral", "envelope"} <= set(trainer.train_step(crops))
+    assert moved() == {"quantizer", "upsample", "decoder_transformer", "decoder"}
+    now = trainer.codec.state_dict()
+    assert all(torch.equal(begun[k], now[k]) for k in now if "_codebook" in k or "input_proj" in k)
+    trainer.save()
+    again = decoder_train.Trainer(SimpleNamespace(**names, **weights))
+    assert (again.elapsed, again.source) == (60.0, "codec_decoder")
+    assert torch.equal(again.sketch.write.weight, trainer.sketch.write.weight)

@@ -56,15 +56,12 @@ def main() -> None:
             str(args.lm_minutes * share),
         )
         run(
-            "codec_train",
+            "decoder_train",
             "--name",
             decoder,
             "--start-from",
             frozen,
-            "--freeze-encoder",
             *(["--adversary"] if share > 0.5 else []),  # four times as slow: only once the rest has been learned
-            "--agent",
-            "5",
             "--minutes",
             str(args.decoder_minutes),
             "--until",

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .paths import FRAME
 from .transformer import attend, rotary, rotate, split_heads, window_mask
 
 
@@ -260,9 +261,24 @@ class Codec(nn.Module):
         """PCM [b, 1, samples] -> unquantized [b, dim, frames]."""
         return self.downsample.conv(flat(self.encoder_transformer(self.encoder(pcm))))[:, :, 0]
 
+    def features(self, latent: torch.Tensor) -> torch.Tensor:
+        """Quantized latents [b, dim, frames] -> what the decoder makes sound of [b, dim, 2 frames]."""
+        return self.decoder_transformer(self.upsample.convtr(flat(latent))[:, :, 0])
+
+    def stretches(self, features: torch.Tensor, starts: list[int], frames: int) -> torch.Tensor:
+        """Of every row the sound of `frames` frames, as it is within the whole, from its own start on (1 or more):
+        [b, samples]."""
+        first, *others = self.decoder.model
+        columns = first(flat(features))
+        # The layers behind the first one reach back less than two columns, which are a frame.
+        x = torch.stack([row[..., 2 * at - 2 : 2 * (at + frames)] for row, at in zip(columns, starts, strict=True)])
+        for layer in others:
+            x = layer(x)
+        return x[:, 0, 0, FRAME:]
+
     def synthesise(self, latent: torch.Tensor) -> torch.Tensor:
         """Quantized latents [b, dim, frames] -> PCM [b, 1, samples]."""
-        return self.decoder(self.decoder_transformer(self.upsample.convtr(flat(latent))[:, :, 0]))
+        return self.decoder(self.features(latent))
 
     @torch.no_grad()
     def encode(self, pcm: torch.Tensor) -> torch.Tensor:

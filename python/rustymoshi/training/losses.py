@@ -56,22 +56,25 @@ def third_octaves(rate: int = 24_000) -> torch.Tensor:
     return ((freqs >= centres * 2 ** (-1 / 6)) & (freqs < centres * 2 ** (1 / 6))).float()
 
 
+def alike(made: torch.Tensor, real: torch.Tensor, loudness: torch.Tensor) -> torch.Tensor:
+    """Mean correlation of envelopes [b, t, bands] in short segments (Taal et al. 2011, equation 5, without its
+    clipping); those in which the real sound, of `loudness` [b, t], is faint do not count."""
+    a, b, energy = (x.unfold(1, STOI_SEGMENT, STOI_SEGMENT // 6) for x in (made, real, loudness))
+    a, b, energy = a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True), energy.mean(-1)
+    each = (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1) + 1e-7)
+    heard = (energy > STOI_FAINT * energy.amax(1, keepdim=True).clamp(min=STOI_SILENCE)).float()
+    return (each.mean(-1) * heard).sum() / heard.sum().clamp(min=1)
+
+
 def intelligibility(made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """1 - the mean correlation of both sounds' envelopes in short segments of third-octave bands: what STOI measures
-    (Taal et al. 2011, equation 5, without its clipping). Inputs [b, samples]; segments that are silent do not count."""
+    """1 - the mean correlation of both sounds' envelopes, what STOI measures. Inputs [b, samples]."""
     window = torch.hann_window(STOI_WINDOW, device=made.device)
-    segments, energies = [], []
+    envelopes = []
     for pcm in (made, real):
         spectrum = torch.stft(pcm, STOI_FFT, STOI_WINDOW // 2, STOI_WINDOW, window, return_complex=True)
         power = torch.view_as_real(spectrum).square().sum(-1).transpose(1, 2) / window.sum() ** 2  # [b, t, bins]
-        envelope = (power @ third_octaves().to(made.device) + 1e-12).sqrt()
-        segments.append(envelope.unfold(1, STOI_SEGMENT, STOI_SEGMENT // 6))  # [b, segments, bands, 30]
-        energies.append(power.sum(-1).sqrt().unfold(1, STOI_SEGMENT, STOI_SEGMENT // 6).mean(-1))
-    a, b = (x - x.mean(-1, keepdim=True) for x in segments)
-    alike = (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1) + 1e-7)
-    loudest = energies[1].amax(1, keepdim=True).clamp(min=STOI_SILENCE)
-    heard = (energies[1] > STOI_FAINT * loudest).float()
-    return 1 - (alike.mean(-1) * heard).sum() / heard.sum().clamp(min=1)
+        envelopes.append((power @ third_octaves().to(made.device) + 1e-12).sqrt())
+    return 1 - alike(*envelopes, power.sum(-1).sqrt())
 
 
 def distillation(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:

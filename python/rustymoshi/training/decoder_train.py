@@ -1,0 +1,134 @@
+"""Train a codec's decoder, its codes as they are: `python -m rustymoshi.training.decoder_train --minutes 120`. Run the
+same command again to resume.
+
+Every step draws what the sound must be like (`sketch`) off the decoder's features of long crops, and makes sound of a
+short stretch of each. In the first `--sketch-minutes` there is no sound, and a step takes a third of the time.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from . import pace, sketch, together
+from .checkpoints import load_codec
+from .codec_data import Sounds
+from .codec_run import Run
+from .encode import encoder
+from .paths import folder
+
+FRAMES = 64
+# How many of ten crops are the agent's answers, and users' lines; the others are from the corpus.
+ANSWERS, LINES = 0.5, 0.25
+BEGIN_WITH, MOST = 400, 2_400
+
+
+@dataclass(frozen=True)
+class Crop:
+    """pcm [samples] int16, codes [k, frames] and their sketch [columns, 159] f16."""
+
+    pcm: np.ndarray
+    codes: np.ndarray
+    sketch: np.ndarray
+
+
+class Pool:
+    """Encoded crops, drawn from again and again; every draw lets some new ones in."""
+
+    def __init__(self, codec_name: str, seed: int):
+        self.rng = np.random.default_rng(seed)
+        self.sounds = Sounds(FRAMES, seed, 1.0)
+        self.to_codes = encoder(load_codec(codec_name))
+        self.crops: list[Crop] = []
+        while len(self.crops) < BEGIN_WITH:
+            self.renew()
+
+    def renew(self) -> None:
+        """One new crop, in place of any old one where there are enough."""
+        kind = self.rng.random()
+        if kind < ANSWERS:
+            pcm = self.sounds.answers.draw()
+        elif kind < ANSWERS + LINES:
+            pcm = self.sounds.lines.draw(0)[0]
+        else:
+            pcm = self.sounds.corpus.draw()[0]
+        pcm = np.round(np.clip(pcm, -1, 1) * 32767).astype(np.int16)
+        drawn = sketch.draw(torch.from_numpy(pcm.astype(np.float32) / 32767)[None])[0].half().numpy()
+        crop = Crop(pcm, self.to_codes(pcm), drawn)
+        if len(self.crops) < MOST:
+            self.crops.append(crop)
+        else:
+            self.crops[int(self.rng.integers(MOST))] = crop
+
+    def draw(self, size: int) -> list[Crop]:
+        """`size` different crops."""
+        for _ in range(2 if len(self.crops) < MOST else 1):
+            self.renew()
+        return [self.crops[i] for i in self.rng.choice(len(self.crops), size, replace=False)]
+
+
+class Trainer(Run):
+    """Everything behind the codebooks; encoder and codebooks stay as they are."""
+
+    def __init__(self, args):
+        super().__init__(args)
+        self.source = args.name if self.path.exists() else args.start_from
+        self.codec = load_codec(self.source).to(self.device)
+        self.sketch = sketch.Sketch(self.codec.config.dim).to(self.device)
+        q = self.codec.quantizer
+        before = [q.rvq_first.output_proj, q.rvq_rest.output_proj, self.codec.upsample, self.codec.decoder_transformer]
+        self.params = [p for part in (*before, self.codec.decoder, self.sketch) for p in part.parameters()]
+        self.codec.requires_grad_(False)
+        for p in self.params:
+            p.requires_grad_(True)
+        self.optimizer = torch.optim.AdamW(self.params, lr=args.lr, betas=(0.8, 0.99), weight_decay=1e-3)
+        saved = torch.load(folder("checkpoints") / f"{self.source}.pt", map_location=self.device, weights_only=True)
+        if "sketch" in saved:
+            self.sketch.load_state_dict(saved["sketch"])
+        if self.source == args.name:
+            self.resume(saved)
+
+    def train_step(self, crops: list[Crop]) -> dict:
+        """One batch; returns the losses by name."""
+        codes = torch.from_numpy(np.stack([c.codes for c in crops]).astype(np.int64)).to(self.device)
+        drawn = torch.from_numpy(np.stack([c.sketch for c in crops])).float().to(self.device)
+        with torch.autocast(self.device, torch.bfloat16):
+            features = self.codec.features(self.codec.quantizer.decode(codes))
+            made = self.sketch(features)
+        alike, distance = sketch.loss(made.float(), drawn)
+        parts, report = {"alike": self.args.alike * alike, "distance": self.args.distance * distance}, {}
+        if self.elapsed >= self.args.sketch_minutes * 60:
+            pcm = torch.from_numpy(np.stack([c.pcm for c in crops]).astype(np.float32) / 32767).to(self.device)
+            sound, report = self.sound_losses(features, pcm)
+            parts |= sound
+        return report | self.descend(parts)
+
+    def batches(self) -> Iterator[list[Crop]]:
+        """One after the other without end."""
+        pool = Pool(self.source, self.args.seed + self.step + 1_000_003 * together.rank())
+        while True:
+            yield pool.draw(self.args.batch)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", default="codec_decoder")
+    parser.add_argument("--start-from", default="codec_frozen", help="checkpoint to begin with when this name has none")
+    parser.add_argument("--minutes", type=float, default=120)
+    parser.add_argument("--sketch-minutes", type=float, default=10, help="how many of them without sound")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--decoded", type=int, default=10, help="how many of a crop's 64 frames become sound")
+    Run.add_arguments(parser)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    pace.keep_memory()
+    together.begin()
+    trainer = Trainer(args)
+    trainer.go(trainer.batches())
+    together.end()
+
+
+if __name__ == "__main__":
+    main()
