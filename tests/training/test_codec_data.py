@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from rustymoshi.training import codec_data, ear, losses, render
+from rustymoshi.training import codec_data, ear, losses, pool, render
 from rustymoshi.training.codec_data import LATE, Sounds
 from rustymoshi.training.ear import Heard, Said, SoundReader
 from rustymoshi.training.paths import FRAME, FRAME_RATE, SAMPLE_RATE
@@ -41,6 +41,21 @@ def test_a_line_is_inside_its_crop_and_where_it_is_said_to_be(sounds):
             assert line.start * FRAME <= loud[0] and loud[-1] < line.end * FRAME <= 20 * FRAME
             assert line.end - line.start <= SPOKEN + LATE + 2 and len(line.said.sounds) == 5
             assert loud[-1] - loud[0] >= SPOKEN * FRAME - 4, "all of it"
+
+
+def test_a_pool_knows_its_crops_and_lets_new_ones_in(sounds, monkeypatch):
+    monkeypatch.setattr(pool, "ANSWERS", 0.0)
+    monkeypatch.setattr(pool, "BEGIN_WITH", 3)
+    monkeypatch.setattr(pool, "MOST", 6)
+    crops = pool.Pool(28, 1, lambda pcm: torch.tensor(int(np.abs(pcm).max())))
+    assert len(crops.crops) == 3
+    first = crops.crops[0]
+    for _ in range(40):
+        for crop in crops.draw(3):
+            assert len(crop.pcm) == 28 * FRAME and crop.sketch.shape[0] == 28 * 6
+            assert int(crop.known) == int(np.abs(crop.pcm).max())
+            assert (crop.heard is None) == (not crop.pcm.any()) == (crop.teacher is not None)
+    assert len(crops.crops) == 6 and all(crop is not first for crop in crops.crops)
 
 
 def test_batches_go_on_and_take_in_new_lines(sounds):

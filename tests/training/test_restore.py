@@ -6,10 +6,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from rustymoshi.training import checkpoints, codec_train, decoder_train, export, lm_train, restore, sketch
+from rustymoshi.training import (
+    checkpoints,
+    codec_train,
+    decoder_train,
+    encoder_train,
+    export,
+    lm_train,
+    restore,
+    sketch,
+)
 from rustymoshi.training.codec_data import Batch
 from rustymoshi.training.ear import Heard, Said
 from rustymoshi.training.paths import FRAME
+from rustymoshi.training.pool import Crop
 from rustymoshi.training.tokens import PADDING
 
 DEFAULT = Path(__file__).parents[2] / "models" / "default"
@@ -91,14 +101,23 @@ def test_a_restored_codec_is_trained_on_and_its_new_readers_learn_alone_first(tm
     assert torch.equal(again.student.weight, trainer.student.weight)
 
 
+def crops_of(frames: int, know) -> list[Crop]:
+    """Two crops of noise, one of them a line."""
+    rng = np.random.default_rng(0)
+    sounds = (rng.standard_normal((2, frames * FRAME)) * 1000).astype(np.int16)
+    heard = (Heard(0, 0, frames, Said([1], (3, 1))), None)
+    teacher = (None, rng.standard_normal((frames, codec_train.TEACHER_DIM)).astype(np.float16))
+    return [
+        Crop(pcm, know(pcm), sketch.draw(torch.from_numpy(pcm / np.float32(32767))[None])[0].half(), *others)
+        for pcm, *others in zip(sounds, teacher, heard, strict=True)
+    ]
+
+
 def test_a_decoder_is_trained_on_its_codes_as_they_are(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec_frozen")
-    rng = np.random.default_rng(0)
-    codes = [rng.integers(0, 512, (8, decoder_train.FRAMES)) for _ in range(2)]
-    pcm = (rng.standard_normal((2, decoder_train.FRAMES * FRAME)) * 1000).astype(np.int16)
-    drawn = sketch.draw(torch.from_numpy(pcm / np.float32(32767))).half().numpy()
-    crops = [decoder_train.Crop(*parts) for parts in zip(pcm, codes, drawn, strict=True)]
+    frames = decoder_train.FRAMES
+    crops = crops_of(frames, lambda pcm: torch.randint(0, 512, (8, frames), dtype=torch.int16))
     names = dict(name="codec_decoder", start_from="codec_frozen", adversary=False, sketch_minutes=1, decoded=6)
     weights = dict(alike=5.0, distance=0.3, envelope=4.0, wave=0.0, lr=1e-3, minutes=2, seed=1)
     trainer = decoder_train.Trainer(SimpleNamespace(**names, **weights))
@@ -118,3 +137,25 @@ def test_a_decoder_is_trained_on_its_codes_as_they_are(tmp_path, monkeypatch):
     again = decoder_train.Trainer(SimpleNamespace(**names, **weights))
     assert (again.elapsed, again.source) == (60.0, "codec_decoder")
     assert torch.equal(again.sketch.write.weight, trainer.sketch.write.weight)
+
+
+def test_an_encoder_is_trained_behind_its_first_layers_without_sound(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
+    restore.restore(DEFAULT, "lm", "codec")
+    names = dict(name="codec_anew", start_from="codec", adversary=False, hold=encoder_train.HELD_LAYERS, warm=0)
+    weights = dict(alike=5.0, distance=0.3, commit=0.1, distill=1.0, sounds=1.0, lr=1e-3, minutes=2, seed=1)
+    trainer = encoder_train.Trainer(SimpleNamespace(**names, **weights))
+    trainer.new_readers = 0
+    trainer.codec.train()
+    crops = crops_of(encoder_train.FRAMES, trainer.know)
+    begun = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
+    pcm = torch.from_numpy(crops[0].pcm.astype(np.float32) / 32767)[None, None]
+    with torch.no_grad():
+        whole, behind = trainer.codec.latent(pcm), trainer.latent(crops[0].known[None].float())
+    assert (whole - behind).abs().mean() < 0.05 * whole.abs().mean()
+    assert {"alike", "distance", "commit", "distill", "semantic", "sounds"} == set(trainer.train_step(crops))
+    moved = [k for k, v in trainer.codec.state_dict().items() if not torch.equal(v, begun[k])]
+    layers = {int(k.split(".")[2]) for k in moved if k.startswith("encoder.")}
+    assert layers == {7, 9, 10, 12, 14}, "those behind what is held"
+    assert not [k for k in moved if k.startswith("decoder.")]
+    assert [k for k in moved if "_codebook" in k] and [k for k in moved if k.startswith("decoder_transformer.")]

@@ -257,9 +257,23 @@ class Codec(nn.Module):
         self.encoder.model[0].conv.conv.weight.data.mul_(6.0)
         self.decoder.model[-1].conv.conv.weight.data.mul_(0.05)
 
+    def held(self, pcm: torch.Tensor, layers: int) -> torch.Tensor:
+        """PCM [b, 1, samples] -> what the encoder's first layers make of it [b, channels, columns]."""
+        x = flat(pcm)
+        for layer in self.encoder.model[:layers]:
+            x = layer(x)
+        return x[:, :, 0]
+
+    def latent_of_held(self, held: torch.Tensor, layers: int) -> torch.Tensor:
+        """The same behind the first layers -> unquantized [b, dim, frames]."""
+        x = flat(held)
+        for layer in self.encoder.model[layers:]:
+            x = layer(x)
+        return self.downsample.conv(flat(self.encoder_transformer(x[:, :, 0])))[:, :, 0]
+
     def latent(self, pcm: torch.Tensor) -> torch.Tensor:
         """PCM [b, 1, samples] -> unquantized [b, dim, frames]."""
-        return self.downsample.conv(flat(self.encoder_transformer(self.encoder(pcm))))[:, :, 0]
+        return self.latent_of_held(pcm, 0)
 
     def features(self, latent: torch.Tensor) -> torch.Tensor:
         """Quantized latents [b, dim, frames] -> what the decoder makes sound of [b, dim, 2 frames]."""

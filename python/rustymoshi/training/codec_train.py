@@ -69,10 +69,14 @@ class Trainer(Run):
         with torch.no_grad():
             self.codec.quantizer(torch.cat([x.transpose(0, 1).flatten(1) for x in latents], 1)[None])
 
+    def latent(self, pcm: torch.Tensor) -> torch.Tensor:
+        """Unquantized [b, dim, frames]."""
+        return self.codec.latent(pcm)
+
     def quantized(self, batch: Batch, pcm: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """What the decoder gets [b, dim, frames], and the encoder's own losses by name, weighted."""
         with torch.autocast(self.device, torch.bfloat16):
-            latent = self.codec.latent(pcm)
+            latent = self.latent(pcm)
         latent = latent.float()
         if self.step < self.args.warm and not self.started():
             return latent, {}
@@ -99,11 +103,8 @@ class Trainer(Run):
             drawn = self.sketch(features)
         alike, distance = sketch.loss(drawn.float(), sketch.draw(pcm[:, 0]))
         parts |= {"alike": self.args.alike * alike, "distance": self.args.distance * distance}
-        report = {}
-        if not self.args.silent:
-            sound, report = self.sound_losses(features, pcm[:, 0])
-            parts |= sound
-        report |= self.descend(parts)
+        sound, report = self.sound_losses(features, pcm[:, 0])
+        report |= self.descend(parts | sound)
         together.follow_first(self.codec.buffers())
         return report
 
@@ -125,6 +126,13 @@ class Trainer(Run):
             yield batch
 
 
+def add_code_arguments(parser) -> None:
+    """What trainings of codes can be told."""
+    parser.add_argument("--commit", type=float, default=0.1)
+    parser.add_argument("--distill", type=float, default=0.5)
+    parser.add_argument("--sounds", type=float, default=0.3, help="weight of the speech sounds read off the codes")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default="codec")
@@ -136,12 +144,6 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--decoded", type=int, default=14, help="how many of the frames are decoded")
     parser.add_argument("--warm", type=int, default=150, help="steps without quantization at the start")
-    parser.add_argument("--commit", type=float, default=0.1)
-    parser.add_argument("--distill", type=float, default=0.5)
-    parser.add_argument("--sounds", type=float, default=0.3, help="weight of the speech sounds read off the codes")
-    parser.add_argument(
-        "--silent", action="store_true", help="the sketch alone, no sound: `decoder_train` makes the decoder afterwards"
-    )
     parser.add_argument(
         "--agent", type=float, default=1.0, help="how much more often than usual the agent's voice is drawn"
     )
@@ -152,6 +154,7 @@ def main() -> None:
         help="how many of the encoder's first layers stay as they are: two work at 24 kHz, take half of its time, and "
         "have learned early what they can",
     )
+    add_code_arguments(parser)
     Run.add_arguments(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

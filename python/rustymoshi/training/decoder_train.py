@@ -7,66 +7,18 @@ short stretch of each. In the first `--sketch-minutes` there is no sound, and a 
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from . import pace, sketch, together
 from .checkpoints import load_codec
-from .codec_data import Sounds
 from .codec_run import Run
 from .encode import encoder
 from .paths import folder
+from .pool import Crop, Pool
 
 FRAMES = 64
-# How many of ten crops are the agent's answers, and users' lines; the others are from the corpus.
-ANSWERS, LINES = 0.5, 0.25
-BEGIN_WITH, MOST = 400, 2_400
-
-
-@dataclass(frozen=True)
-class Crop:
-    """pcm [samples] int16, codes [k, frames] and their sketch [columns, 159] f16."""
-
-    pcm: np.ndarray
-    codes: np.ndarray
-    sketch: np.ndarray
-
-
-class Pool:
-    """Encoded crops, drawn from again and again; every draw lets some new ones in."""
-
-    def __init__(self, codec_name: str, seed: int):
-        self.rng = np.random.default_rng(seed)
-        self.sounds = Sounds(FRAMES, seed, 1.0)
-        self.to_codes = encoder(load_codec(codec_name))
-        self.crops: list[Crop] = []
-        while len(self.crops) < BEGIN_WITH:
-            self.renew()
-
-    def renew(self) -> None:
-        """One new crop, in place of any old one where there are enough."""
-        kind = self.rng.random()
-        if kind < ANSWERS:
-            pcm = self.sounds.answers.draw()
-        elif kind < ANSWERS + LINES:
-            pcm = self.sounds.lines.draw(0)[0]
-        else:
-            pcm = self.sounds.corpus.draw()[0]
-        pcm = np.round(np.clip(pcm, -1, 1) * 32767).astype(np.int16)
-        drawn = sketch.draw(torch.from_numpy(pcm.astype(np.float32) / 32767)[None])[0].half().numpy()
-        crop = Crop(pcm, self.to_codes(pcm), drawn)
-        if len(self.crops) < MOST:
-            self.crops.append(crop)
-        else:
-            self.crops[int(self.rng.integers(MOST))] = crop
-
-    def draw(self, size: int) -> list[Crop]:
-        """`size` different crops."""
-        for _ in range(2 if len(self.crops) < MOST else 1):
-            self.renew()
-        return [self.crops[i] for i in self.rng.choice(len(self.crops), size, replace=False)]
 
 
 class Trainer(Run):
@@ -92,8 +44,8 @@ class Trainer(Run):
 
     def train_step(self, crops: list[Crop]) -> dict:
         """One batch; returns the losses by name."""
-        codes = torch.from_numpy(np.stack([c.codes for c in crops]).astype(np.int64)).to(self.device)
-        drawn = torch.from_numpy(np.stack([c.sketch for c in crops])).float().to(self.device)
+        codes = torch.stack([crop.known for crop in crops]).long().to(self.device)
+        drawn = torch.stack([crop.sketch for crop in crops]).float().to(self.device)
         with torch.autocast(self.device, torch.bfloat16):
             features = self.codec.features(self.codec.quantizer.decode(codes))
             made = self.sketch(features)
@@ -107,7 +59,9 @@ class Trainer(Run):
 
     def batches(self) -> Iterator[list[Crop]]:
         """One after the other without end."""
-        pool = Pool(self.source, self.args.seed + self.step + 1_000_003 * together.rank())
+        encode = encoder(load_codec(self.source))
+        seed = self.args.seed + self.step + 1_000_003 * together.rank()
+        pool = Pool(FRAMES, seed, lambda pcm: torch.from_numpy(encode(pcm)))
         while True:
             yield pool.draw(self.args.batch)
 

@@ -1,0 +1,84 @@
+"""Better codes at a tenth of the time: `python -m rustymoshi.training.encoder_train --start-from codec --minutes 60`.
+
+The encoder's layers up to 1,200 columns a second stay as they are, and what they make of a crop is kept (`pool`);
+what follows, the codebooks and the decoder's features are trained on the sketch alone, without sound. The decoder is
+trained on the new codes afterwards (`decoder_train`), and a language model has to learn them (`recode`).
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from . import codec_train, pace, sketch, together
+from .codec_data import Batch
+from .codec_run import Run
+from .corpus import TEACHER_DIM
+from .pool import Crop, Pool
+
+FRAMES = 64
+# Convolution and residual block at 24 kHz and at 6 kHz, and the way to 1,200 columns a second.
+HELD_LAYERS = 7
+
+
+class Trainer(codec_train.Trainer):
+    """A codec's trainer that begins behind the encoder's first layers and makes no sound."""
+
+    def know(self, pcm: np.ndarray) -> torch.Tensor:
+        """What the first layers make of int16 samples: [channels, columns]."""
+        sound = torch.from_numpy(pcm.astype(np.float32) / 32767)[None, None].to(self.device)
+        with torch.no_grad(), torch.autocast(self.device, torch.bfloat16):
+            return self.codec.held(sound, HELD_LAYERS)[0].bfloat16()
+
+    def latent(self, held: torch.Tensor) -> torch.Tensor:
+        """Of what the first layers made [b, channels, columns]."""
+        return self.codec.latent_of_held(held, HELD_LAYERS)
+
+    def train_step(self, crops: list[Crop]) -> dict:
+        """One batch; returns the losses by name."""
+        teacher = np.zeros((len(crops), FRAMES, TEACHER_DIM), np.float32)
+        for row, crop in zip(teacher, crops, strict=True):
+            if crop.teacher is not None:
+                row[:] = crop.teacher
+        heard = [replace(crop.heard, window=i) for i, crop in enumerate(crops) if crop.heard is not None]
+        held = torch.stack([crop.known for crop in crops])
+        latent, parts = self.quantized(Batch(held, torch.from_numpy(teacher), heard), held)
+        with torch.autocast(self.device, torch.bfloat16):
+            drawn = self.sketch(self.codec.features(latent))
+        real = torch.stack([crop.sketch for crop in crops]).float().to(self.device)
+        alike, distance = sketch.loss(drawn.float(), real)
+        parts |= {"alike": self.args.alike * alike, "distance": self.args.distance * distance}
+        report = self.descend(parts)
+        together.follow_first(self.codec.buffers())
+        return report
+
+    def batches(self) -> Iterator[list[Crop]]:
+        """One after the other without end."""
+        pool = Pool(FRAMES, self.args.seed + self.step + 1_000_003 * together.rank(), self.know)
+        while True:
+            yield pool.draw(self.args.batch)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", default="codec_anew")
+    parser.add_argument("--start-from", default="codec", help="checkpoint to begin with when this name has none")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--batch", type=int, default=16)
+    codec_train.add_code_arguments(parser)
+    Run.add_arguments(parser)
+    args = parser.parse_args()
+    args.hold, args.warm = HELD_LAYERS, 0
+    torch.set_num_threads(args.threads)
+    pace.keep_memory()
+    together.begin()
+    trainer = Trainer(args)
+    trainer.codec.train()
+    trainer.go(trainer.batches())
+    together.end()
+
+
+if __name__ == "__main__":
+    main()

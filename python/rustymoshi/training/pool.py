@@ -1,0 +1,61 @@
+"""Crops that are drawn again and again, with what costs most to know of them kept: new ones come in all the time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from . import sketch
+from .codec_data import Sounds
+from .ear import Heard
+
+# How many of a pool's crops are the agent's answers, and users' lines; the others are from the corpus.
+ANSWERS, LINES = 0.45, 0.3
+BEGIN_WITH, MOST = 400, 2_400
+
+
+@dataclass(frozen=True)
+class Crop:
+    """`known` is what the training asked for; the sketch [columns, 159] f16, the teacher's features [frames, 384] f16
+    or None, and what is said, or None."""
+
+    pcm: np.ndarray
+    known: torch.Tensor
+    sketch: torch.Tensor
+    teacher: np.ndarray | None
+    heard: Heard | None
+
+
+class Pool:
+    """Crops of `frames` frames, each with what `know` finds out about its int16 samples."""
+
+    def __init__(self, frames: int, seed: int, know: Callable[[np.ndarray], torch.Tensor]):
+        self.rng, self.know = np.random.default_rng(seed), know
+        self.sounds = Sounds(frames, seed, 1.0)
+        self.crops: list[Crop] = []
+        while len(self.crops) < BEGIN_WITH:
+            self.renew()
+
+    def renew(self) -> None:
+        """One new crop, in place of any old one where there are enough."""
+        kind, teacher, heard = self.rng.random(), None, None
+        if kind < ANSWERS:
+            pcm = self.sounds.answers.draw()
+        elif kind < ANSWERS + LINES:
+            pcm, heard = self.sounds.lines.draw(0)
+        else:
+            pcm, teacher = self.sounds.corpus.draw()
+        pcm = np.round(np.clip(pcm, -1, 1) * 32767).astype(np.int16)
+        drawn = sketch.draw(torch.from_numpy(pcm.astype(np.float32) / 32767)[None])[0].half()
+        crop = Crop(pcm, self.know(pcm), drawn, None if teacher is None else teacher.astype(np.float16), heard)
+        if len(self.crops) < MOST:
+            self.crops.append(crop)
+        else:
+            self.crops[int(self.rng.integers(MOST))] = crop
+
+    def draw(self, size: int) -> list[Crop]:
+        """`size` different crops."""
+        for _ in range(2 if len(self.crops) < MOST else 1):
+            self.renew()
+        return [self.crops[i] for i in self.rng.choice(len(self.crops), size, replace=False)]
