@@ -119,14 +119,14 @@ def test_a_decoder_is_trained_on_its_codes_as_they_are(tmp_path, monkeypatch):
     frames = decoder_train.FRAMES
     crops = crops_of(frames, lambda pcm: torch.randint(0, 512, (8, frames), dtype=torch.int16))
     names = dict(name="codec_decoder", start_from="codec_frozen", adversary=False, sketch_minutes=1, decoded=6)
-    weights = dict(alike=5.0, distance=0.3, envelope=4.0, wave=0.0, lr=1e-3, minutes=2, seed=1)
+    weights = dict(alike=5.0, distance=0.3, hum=1.0, envelope=4.0, wave=0.0, lr=1e-3, minutes=2, seed=1)
     trainer = decoder_train.Trainer(SimpleNamespace(**names, **weights))
     begun = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
 
     def moved() -> set[str]:
         return {k.split(".")[0] for k, v in trainer.codec.state_dict().items() if not torch.equal(v, begun[k])}
 
-    assert set(trainer.train_step(crops)) == {"alike", "distance"}
+    assert set(trainer.train_step(crops)) == {"alike", "distance", "hum"}
     assert moved() == {"quantizer", "upsample", "decoder_transformer"}, "no sound in the first minutes"
     trainer.elapsed = 60.0
     assert {"spectral", "envelope"} <= set(trainer.train_step(crops))
@@ -143,7 +143,7 @@ def test_an_encoder_is_trained_behind_its_first_layers_without_sound(tmp_path, m
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec")
     names = dict(name="codec_anew", start_from="codec", adversary=False, hold=encoder_train.HELD_LAYERS, warm=0)
-    weights = dict(alike=5.0, distance=0.3, commit=0.1, distill=1.0, sounds=1.0, lr=1e-3, minutes=2, seed=1)
+    weights = dict(alike=5.0, distance=0.3, hum=1.0, commit=0.1, distill=1.0, sounds=1.0, lr=1e-3, minutes=2, seed=1)
     trainer = encoder_train.Trainer(SimpleNamespace(**names, **weights))
     trainer.new_readers = 0
     trainer.codec.train()
@@ -153,7 +153,7 @@ def test_an_encoder_is_trained_behind_its_first_layers_without_sound(tmp_path, m
     with torch.no_grad():
         whole, behind = trainer.codec.latent(pcm), trainer.latent(crops[0].known[None].float())
     assert (whole - behind).abs().mean() < 0.05 * whole.abs().mean()
-    assert {"alike", "distance", "commit", "distill", "semantic", "sounds"} == set(trainer.train_step(crops))
+    assert {"alike", "distance", "hum", "commit", "distill", "semantic", "sounds"} == set(trainer.train_step(crops))
     moved = [k for k, v in trainer.codec.state_dict().items() if not torch.equal(v, begun[k])]
     layers = {int(k.split(".")[2]) for k in moved if k.startswith("encoder.")}
     assert layers == {7, 9, 10, 12, 14}, "those behind what is held"

@@ -21,12 +21,22 @@ def test_a_sketch_has_six_columns_a_frame():
 def test_a_sketch_of_the_same_sound_costs_nothing_and_follows_what_stoi_measures():
     pcm = hisses()
     drawn = sketch.draw(pcm)
-    same, distance = sketch.loss(drawn, drawn)
-    assert same.abs() < 1e-3 and distance == 0
-    other = sketch.draw(pcm.flip(0))
-    alike, distance = sketch.loss(other, drawn)
-    assert alike > 0.2 and distance > 0.1
-    assert abs(alike - losses.intelligibility(pcm.flip(0), pcm)) < 0.1
+    same = sketch.loss(drawn, drawn)
+    assert same["alike"].abs() < 1e-3 and same["distance"] == 0 and same["hum"] == 0
+    other = sketch.loss(sketch.draw(pcm.flip(0)), drawn)
+    assert other["alike"] > 0.2 and other["distance"] > 0.1
+    assert abs(other["alike"] - losses.intelligibility(pcm.flip(0), pcm)) < 0.1
+
+
+def test_the_hum_is_a_voices_fundamental_as_it_swings():
+    t = torch.arange(1920 * 10) / 24_000
+    voice = sum(torch.sin(2 * np.pi * 200 * h * t) / h for h in range(1, 20))[None] * 0.1
+    hum = sketch.hum(voice).flatten()
+    wanted = 2**0.5 * torch.sin(2 * np.pi * 200 * torch.arange(len(hum)) / 600)
+    assert (hum - wanted)[60:-60].abs().max() < 0.1, "as loud as one, and in phase"
+    assert sketch.hum(voice * 1e-4).abs().max() < 0.1, "silence does not hum"
+    halved = sketch.loss(*(sketch.draw(x) for x in (voice, voice.roll(60, 1))))["hum"]
+    assert halved > 3, "half a period away is worse than nothing"
 
 
 def test_a_loud_column_is_read_where_it_sounds():

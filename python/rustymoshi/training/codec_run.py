@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from . import losses, pace, together
+from . import losses, pace, sketch, together
 from .adversary import Adversary
 from .curves import Curve
 from .paths import FRAME, folder, replace_atomically
@@ -79,6 +79,13 @@ class Run:
         against = self.adversary.decoder_loss(made, real)
         return parts | {name: getattr(self.args, name) * against[name] for name in ("fool", "match")}, {"judge": judge}
 
+    def sketch_losses(self, features: torch.Tensor, drawn: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What is read off the features against what was drawn of the sound: losses by name, weighted."""
+        with torch.autocast(self.device, torch.bfloat16):
+            made = self.sketch(features)
+        parts = sketch.loss(made.float(), drawn)
+        return {name: getattr(self.args, name) * value for name, value in parts.items()}
+
     def descend(self, parts: dict[str, torch.Tensor]) -> dict[str, float]:
         """One step down the sum of the losses; their values."""
         for group in self.optimizer.param_groups:
@@ -125,6 +132,9 @@ class Run:
         parser.add_argument("--wave", type=float, default=0.0, help="weight of the waveform itself, phases and all")
         parser.add_argument("--alike", type=float, default=5.0, help="weight of the sketch's envelopes")
         parser.add_argument("--distance", type=float, default=0.3, help="weight of the sketch's magnitudes")
+        parser.add_argument(
+            "--hum", type=float, default=0.0, help="weight of the sketch's low waveform, with its phase"
+        )
         parser.add_argument("--adversary", action="store_true", help="train against discriminators too")
         parser.add_argument("--fool", type=float, default=0.1, help="weight of being taken for real")
         parser.add_argument("--match", type=float, default=0.3, help="weight of what the discriminators see")

@@ -100,9 +100,7 @@ class Trainer(Run):
         latent, parts = self.quantized(batch, pcm)
         with torch.autocast(self.device, torch.bfloat16):
             features = self.codec.features(latent)
-            drawn = self.sketch(features)
-        alike, distance = sketch.loss(drawn.float(), sketch.draw(pcm[:, 0]))
-        parts |= {"alike": self.args.alike * alike, "distance": self.args.distance * distance}
+        parts |= self.sketch_losses(features, sketch.draw(pcm[:, 0]))
         sound, report = self.sound_losses(features, pcm[:, 0])
         report |= self.descend(parts | sound)
         together.follow_first(self.codec.buffers())

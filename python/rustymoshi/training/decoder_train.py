@@ -48,9 +48,7 @@ class Trainer(Run):
         drawn = torch.stack([crop.sketch for crop in crops]).float().to(self.device)
         with torch.autocast(self.device, torch.bfloat16):
             features = self.codec.features(self.codec.quantizer.decode(codes))
-            made = self.sketch(features)
-        alike, distance = sketch.loss(made.float(), drawn)
-        parts, report = {"alike": self.args.alike * alike, "distance": self.args.distance * distance}, {}
+        parts, report = self.sketch_losses(features, drawn), {}
         if self.elapsed >= self.args.sketch_minutes * 60:
             pcm = torch.from_numpy(np.stack([c.pcm for c in crops]).astype(np.float32) / 32767).to(self.device)
             sound, report = self.sound_losses(features, pcm)

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from . import codec_train, pace, sketch, together
+from . import codec_train, pace, together
 from .codec_data import Batch
 from .codec_run import Run
 from .corpus import TEACHER_DIM
@@ -46,11 +46,9 @@ class Trainer(codec_train.Trainer):
         held = torch.stack([crop.known for crop in crops])
         latent, parts = self.quantized(Batch(held, torch.from_numpy(teacher), heard), held)
         with torch.autocast(self.device, torch.bfloat16):
-            drawn = self.sketch(self.codec.features(latent))
-        real = torch.stack([crop.sketch for crop in crops]).float().to(self.device)
-        alike, distance = sketch.loss(drawn.float(), real)
-        parts |= {"alike": self.args.alike * alike, "distance": self.args.distance * distance}
-        report = self.descend(parts)
+            features = self.codec.features(latent)
+        drawn = torch.stack([crop.sketch for crop in crops]).float().to(self.device)
+        report = self.descend(parts | self.sketch_losses(features, drawn))
         together.follow_first(self.codec.buffers())
         return report
 

@@ -17,7 +17,7 @@ BEGIN_WITH, MOST = 400, 2_400
 
 @dataclass(frozen=True)
 class Crop:
-    """`known` is what the training asked for; the sketch [columns, 159] f16, the teacher's features [frames, 384] f16
+    """`known` is what the training asked for; the sketch [columns, 167] f16, the teacher's features [frames, 384] f16
     or None, and what is said, or None."""
 
     pcm: np.ndarray

@@ -6,19 +6,35 @@ import torch.nn.functional as F
 from torch import nn
 
 from .losses import STOI_BANDS, STOI_FFT, STOI_WINDOW, alike, mel_filters, third_octaves
-from .paths import FRAME
+from .paths import FRAME, SAMPLE_RATE
 
 # 75 columns a second, six of a frame and three of a feature (25 a second).
 HOP, COLUMNS_OF_FRAME, COLUMNS_OF_FEATURE = FRAME // 6, 6, 3
 MEL_BANDS = 80
 # Up to 1.5 kHz every bin for itself, which tells the pitch.
 LOW_BINS = 64
-SIZES = (STOI_BANDS, MEL_BANDS, LOW_BINS)
+
 FLOOR = 1e-4
+# What hums: between 60 and 290 Hz, where a voice has its fundamental, in 600 samples a second, eight of a column.
+HUM, HUM_LOWEST, HUM_HIGHEST, HUM_FLOOR = 8, 60.0, 290.0, 3e-3
+SIZES = (STOI_BANDS, MEL_BANDS, LOW_BINS, HUM)
+
+
+def hum(pcm: torch.Tensor) -> torch.Tensor:
+    """pcm [b, whole frames] -> the hum's waveform as loud as one everywhere, silence aside: [b, columns, 8]."""
+    n = pcm.shape[-1]
+    spectrum = torch.fft.rfft(pcm)
+    freqs = torch.arange(spectrum.shape[-1], device=pcm.device) * (SAMPLE_RATE / n)
+    spectrum = spectrum * ((freqs >= HUM_LOWEST) & (freqs <= HUM_HIGHEST))
+    m = n // HOP * HUM
+    low = torch.fft.irfft(spectrum[..., : m // 2 + 1], m) * (m / n)
+    power = F.avg_pool1d(F.pad(low.square()[:, None], (24, 24), mode="replicate"), 49, 1)[:, 0]
+    return (low / (power.sqrt() + HUM_FLOOR)).unflatten(1, (-1, HUM))
 
 
 def draw(pcm: torch.Tensor) -> torch.Tensor:
-    """pcm [b, whole frames] -> log magnitudes [b, columns, 159]: STOI's third-octave bands, mel bands, low bins."""
+    """pcm [b, whole frames] -> [b, columns, 167]: log magnitudes of STOI's third-octave bands, of mel bands and of low
+    bins, and the hum."""
     window = torch.hann_window(STOI_WINDOW, device=pcm.device)
     spectrum = torch.stft(pcm, STOI_FFT, HOP, STOI_WINDOW, window, return_complex=True)[..., :-1]
     power = torch.view_as_real(spectrum).square().sum(-1).transpose(1, 2) / window.sum() ** 2
@@ -27,11 +43,11 @@ def draw(pcm: torch.Tensor) -> torch.Tensor:
         (power @ mel_filters(STOI_FFT, MEL_BANDS).to(pcm.device)),
         power[..., :LOW_BINS],
     )
-    return torch.cat([torch.log(part.clamp(min=0).sqrt() + FLOOR) for part in parts], -1)
+    return torch.cat([*(torch.log(part.clamp(min=0).sqrt() + FLOOR) for part in parts), hum(pcm)], -1)
 
 
 class Sketch(nn.Module):
-    """Features [b, dim, 2 frames] -> log magnitudes [b, columns, 159]."""
+    """Features [b, dim, 2 frames] -> what `draw` draws [b, columns, 167]."""
 
     def __init__(self, dim: int, hidden: int = 256):
         super().__init__()
@@ -45,10 +61,14 @@ class Sketch(nn.Module):
         return out.transpose(1, 2).unflatten(2, (COLUMNS_OF_FEATURE, -1)).flatten(1, 2)
 
 
-def loss(made: torch.Tensor, real: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of log magnitudes [b, columns, 159]: 1 - the envelopes' correlation, as in `losses.intelligibility`, and the
-    distance of everything."""
-    bands, *rest = ((a - b).abs().mean() for a, b in zip(made.split(SIZES, -1), real.split(SIZES, -1), strict=True))
-    envelopes = (x[..., :STOI_BANDS].exp() for x in (made, real))
-    loudness = real[..., :STOI_BANDS].exp().square().sum(-1).sqrt()
-    return 1 - alike(*envelopes, loudness), bands + sum(rest)
+def loss(made: torch.Tensor, real: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Of what was drawn [b, columns, 167]: 1 - the envelopes' correlation, as in `losses.intelligibility`, the
+    distance of all magnitudes, and the share of the hum's power that is missed, phases and all."""
+    *made, hum_made = made.split(SIZES, -1)
+    *real, hum_real = real.split(SIZES, -1)
+    loudness = real[0].exp().square().sum(-1).sqrt()
+    return {
+        "alike": 1 - alike(made[0].exp(), real[0].exp(), loudness),
+        "distance": sum((a - b).abs().mean() for a, b in zip(made, real, strict=True)),
+        "hum": (hum_made - hum_real).square().mean() / hum_real.square().mean().clamp(min=1e-2),
+    }
