@@ -37,6 +37,8 @@ def test_the_hum_is_a_voices_fundamental_as_it_swings():
     assert sketch.hum(voice * 1e-4).abs().max() < 0.1, "silence does not hum"
     halved = sketch.loss(*(sketch.draw(x) for x in (voice, voice.roll(60, 1))))["hum"]
     assert halved > 3, "half a period away is worse than nothing"
+    unasked = torch.cat([torch.full_like(hum, torch.nan), hum])
+    assert sketch.hum_missed(torch.cat([hum * 0.5, hum * 0.5]), unasked).sub(0.25).abs() < 0.01
 
 
 def test_a_loud_column_is_read_where_it_sounds():

@@ -77,16 +77,22 @@ def music(n: int, rng: np.random.Generator) -> np.ndarray:
     return wav / max(1e-9, float(wav.std()))
 
 
-def line(wav: np.ndarray, rng: np.random.Generator, clean: float = 0.4) -> np.ndarray:
-    """One user's whole microphone signal: with probability `clean` only a level, else room, curve and noise too."""
+def heard(wav: np.ndarray, rng: np.random.Generator, clean: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
+    """One user's whole microphone signal, and the voice alone at the same level. With probability `clean` they are the
+    same, else room, curve and noise are in the first."""
     level = rng.uniform(-32, -16)
-    wav = normalise(wav, level)
+    voice = wav = normalise(wav, level)
     if rng.random() < clean:
-        return wav
+        return wav, voice
     if rng.random() < 0.4:
         wav = normalise(room(wav, rng), level)
     if rng.random() < 0.5:
         wav = normalise(microphone(wav, rng), level)
     if rng.random() < 0.7:
         wav = wav + noise(len(wav), rng) * 10 ** ((level - rng.uniform(12, 40)) / 20)
-    return np.clip(wav, -1, 1).astype(np.float32)
+    return np.clip(wav, -1, 1).astype(np.float32), voice
+
+
+def line(wav: np.ndarray, rng: np.random.Generator, clean: float = 0.4) -> np.ndarray:
+    """One user's whole microphone signal."""
+    return heard(wav, rng, clean)[0]

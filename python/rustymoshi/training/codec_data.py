@@ -83,18 +83,18 @@ class Lines:
                 at += about["frames"] * FRAME
         return len(self.lines)
 
-    def draw(self, window: int) -> tuple[np.ndarray, Heard]:
-        """(pcm [samples], where in the `window` of the batch which line is said)."""
+    def draw(self, window: int) -> tuple[np.ndarray, np.ndarray, Heard]:
+        """(what the microphone hears [samples], the voice alone, where in window `window` which line is said)."""
         sound, at, about = self.lines[int(self.rng.integers(len(self.lines)))]
         samples, length = self.frames * FRAME, about["frames"] * FRAME
         first = max(0, (about["end"] + LATE) * FRAME - samples)
         last = max(first, min(about["start"] * FRAME, length - samples))
         skip = int(self.rng.integers(first, last + 1))
         wav = sound[at + skip : at + min(length, skip + samples)].astype(np.float32) / 32768
-        wav = augment.line(np.pad(wav, (0, samples - len(wav))), self.rng)
+        wav, voice = augment.heard(np.pad(wav, (0, samples - len(wav))), self.rng)
         start = max(0, about["start"] - skip // FRAME - 1)
         end = min(self.frames, about["end"] - skip // FRAME + LATE)
-        return wav, Heard(window, start, end, Said.of(about["question"]))
+        return wav, voice, Heard(window, start, end, Said.of(about["question"]))
 
 
 class Answers:
@@ -153,7 +153,7 @@ class Sounds:
         pcm, teacher = [], np.zeros((size, frames, TEACHER_DIM), np.float32)
         lines = lines if self.lines.lines else 0
         for window in range(lines):
-            wav, said = self.lines.draw(window)
+            wav, _, said = self.lines.draw(window)
             pcm.append(wav)
             heard.append(said)
         for window in range(lines, size):

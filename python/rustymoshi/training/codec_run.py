@@ -72,6 +72,7 @@ class Run:
             "spectral": losses.spectral(made, real, windows),
             "wave": self.args.wave * (made - real).abs().mean() / (real.abs().mean() + 1e-2),
             "envelope": self.args.envelope * losses.intelligibility(made, real),
+            "phase": self.args.phase * sketch.hum_missed(sketch.hum(made), sketch.hum(real)),
         }
         if self.adversary is None:
             return parts, {}
@@ -135,6 +136,7 @@ class Run:
         parser.add_argument(
             "--hum", type=float, default=0.0, help="weight of the sketch's low waveform, with its phase"
         )
+        parser.add_argument("--phase", type=float, default=0.0, help="weight of the sound's low waveform")
         parser.add_argument("--adversary", action="store_true", help="train against discriminators too")
         parser.add_argument("--fool", type=float, default=0.1, help="weight of being taken for real")
         parser.add_argument("--match", type=float, default=0.3, help="weight of what the discriminators see")

@@ -11,20 +11,25 @@ from .codec_data import Sounds
 from .ear import Heard
 
 # How many of a pool's crops are the agent's answers, and users' lines; the others are from the corpus.
-ANSWERS, LINES = 0.45, 0.3
+ANSWERS, LINES = 0.4, 0.4
 BEGIN_WITH, MOST = 400, 2_400
 
 
 @dataclass(frozen=True)
 class Crop:
-    """`known` is what the training asked for; the sketch [columns, 167] f16, the teacher's features [frames, 384] f16
-    or None, and what is said, or None."""
+    """The sound to be made; what the training asked to know of the sound heard; the sketch [columns, 167] f16; the
+    teacher's features [frames, 384] f16 or None; and what is said, or None."""
 
     pcm: np.ndarray
     known: torch.Tensor
     sketch: torch.Tensor
     teacher: np.ndarray | None
     heard: Heard | None
+
+
+def whole(pcm: np.ndarray) -> np.ndarray:
+    """Samples as int16."""
+    return np.round(np.clip(pcm, -1, 1) * 32767).astype(np.int16)
 
 
 class Pool:
@@ -38,17 +43,21 @@ class Pool:
             self.renew()
 
     def renew(self) -> None:
-        """One new crop, in place of any old one where there are enough."""
+        """One new crop, in place of any old one where there are enough. A line is to sound as the voice alone: what
+        else is in it would take most of the codes and does not come back the same anyway."""
         kind, teacher, heard = self.rng.random(), None, None
         if kind < ANSWERS:
-            pcm = self.sounds.answers.draw()
+            wanted = pcm = self.sounds.answers.draw()
         elif kind < ANSWERS + LINES:
-            pcm, heard = self.sounds.lines.draw(0)
+            pcm, wanted, heard = self.sounds.lines.draw(0)
         else:
-            pcm, teacher = self.sounds.corpus.draw()
-        pcm = np.round(np.clip(pcm, -1, 1) * 32767).astype(np.int16)
-        drawn = sketch.draw(torch.from_numpy(pcm.astype(np.float32) / 32767)[None])[0].half()
-        crop = Crop(pcm, self.know(pcm), drawn, None if teacher is None else teacher.astype(np.float16), heard)
+            wanted, teacher = self.sounds.corpus.draw()
+            pcm = wanted
+        drawn = sketch.draw(torch.from_numpy(wanted)[None])[0].half()
+        if heard is not None:
+            drawn[:, -sketch.HUM :] = torch.nan  # of so many voices it would take too much of the codes
+        teacher = None if teacher is None else teacher.astype(np.float16)
+        crop = Crop(whole(wanted), self.know(whole(pcm)), drawn, teacher, heard)
         if len(self.crops) < MOST:
             self.crops.append(crop)
         else:

@@ -61,6 +61,14 @@ class Sketch(nn.Module):
         return out.transpose(1, 2).unflatten(2, (COLUMNS_OF_FEATURE, -1)).flatten(1, 2)
 
 
+def hum_missed(made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Which share of the hum's power is missed: 0 to 1, or more where the phases are worse than nothing. Where the real
+    one is NaN it is not asked for."""
+    asked = ~real.isnan()
+    made, real = torch.where(asked, made, 0.0), torch.where(asked, real, 0.0)
+    return (made - real).square().sum() / real.square().sum().clamp(min=1e-2 * real.numel())
+
+
 def loss(made: torch.Tensor, real: torch.Tensor) -> dict[str, torch.Tensor]:
     """Of what was drawn [b, columns, 167]: 1 - the envelopes' correlation, as in `losses.intelligibility`, the
     distance of all magnitudes, and the share of the hum's power that is missed, phases and all."""
@@ -70,5 +78,5 @@ def loss(made: torch.Tensor, real: torch.Tensor) -> dict[str, torch.Tensor]:
     return {
         "alike": 1 - alike(made[0].exp(), real[0].exp(), loudness),
         "distance": sum((a - b).abs().mean() for a, b in zip(made, real, strict=True)),
-        "hum": (hum_made - hum_real).square().mean() / hum_real.square().mean().clamp(min=1e-2),
+        "hum": hum_missed(hum_made, hum_real),
     }
