@@ -36,6 +36,8 @@ def test_a_line_is_inside_its_crop_and_where_it_is_said_to_be(sounds):
         batch = sounds.batch(3, 2)
         assert batch.pcm.shape == (3, 1, 20 * FRAME) and batch.teacher.shape == (3, 20, codec_data.TEACHER_DIM)
         assert [x.window for x in batch.lines] == [0, 1] and not batch.pcm[2].any()
+        assert batch.wanted.shape == (3, 20 * FRAME)
+        assert (batch.wanted[:2] != batch.pcm[:2, 0]).any() and not batch.wanted[2].any()
         for line in batch.lines:
             loud = np.flatnonzero(batch.pcm[line.window, 0].numpy())
             assert line.start * FRAME <= loud[0] and loud[-1] < line.end * FRAME <= 20 * FRAME

@@ -86,7 +86,9 @@ def test_a_restored_codec_is_trained_on_and_its_new_readers_learn_alone_first(tm
     trainer = codec_train.Trainer(SimpleNamespace(**names, **weights))
     assert trainer.started(), "its codebooks are kept, also in the first steps, in which a new codec has none"
     teacher = torch.randn(1, 4, codec_train.TEACHER_DIM)
-    batch = Batch(torch.randn(1, 1, 4 * FRAME) * 0.1, teacher, [Heard(0, 0, 4, Said([1], (3, 1)))])
+    batch = Batch(
+        torch.randn(1, 1, 4 * FRAME) * 0.1, torch.zeros(1, 4 * FRAME), teacher, [Heard(0, 0, 4, Said([1], (3, 1)))]
+    )
     _, parts = trainer.quantized(batch, batch.pcm)
     sum(parts[name] for name in ("distill", "semantic", "sounds")).backward()
     assert trainer.student.weight.grad.abs().sum() > 0
@@ -119,7 +121,7 @@ def test_a_decoder_is_trained_on_its_codes_as_they_are(tmp_path, monkeypatch):
     frames = decoder_train.FRAMES
     crops = crops_of(frames, lambda pcm: torch.randint(0, 512, (8, frames), dtype=torch.int16))
     names = dict(name="codec_decoder", start_from="codec_frozen", adversary=False, sketch_minutes=1, decoded=6)
-    weights = dict(alike=5.0, distance=0.3, hum=1.0, envelope=4.0, wave=0.0, lr=1e-3, minutes=2, seed=1)
+    weights = dict(alike=5.0, distance=0.3, hum=1.0, envelope=4.0, phase=1.0, lr=1e-3, minutes=2, seed=1)
     trainer = decoder_train.Trainer(SimpleNamespace(**names, **weights))
     begun = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
 

@@ -21,9 +21,11 @@ LATE = 3
 
 @dataclass(frozen=True)
 class Batch:
-    """pcm [b, 1, samples], teacher [b, frames, 384] (zero where there is none), and what is said where."""
+    """pcm [b, 1, samples], what it is to sound like [b, samples] (of a user the voice alone), teacher [b, frames, 384]
+    (zero where there is none), and what is said where."""
 
     pcm: torch.Tensor
+    wanted: torch.Tensor
     teacher: torch.Tensor
     lines: list[Heard]
 
@@ -149,12 +151,13 @@ class Sounds:
 
     def batch(self, size: int, lines: int) -> Batch:
         """As many users' lines as asked for and crops of the corpus, `size` together."""
-        frames, heard = self.corpus.frames, []
+        frames, heard, wanted = self.corpus.frames, [], []
         pcm, teacher = [], np.zeros((size, frames, TEACHER_DIM), np.float32)
         lines = lines if self.lines.lines else 0
         for window in range(lines):
-            wav, _, said = self.lines.draw(window)
+            wav, voice, said = self.lines.draw(window)
             pcm.append(wav)
+            wanted.append(voice)
             heard.append(said)
         for window in range(lines, size):
             if window < lines + self.said:
@@ -162,7 +165,9 @@ class Sounds:
                 continue
             wav, teacher[window] = self.corpus.draw()
             pcm.append(wav)
-        return Batch(torch.from_numpy(np.stack(pcm))[:, None], torch.from_numpy(teacher), heard)
+        wanted += pcm[lines:]
+        sounds = torch.from_numpy(np.stack(pcm))[:, None]
+        return Batch(sounds, torch.from_numpy(np.stack(wanted)), torch.from_numpy(teacher), heard)
 
     def batches(self, size: int, lines: int) -> Iterator[Batch]:
         """One after the other without end."""

@@ -70,7 +70,6 @@ class Run:
         windows = np.random.default_rng(self.step).permutation(list(losses.WINDOWS))[:2].tolist()
         parts = {
             "spectral": losses.spectral(made, real, windows),
-            "wave": self.args.wave * (made - real).abs().mean() / (real.abs().mean() + 1e-2),
             "envelope": self.args.envelope * losses.intelligibility(made, real),
             "phase": self.args.phase * sketch.hum_missed(sketch.hum(made), sketch.hum(real)),
         }
@@ -130,7 +129,6 @@ class Run:
         parser.add_argument("--until", type=float, default=0, help="end this run here, part of the way to --minutes")
         parser.add_argument("--lr", type=float, default=8e-4)
         parser.add_argument("--envelope", type=float, default=4.0, help="weight of what STOI measures")
-        parser.add_argument("--wave", type=float, default=0.0, help="weight of the waveform itself, phases and all")
         parser.add_argument("--alike", type=float, default=5.0, help="weight of the sketch's envelopes")
         parser.add_argument("--distance", type=float, default=0.3, help="weight of the sketch's magnitudes")
         parser.add_argument(

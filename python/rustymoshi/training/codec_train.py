@@ -96,12 +96,12 @@ class Trainer(Run):
 
     def train_step(self, batch: Batch) -> dict:
         """One batch; returns the losses by name."""
-        pcm = batch.pcm.to(self.device)
-        latent, parts = self.quantized(batch, pcm)
+        latent, parts = self.quantized(batch, batch.pcm.to(self.device))
+        wanted = batch.wanted.to(self.device)
         with torch.autocast(self.device, torch.bfloat16):
             features = self.codec.features(latent)
-        parts |= self.sketch_losses(features, sketch.draw(pcm[:, 0]))
-        sound, report = self.sound_losses(features, pcm[:, 0])
+        parts |= self.sketch_losses(features, sketch.draw(wanted))
+        sound, report = self.sound_losses(features, wanted)
         report |= self.descend(parts | sound)
         together.follow_first(self.codec.buffers())
         return report

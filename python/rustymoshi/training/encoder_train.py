@@ -44,7 +44,7 @@ class Trainer(codec_train.Trainer):
                 row[:] = crop.teacher
         heard = [replace(crop.heard, window=i) for i, crop in enumerate(crops) if crop.heard is not None]
         held = torch.stack([crop.known for crop in crops])
-        latent, parts = self.quantized(Batch(held, torch.from_numpy(teacher), heard), held)
+        latent, parts = self.quantized(Batch(held, held, torch.from_numpy(teacher), heard), held)
         with torch.autocast(self.device, torch.bfloat16):
             features = self.codec.features(latent)
         drawn = torch.stack([crop.sketch for crop in crops]).float().to(self.device)
