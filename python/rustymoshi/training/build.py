@@ -24,22 +24,25 @@ def main() -> None:
     parser.add_argument(
         "--name", default="", help="ending of all checkpoint names, to build a second model beside the first"
     )
-    parser.add_argument("--codec-minutes", type=int, default=960)
+    parser.add_argument("--codec-minutes", type=int, default=480)
+    parser.add_argument("--encoder-minutes", type=int, default=480)
     parser.add_argument("--decoder-minutes", type=int, default=480)
     parser.add_argument("--lm-minutes", type=int, default=1_440)
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--shards", type=int, default=200)
     parser.add_argument("--line-shards", type=int, default=100)
     args = parser.parse_args()
-    codec, frozen, decoder, lm = (f"{part}{args.name}" for part in ("codec", "codec_frozen", "codec_decoder", "lm"))
+    parts = ("codec", "codec_anew", "codec_frozen", "codec_decoder", "lm")
+    codec, anew, frozen, decoder, lm = (part + args.name for part in parts)
     run("corpus")
     run("lines", "--shards", str(args.line_shards))
     run("lines", "--topic", "stop", "--first", str(args.line_shards), "--shards", "2")
     run("codec_train", "--name", codec, "--batch", "8", "--minutes", str(args.codec_minutes))
+    run("render", "--shards", str(args.shards))
+    run("encoder_train", "--name", anew, "--start-from", codec, "--minutes", str(args.encoder_minutes))
     target = folder("checkpoints") / f"{frozen}.pt"
     if not target.exists():
-        shutil.copy(folder("checkpoints") / f"{codec}.pt", target)
-    run("render", "--shards", str(args.shards))
+        shutil.copy(folder("checkpoints") / f"{anew}.pt", target)
     run("encode", "--codec", frozen)
     for turn in range(1, args.turns + 1):
         # The full minutes keep one learning rate schedule over all turns; each turn ends at its share of them.

@@ -129,12 +129,12 @@ class Run:
         parser.add_argument("--until", type=float, default=0, help="end this run here, part of the way to --minutes")
         parser.add_argument("--lr", type=float, default=8e-4)
         parser.add_argument("--envelope", type=float, default=4.0, help="weight of what STOI measures")
-        parser.add_argument("--alike", type=float, default=5.0, help="weight of the sketch's envelopes")
+        parser.add_argument("--alike", type=float, default=7.0, help="weight of the sketch's envelopes")
         parser.add_argument("--distance", type=float, default=0.3, help="weight of the sketch's magnitudes")
         parser.add_argument(
-            "--hum", type=float, default=0.0, help="weight of the sketch's low waveform, with its phase"
+            "--hum", type=float, default=0.7, help="weight of the sketch's low waveform, with its phase"
         )
-        parser.add_argument("--phase", type=float, default=0.0, help="weight of the sound's low waveform")
+        parser.add_argument("--phase", type=float, default=1.0, help="weight of the sound's low waveform")
         parser.add_argument("--adversary", action="store_true", help="train against discriminators too")
         parser.add_argument("--fool", type=float, default=0.1, help="weight of being taken for real")
         parser.add_argument("--match", type=float, default=0.3, help="weight of what the discriminators see")

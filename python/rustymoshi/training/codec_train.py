@@ -126,7 +126,7 @@ class Trainer(Run):
 
 def add_code_arguments(parser) -> None:
     """What trainings of codes can be told."""
-    parser.add_argument("--commit", type=float, default=0.1)
+    parser.add_argument("--commit", type=float, default=0.25)
     parser.add_argument("--distill", type=float, default=0.5)
     parser.add_argument("--sounds", type=float, default=0.3, help="weight of the speech sounds read off the codes")
 
