@@ -1,14 +1,16 @@
 """Attention as it is written out for CPUs."""
 
+import pytest
 import torch
 import torch.nn.functional as F
-from rustymoshi.training.transformer import attend
+from rustymoshi.training.transformer import attend, window_mask
 
 
-def test_attention_to_the_past_is_the_fused_kernels_with_its_gradients():
+@pytest.mark.parametrize("mask", [None, window_mask(33, 33, 10)])
+def test_attention_to_the_past_is_the_fused_kernels_with_its_gradients(mask):
     torch.manual_seed(0)
     q, k, v = (x.requires_grad_() for x in torch.randn(3, 2, 4, 33, 16))
-    written, fused = attend(q, k, v, None), F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    written, fused = attend(q, k, v, mask), F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
     torch.testing.assert_close(written, fused.transpose(1, 2).flatten(2))
     weight = torch.randn_like(fused)
     ours = torch.autograd.grad((written * weight.transpose(1, 2).flatten(2)).sum(), (q, k, v))
