@@ -146,6 +146,8 @@ def test_an_encoder_is_trained_behind_its_first_layers_without_sound(tmp_path, m
     restore.restore(DEFAULT, "lm", "codec")
     names = dict(name="codec_anew", start_from="codec", adversary=False, hold=encoder_train.HELD_LAYERS, warm=0)
     weights = dict(alike=5.0, distance=0.3, hum=1.0, commit=0.1, distill=1.0, sounds=1.0, lr=1e-3, minutes=2, seed=1)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pt to start from: train it first"):
+        encoder_train.Trainer(SimpleNamespace(**(names | {"start_from": "nowhere"}), **weights))
     trainer = encoder_train.Trainer(SimpleNamespace(**names, **weights))
     trainer.new_readers = 0
     trainer.codec.train()

@@ -43,6 +43,8 @@ class Trainer(Run):
     def _begin(self) -> None:
         source = self.path if self.path.exists() else folder("checkpoints") / f"{self.args.start_from}.pt"
         if not source.is_file():
+            if self.args.start_from:
+                raise FileNotFoundError(f"no checkpoint {source} to start from: train it first, or see `restore`")
             return
         saved = torch.load(source, map_location=self.device, weights_only=True)
         self.codec.load_state_dict(saved["codec"])

@@ -1,4 +1,4 @@
-"""Better codes at a tenth of the time: `python -m rustymoshi.training.encoder_train --start-from codec --minutes 60`.
+"""Better codes in a fifth of the time: `python -m rustymoshi.training.encoder_train --start-from codec --minutes 60`.
 
 The encoder's layers up to 1,200 columns a second stay as they are, and what they make of a crop is kept (`pool`);
 what follows, the codebooks and the decoder's features are trained on the sketch alone, without sound. The decoder is

@@ -1,5 +1,5 @@
-"""A sketch of a sound, read off the decoder's features before they become one: what costs a hundredth of the sound
-itself and still teaches what comes before the sound (codebooks' projections, upsampling, transformer)."""
+"""A sketch of a sound, read off the decoder's features before they become one: what costs a small part of the
+sound itself and still teaches what comes before the sound (codebooks' projections, upsampling, transformer)."""
 
 import torch
 import torch.nn.functional as F
