@@ -11,13 +11,12 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from . import losses, pace, sketch, together
+from . import losses, run, sketch, together
 from .codec import Codec, CodecConfig
 from .codec_data import Batch, Sounds
 from .codec_run import Run
 from .corpus import TEACHER_DIM
 from .ear import SoundReader
-from .paths import folder
 
 # A restored codec comes without what reads the teacher's features and speech sounds: so many steps that learns alone.
 NEW_READERS_STEPS = 300
@@ -41,12 +40,9 @@ class Trainer(Run):
         self._begin()
 
     def _begin(self) -> None:
-        source = self.path if self.path.exists() else folder("checkpoints") / f"{self.args.start_from}.pt"
-        if not source.is_file():
-            if self.args.start_from:
-                raise FileNotFoundError(f"no checkpoint {source} to start from: train it first, or see `restore`")
+        saved, own = self.saved()
+        if saved is None:
             return
-        saved = torch.load(source, map_location=self.device, weights_only=True)
         self.codec.load_state_dict(saved["codec"])
         if "readers" in saved:
             self.student.load_state_dict(saved["student"])
@@ -54,7 +50,7 @@ class Trainer(Run):
         if "sketch" in saved:
             self.sketch.load_state_dict(saved["sketch"])
         self.new_readers = saved.get("new_readers", NEW_READERS_STEPS)
-        if source == self.path:
+        if own:
             self.resume(saved)
 
     def state(self) -> dict:
@@ -116,7 +112,7 @@ class Trainer(Run):
         if self.step < self.args.warm and not self.started():
             batches = self.with_codebooks(batches)
         self.codec.train()
-        self.go(batches, sounds.look_for_more)
+        self.go(lambda: self.train_step(next(batches)), sounds.look_for_more)
 
     def with_codebooks(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The same batches; once the steps without codebooks are done, these are started."""
@@ -136,9 +132,6 @@ def add_code_arguments(parser) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default="codec")
-    parser.add_argument("--start-from", default="", help="checkpoint to begin with when this name has none")
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lines", type=int, default=5, help="how many of a batch are users' lines")
     parser.add_argument("--answers", type=int, default=0, help="how many are the agent's answers in conversations")
     parser.add_argument("--frames", type=int, default=32)
@@ -155,13 +148,8 @@ def main() -> None:
         "have learned early what they can",
     )
     add_code_arguments(parser)
-    Run.add_arguments(parser)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    pace.keep_memory()
-    together.begin()
-    Trainer(args).run()
-    together.end()
+    Run.add_arguments(parser, minutes=60, batch=8)
+    run.main(parser, lambda args: Trainer(args).run())
 
 
 if __name__ == "__main__":

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from . import pace, sketch, together
+from . import run, sketch, together
 from .checkpoints import load_codec
 from .codec_run import Run
 from .encode import encoder
-from .paths import folder
 from .pool import Crop, Pool
 
 FRAMES = 64
@@ -26,7 +25,8 @@ class Trainer(Run):
 
     def __init__(self, args):
         super().__init__(args)
-        self.source = args.name if self.path.exists() else args.start_from
+        saved, own = self.saved()
+        self.source = args.name if own else args.start_from
         self.codec = load_codec(self.source).to(self.device)
         self.sketch = sketch.Sketch(self.codec.config.dim).to(self.device)
         q = self.codec.quantizer
@@ -36,10 +36,9 @@ class Trainer(Run):
         for p in self.params:
             p.requires_grad_(True)
         self.optimizer = torch.optim.AdamW(self.params, lr=args.lr, betas=(0.8, 0.99), weight_decay=1e-3)
-        saved = torch.load(folder("checkpoints") / f"{self.source}.pt", map_location=self.device, weights_only=True)
         if "sketch" in saved:
             self.sketch.load_state_dict(saved["sketch"])
-        if self.source == args.name:
+        if own:
             self.resume(saved)
 
     def train_step(self, crops: list[Crop]) -> dict:
@@ -55,6 +54,11 @@ class Trainer(Run):
             parts |= sound
         return report | self.descend(parts)
 
+    def run(self) -> None:
+        """Train until the minutes are used up."""
+        batches = self.batches()
+        self.go(lambda: self.train_step(next(batches)))
+
     def batches(self) -> Iterator[list[Crop]]:
         """One after the other without end."""
         encode = encoder(load_codec(self.source))
@@ -67,19 +71,10 @@ class Trainer(Run):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default="codec_decoder")
-    parser.add_argument("--start-from", default="codec_frozen", help="checkpoint to begin with when this name has none")
-    parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--sketch-minutes", type=float, default=10, help="how many of them without sound")
-    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--decoded", type=int, default=10, help="how many of a crop's 64 frames become sound")
-    Run.add_arguments(parser)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    pace.keep_memory()
-    together.begin()
-    trainer = Trainer(args)
-    trainer.go(trainer.batches())
-    together.end()
+    Run.add_arguments(parser, minutes=120, batch=16, start_from="codec_frozen")
+    run.main(parser, lambda args: Trainer(args).run())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from . import codec_train, pace, together
+from . import codec_train, run, together
 from .codec_data import Batch
 from .codec_run import Run
 from .corpus import TEACHER_DIM
@@ -52,6 +52,12 @@ class Trainer(codec_train.Trainer):
         together.follow_first(self.codec.buffers())
         return report
 
+    def run(self) -> None:
+        """Train until the minutes are used up."""
+        batches = self.batches()
+        self.codec.train()
+        self.go(lambda: self.train_step(next(batches)))
+
     def batches(self) -> Iterator[list[Crop]]:
         """One after the other without end."""
         pool = Pool(FRAMES, self.args.seed + self.step + 1_000_003 * together.rank(), self.know)
@@ -62,20 +68,10 @@ class Trainer(codec_train.Trainer):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default="codec_anew")
-    parser.add_argument("--start-from", default="codec", help="checkpoint to begin with when this name has none")
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--batch", type=int, default=16)
     codec_train.add_code_arguments(parser)
-    Run.add_arguments(parser)
-    args = parser.parse_args()
-    args.hold, args.warm = HELD_LAYERS, 0
-    torch.set_num_threads(args.threads)
-    pace.keep_memory()
-    together.begin()
-    trainer = Trainer(args)
-    trainer.codec.train()
-    trainer.go(trainer.batches())
-    together.end()
+    Run.add_arguments(parser, minutes=60, batch=16, start_from="codec")
+    parser.set_defaults(hold=HELD_LAYERS, warm=0)
+    run.main(parser, lambda args: Trainer(args).run())
 
 
 if __name__ == "__main__":

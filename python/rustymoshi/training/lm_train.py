@@ -6,8 +6,6 @@ being a minute of all `--threads`, however long it took to get.
 
 import argparse
 import copy
-import math
-import time
 from dataclasses import asdict
 from functools import partial
 
@@ -16,12 +14,10 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from . import pace, together
-from .curves import Curve
+from . import run, together
 from .ear import Ear
 from .lm import Lm, LmConfig
 from .lm_data import Conversations
-from .paths import folder, replace_atomically
 from .tokens import tokenizer
 
 AVERAGE_DECAY = 0.995
@@ -29,18 +25,15 @@ AVERAGE_DECAY = 0.995
 NEW_EAR_STEPS = 300
 
 
-class Trainer:
+class Trainer(run.Run):
     """Model, running average, optimizer and checkpoint of one run."""
 
+    WARM_UP, LEAST = 50, 0.05
+
     def __init__(self, args):
-        self.args = args
-        torch.manual_seed(args.seed)
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        super().__init__(args)
         self.config = LmConfig(text_card=tokenizer().vocab_size())
         self.lm = Lm(self.config).to(self.device)
-        self.elapsed, self.step = 0.0, 0
-        self.path = folder("checkpoints") / f"{args.name}.pt"
-        self.curve = Curve(folder("curves") / f"{args.name}.csv")
         self.ear = Ear(self.config.dim).to(self.device)
         self.optimizers = self._optimizers()
         self.average = copy.deepcopy(self.lm)
@@ -62,42 +55,29 @@ class Trainer:
         }
 
     def _resume(self) -> None:
-        source = self.path if self.path.exists() else folder("checkpoints") / f"{self.args.start_from}.pt"
-        if not source.is_file():
+        saved, own = self.saved()
+        if saved is None:
             return
-        saved = torch.load(source, map_location=self.device, weights_only=True)
-        begin = source != self.path
-        self.lm.load_state_dict(saved["average" if begin else "lm"])
+        self.lm.load_state_dict(saved["lm" if own else "average"])
         self.average.load_state_dict(saved["average"])
         if "ear" in saved:
             self.ear.load_state_dict(saved["ear"])
         self.new_ear = saved.get("new_ear", 0 if "ear" in saved else NEW_EAR_STEPS)
-        if begin:
+        if not own:
             return
         for name, state in saved.get("optimizers", {}).items():
             self.optimizers[name].load_state_dict(state)
         self.elapsed, self.step = saved["elapsed"], saved["step"]
 
-    def save(self) -> None:
-        """Write the checkpoint in one move."""
-        if together.rank() != 0:
-            return
-        state = dict(
+    def checkpoint(self) -> dict:
+        return dict(
             lm=self.lm.state_dict(),
             average=self.average.state_dict(),
             optimizers={name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             ear=self.ear.state_dict(),
             new_ear=self.new_ear,
             config=asdict(self.config),
-            elapsed=self.elapsed,
-            step=self.step,
         )
-        replace_atomically(self.path, lambda part: torch.save(state, part))
-
-    def learning_rate(self) -> float:
-        """Warm-up over 50 steps, then a cosine to 5 % over the minutes asked for."""
-        share = min(1.0, self.elapsed / (self.args.minutes * 60))
-        return self.args.lr * min(1.0, (self.step + 1) / 50) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
 
     def train_step(self, data: Conversations) -> dict:
         """One batch, of conversations or of listening alone; returns the losses by name."""
@@ -146,56 +126,23 @@ class Trainer:
         return {k: v.item() for k, v in losses.items()}
 
     def run(self) -> None:
-        """Train until the minutes are used up, saving every three."""
+        """Train until the minutes are used up."""
         seed = self.args.seed + self.step + 1_000_003 * together.rank()
         data = Conversations(self.args.codec, self.config, seed)
-        saved, watch = time.monotonic(), pace.Stopwatch(self.device, self.args.threads)
-        with together.progress(self.args.minutes, self.elapsed) as bar:
-            while self.elapsed < min(self.args.minutes, self.args.until or self.args.minutes) * 60:
-                pace.adapt(self.step, self.args.threads)
-                report = self.train_step(data)
-                self.step += 1
-                took = torch.tensor([watch.lap()])
-                together.follow_first([took])
-                self.elapsed += took.item()
-                if together.rank() == 0:
-                    self.curve.add(self.step, self.elapsed, report)
-                bar.set_postfix(
-                    step=self.step,
-                    n=len(data.items),
-                    **{k: f"{v:.3f}" for k, v in self.curve.smooth().items()},
-                    refresh=False,
-                )
-                bar.update(int(self.elapsed) - bar.n)
-                if time.monotonic() - saved > 180:
-                    self.save()
-                    data.look_for_more()
-                    saved = time.monotonic()
-        self.save()
+        self.go(lambda: self.train_step(data), data.look_for_more)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default="lm")
     parser.add_argument("--codec", default="codec_frozen")
-    parser.add_argument("--start-from", default="", help="checkpoint to begin with when this name has none")
-    parser.add_argument("--minutes", type=float, default=45)
-    parser.add_argument("--until", type=float, default=0, help="end this run here, part of the way through the minutes")
-    parser.add_argument("--batch", type=int, default=8)
+    run.Run.add_arguments(parser, minutes=45, batch=8, lr=1.5e-3)
     parser.add_argument("--frames", type=int, default=256)
     parser.add_argument("--depth-share", type=float, default=0.25)
     parser.add_argument("--text-weight", type=float, default=3.0)
     parser.add_argument("--ear-weight", type=float, default=1.0)
     parser.add_argument("--practice", type=float, default=0.4, help="share of steps that only listen")
-    parser.add_argument("--lr", type=float, default=1.5e-3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    pace.keep_memory()
-    together.begin()
-    Trainer(args).run()
-    together.end()
+    run.main(parser, lambda args: Trainer(args).run())
 
 
 if __name__ == "__main__":
