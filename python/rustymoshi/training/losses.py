@@ -44,8 +44,8 @@ def spectral(made: torch.Tensor, real: torch.Tensor, windows=tuple(WINDOWS)) -> 
 # STOI's analysis (Taal et al. 2011, section II) at 24 kHz: windows of 25.6 ms, half overlapping, fifteen third-octave
 # bands from 150 Hz on, envelopes compared over 30 windows (384 ms).
 STOI_WINDOW, STOI_FFT, STOI_BANDS, STOI_LOWEST, STOI_SEGMENT = 614, 1_024, 15, 150.0, 30
-# A segment counts that is louder than this share of the row's loudest, which itself must not be silent.
-STOI_FAINT, STOI_SILENCE = 0.03, 1e-3
+# A segment counts that is louder than this share (40 dB, as there) of the row's loudest, which must not be silent.
+STOI_FAINT, STOI_SILENCE = 0.01, 1e-3
 
 
 @cache

@@ -17,19 +17,29 @@ LOW_BINS = 64
 FLOOR = 1e-4
 # What hums: between 60 and 290 Hz, where a voice has its fundamental, in 600 samples a second, eight of a column.
 HUM, HUM_LOWEST, HUM_HIGHEST, HUM_FLOOR = 8, 60.0, 290.0, 3e-3
+# What sound is held to: the weights of the hum and of the octaves above it, as arguments of `hum`.
+PHASED = ((1.0, (HUM_LOWEST, HUM_HIGHEST, HUM)), (0.6, (290.0, 580.0, 2 * HUM)), (0.3, (580.0, 1160.0, 4 * HUM)))
 SIZES = (STOI_BANDS, MEL_BANDS, LOW_BINS, HUM)
 
 
-def hum(pcm: torch.Tensor) -> torch.Tensor:
-    """pcm [b, whole frames] -> the hum's waveform as loud as one everywhere, silence aside: [b, columns, 8]."""
+def hum(pcm: torch.Tensor, lowest=HUM_LOWEST, highest=HUM_HIGHEST, samples=HUM) -> torch.Tensor:
+    """pcm [b, whole frames] -> the waveform between two frequencies (Hz), the hum's by default, as loud as one
+    everywhere, silence aside: [b, columns, samples]."""
     n = pcm.shape[-1]
     spectrum = torch.fft.rfft(pcm)
     freqs = torch.arange(spectrum.shape[-1], device=pcm.device) * (SAMPLE_RATE / n)
-    spectrum = spectrum * ((freqs >= HUM_LOWEST) & (freqs <= HUM_HIGHEST))
-    m = n // HOP * HUM
+    spectrum = spectrum * ((freqs >= lowest) & (freqs <= highest))
+    m = n // HOP * samples
     low = torch.fft.irfft(spectrum[..., : m // 2 + 1], m) * (m / n)
-    power = F.avg_pool1d(F.pad(low.square()[:, None], (24, 24), mode="replicate"), 49, 1)[:, 0]
-    return (low / (power.sqrt() + HUM_FLOOR)).unflatten(1, (-1, HUM))
+    near = 3 * samples  # on either side, 40 ms
+    power = F.avg_pool1d(F.pad(low.square()[:, None], (near, near), mode="replicate"), 2 * near + 1, 1)[:, 0]
+    return (low / (power.sqrt() + HUM_FLOOR)).unflatten(1, (-1, samples))
+
+
+def phases_missed(made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Of two sounds [b, whole frames]: the share of the hum that is missed, and of lesser weight those of the octaves
+    above it, whose phases magnitudes alone leave open."""
+    return sum(weight * hum_missed(hum(made, *band), hum(real, *band)) for weight, band in PHASED)
 
 
 def draw(pcm: torch.Tensor) -> torch.Tensor:
@@ -74,7 +84,7 @@ def loss(made: torch.Tensor, real: torch.Tensor) -> dict[str, torch.Tensor]:
     distance of all magnitudes, and the share of the hum's power that is missed, phases and all."""
     *made, hum_made = made.split(SIZES, -1)
     *real, hum_real = real.split(SIZES, -1)
-    loudness = real[0].exp().square().sum(-1).sqrt()
+    loudness = (real[0].exp() - FLOOR).square().sum(-1).sqrt()
     return {
         "alike": 1 - alike(made[0].exp(), real[0].exp(), loudness),
         "distance": sum((a - b).abs().mean() for a, b in zip(made, real, strict=True)),
