@@ -25,14 +25,14 @@ def codes():
 def test_renamed_codes_get_the_rows_of_their_old_names(codes):
     old, new, names = codes
     tables = [torch.randn(CARD + 1, 8) for _ in range(8)]
-    fitted = recode.refit(tables, old, new)
+    fitted = recode.refit(tables, old, new, CARD)
     sums = [
         sum(t[torch.from_numpy(c)] for t, c in zip(x, codes, strict=True))
         for x, codes in ((tables, old), (fitted, new))
     ]
     assert (sums[0] - sums[1]).abs().max() < 0.3
     assert all(torch.equal(a[CARD], b[CARD]) for a, b in zip(tables, fitted, strict=True)), "the initial token's"
-    alone = recode.refit(tables[:1], old[:1], new[:1])[0]
+    alone = recode.refit(tables[:1], old[:1], new[:1], CARD)[0]
     assert (alone[torch.from_numpy(names[0])] - tables[0][:CARD]).abs().max() < 0.2
 
 
@@ -40,7 +40,7 @@ def test_a_code_that_does_not_occur_gets_the_mean_row(codes):
     old, new, _ = codes
     table = torch.randn(CARD + 1, 8)
     seen = new[:1] != 5
-    fitted = recode.refit([table], old[:1][seen][None], new[:1][seen][None])[0]
+    fitted = recode.refit([table], old[:1][seen][None], new[:1][seen][None], CARD)[0]
     assert torch.allclose(fitted[5], table[:CARD].mean(0), atol=1e-5)
 
 
@@ -49,10 +49,25 @@ def test_a_model_goes_on_as_if_nothing_had_changed(codes):
     torch.manual_seed(0)
     lm = Lm(CONFIG).eval()
     before = seen(lm, old)
-    kept = recode.recode(lm, {"user": (old, new), "agent": (old, new)})
+    same, kept = recode.recode(lm, {"user": (old, new), "agent": (old, new)}, CARD)
     assert min(kept.values()) > 0.99
-    after = seen(lm, new)
-    assert torch.corrcoef(torch.stack([before.flatten(), after.flatten()]))[0, 1] > 0.98
+    assert alike(before, seen(same.eval(), new)) > 0.98
+
+
+def test_a_model_takes_up_larger_codebooks(codes):
+    old, _, _ = codes
+    torch.manual_seed(0)
+    lm = Lm(CONFIG).eval()
+    finer = old + CARD * np.random.default_rng(1).integers(0, 2, old.shape)
+    larger, kept = recode.recode(lm, {"user": (old, finer), "agent": (old, finer)}, 2 * CARD)
+    assert larger.config.card == 2 * CARD and larger.linears[0].weight.shape[0] == 2 * CARD
+    assert min(kept.values()) > 0.98
+    assert alike(seen(lm, old), seen(larger.eval(), finer)) > 0.97
+
+
+def alike(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Correlation."""
+    return float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1])
 
 
 def seen(lm: Lm, codes: np.ndarray) -> torch.Tensor:

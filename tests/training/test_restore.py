@@ -81,7 +81,7 @@ def test_an_export_in_place_of_the_embedded_model_lacks_none_of_its_files(tmp_pa
 def test_a_restored_codec_is_trained_on_and_its_new_readers_learn_alone_first(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec_frozen")
-    names = dict(name="codec", start_from="codec_frozen", adversary=False, hold=2)
+    names = dict(name="codec", start_from="codec_frozen", adversary=False, hold=2, bins=0)
     weights = dict(commit=0.1, distill=1.0, sounds=1.0, lr=1e-3, minutes=1, warm=5, seed=1)
     trainer = codec_train.Trainer(SimpleNamespace(**names, **weights))
     assert trainer.started(), "its codebooks are kept, also in the first steps, in which a new codec has none"
@@ -101,6 +101,25 @@ def test_a_restored_codec_is_trained_on_and_its_new_readers_learn_alone_first(tm
     again = codec_train.Trainer(SimpleNamespace(**names, **weights))
     assert again.new_readers == codec_train.NEW_READERS_STEPS - 1
     assert torch.equal(again.student.weight, trainer.student.weight)
+
+
+def test_codebooks_grow_when_another_run_begins_and_codes_mean_the_same_at_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
+    restore.restore(DEFAULT, "lm", "codec_frozen")
+    args = dict(adversary=False, hold=0, warm=0, lr=1e-3, minutes=1, seed=1)
+    larger = codec_train.Trainer(SimpleNamespace(name="larger", start_from="codec_frozen", bins=1024, **args))
+    larger.save()
+    pcm = torch.randn(1, 1, 8 * FRAME) * 0.1
+    small, grown = checkpoints.load_codec("codec_frozen"), checkpoints.load_codec("larger")
+    assert grown.config.bins == 1024 and grown.config.published()["quantizer"]["bins"] == 1024
+    with torch.no_grad():
+        latent = small.latent(pcm)
+    errors = [(c.quantizer.decode(c.quantizer.encode(latent)) - latent).square().mean() for c in (small, grown)]
+    assert errors[1] <= errors[0] * 1.02, "the old vectors are among the new ones"
+    again = codec_train.Trainer(SimpleNamespace(name="larger", start_from="codec_frozen", bins=512, **args))
+    assert again.codec.config.bins == 1024, "what a run began with stays"
+    with pytest.raises(ValueError, match="512 grows to a multiple of that, not to 700"):
+        codec_train.Trainer(SimpleNamespace(name="odd", start_from="codec_frozen", bins=700, **args))
 
 
 def crops_of(frames: int, know) -> list[Crop]:
@@ -144,7 +163,7 @@ def test_a_decoder_is_trained_on_its_codes_as_they_are(tmp_path, monkeypatch):
 def test_an_encoder_is_trained_behind_its_first_layers_without_sound(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec")
-    names = dict(name="codec_anew", start_from="codec", adversary=False, hold=encoder_train.HELD_LAYERS, warm=0)
+    names = dict(name="codec_anew", start_from="codec", adversary=False, hold=encoder_train.HELD_LAYERS, warm=0, bins=0)
     weights = dict(alike=5.0, distance=0.3, hum=1.0, commit=0.1, distill=1.0, sounds=1.0, lr=1e-3, minutes=2, seed=1)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pt to start from: train it first"):
         encoder_train.Trainer(SimpleNamespace(**(names | {"start_from": "nowhere"}), **weights))

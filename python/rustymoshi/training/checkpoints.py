@@ -11,9 +11,14 @@ from .paths import folder
 
 def load_codec(name: str = "codec") -> Codec:
     """The codec of a training checkpoint, ready to encode and decode."""
-    codec = Codec(CodecConfig())
-    codec.load_state_dict(torch.load(_path(name), map_location="cpu", weights_only=True)["codec"])
-    return codec.eval()
+    return codec_of(torch.load(_path(name), map_location="cpu", weights_only=True)["codec"]).eval()
+
+
+def codec_of(state: dict[str, torch.Tensor]) -> Codec:
+    """The codec with these tensors, which tell how large its codebooks are."""
+    codec = Codec(CodecConfig(bins=len(state["quantizer.rvq_first.vq.layers.0._codebook.cluster_usage"])))
+    codec.load_state_dict(state)
+    return codec
 
 
 def load_lm(name: str = "lm") -> Lm:

@@ -7,11 +7,13 @@ however long it took to get.
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from . import losses, run, sketch, together
+from .checkpoints import codec_of
 from .codec import Codec, CodecConfig
 from .codec_data import Batch, Sounds
 from .codec_run import Run
@@ -27,7 +29,8 @@ class Trainer(Run):
 
     def __init__(self, args):
         super().__init__(args)
-        self.codec = Codec(CodecConfig()).to(self.device)
+        saved, own = self.saved()
+        self.codec = self._codec(saved, own).to(self.device)
         self.sketch = sketch.Sketch(self.codec.config.dim).to(self.device)
         self.student = nn.Linear(self.codec.config.dim, TEACHER_DIM).to(self.device)
         # What is said is read off the semantic codebook alone, and off all of them.
@@ -37,13 +40,20 @@ class Trainer(Run):
         self.optimizer = torch.optim.AdamW(self.params, lr=args.lr, betas=(0.8, 0.99), weight_decay=1e-3)
         for layer in self.codec.encoder.model[: args.hold]:
             layer.requires_grad_(False)
-        self._begin()
+        if saved is not None:
+            self._begin(saved, own)
 
-    def _begin(self) -> None:
-        saved, own = self.saved()
+    def _codec(self, saved: dict | None, own: bool) -> Codec:
+        """The saved one, which another run begins with larger codebooks where that is asked for, or a new one."""
         if saved is None:
-            return
-        self.codec.load_state_dict(saved["codec"])
+            return Codec(CodecConfig(bins=self.args.bins or CodecConfig.bins))
+        codec = codec_of(saved["codec"])
+        if self.args.bins and not own and self.args.bins != codec.config.bins:
+            codec.quantizer.grow(self.args.bins)
+            codec.config = replace(codec.config, bins=self.args.bins)
+        return codec
+
+    def _begin(self, saved: dict, own: bool) -> None:
         if "readers" in saved:
             self.student.load_state_dict(saved["student"])
             self.readers.load_state_dict(saved["readers"])
@@ -124,6 +134,7 @@ class Trainer(Run):
 
 def add_code_arguments(parser) -> None:
     """What trainings of codes can be told."""
+    parser.add_argument("--bins", type=int, default=0, help="codebooks of so many vectors: larger than the start's")
     parser.add_argument("--commit", type=float, default=0.25)
     parser.add_argument("--distill", type=float, default=0.5)
     parser.add_argument("--sounds", type=float, default=0.3, help="weight of the speech sounds read off the codes")

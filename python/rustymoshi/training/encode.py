@@ -55,7 +55,7 @@ def encoder(codec: Codec) -> Callable[[np.ndarray], np.ndarray]:
 
     with tempfile.TemporaryDirectory() as name:
         path = Path(name)
-        (path / "config.json").write_text(json.dumps(LmConfig().published()))
+        (path / "config.json").write_text(json.dumps(LmConfig(card=codec.config.bins).published()))
         (path / "mimi_config.json").write_text(json.dumps(codec.config.published()))
         save_file(codec_tensors(codec), path / "mimi.safetensors")
         mimi = Mimi.load(path, dtype="f32")

@@ -15,6 +15,7 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from . import run, together
+from .checkpoints import load_codec
 from .ear import Ear
 from .lm import Lm, LmConfig
 from .lm_data import Conversations
@@ -32,13 +33,21 @@ class Trainer(run.Run):
 
     def __init__(self, args):
         super().__init__(args)
-        self.config = LmConfig(text_card=tokenizer().vocab_size())
+        saved, own = self.saved()
+        self.config = self._config(saved)
         self.lm = Lm(self.config).to(self.device)
         self.ear = Ear(self.config.dim).to(self.device)
         self.optimizers = self._optimizers()
         self.average = copy.deepcopy(self.lm)
         self.new_ear = 0
-        self._resume()
+        if saved is not None:
+            self._resume(saved, own)
+
+    def _config(self, saved: dict | None) -> LmConfig:
+        """Of the checkpoint to begin with; a new model's fits tokenizer and codec."""
+        if saved is not None:
+            return LmConfig(**saved["config"])
+        return LmConfig(text_card=tokenizer().vocab_size(), card=load_codec(self.args.codec).config.bins)
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """By name. Muon (Jordan et al. 2024) moves the temporal transformer's matrices in all directions alike, at
@@ -54,10 +63,7 @@ class Trainer(run.Run):
             "ear": adamw(self.ear.parameters()),
         }
 
-    def _resume(self) -> None:
-        saved, own = self.saved()
-        if saved is None:
-            return
+    def _resume(self, saved: dict, own: bool) -> None:
         self.lm.load_state_dict(saved["lm" if own else "average"])
         self.average.load_state_dict(saved["average"])
         if "ear" in saved:

@@ -59,6 +59,17 @@ class Codebook(nn.Module):
         self.embedding_sum.copy_(vectors * self.cluster_usage[:, None])
         self._initialized.fill_(1)
 
+    def grow(self, bins: int) -> None:
+        """Have so many vectors, a multiple of those there are: copies beside each, nearer than the next one is."""
+        vectors, copies = self.vectors, bins // len(self.cluster_usage)
+        if copies * len(vectors) != bins:
+            raise ValueError(f"a codebook of {len(vectors)} grows to a multiple of that, not to {bins}")
+        far = torch.cdist(vectors, vectors).fill_diagonal_(torch.inf).amin(1, keepdim=True)
+        beside = 0.5 * far * torch.randn(copies - 1, *vectors.shape) / vectors.shape[1] ** 0.5
+        usage = self.cluster_usage.repeat(copies) / copies
+        self.embedding_sum = torch.cat([vectors[None], vectors + beside]).flatten(0, 1) * usage.clamp(min=1e-5)[:, None]
+        self.cluster_usage = usage
+
 
 class Residual(nn.Module):
     """Projection, residual codebooks, projection back: `rvq_first` or `rvq_rest`."""
@@ -119,6 +130,11 @@ class SplitQuantizer(nn.Module):
         super().__init__()
         self.rvq_first = Residual(dim, inner, bins, 1)
         self.rvq_rest = Residual(dim, inner, bins, codebooks - 1)
+
+    def grow(self, bins: int) -> None:
+        """Codebooks of so many vectors, a multiple of those there are."""
+        for book in (*self.rvq_first.books, *self.rvq_rest.books):
+            book.grow(bins)
 
     def forward(self, x):
         """x [b, dim, t] -> (quantized, semantic part alone, commitment loss)."""

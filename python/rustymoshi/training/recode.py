@@ -6,11 +6,12 @@ have encoded some of the same shards (`encode --codec OLD --most 20`, and the sa
 """
 
 import argparse
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
 
-from .checkpoints import load_lm
+from .checkpoints import load_codec, load_lm
 from .lm import Lm
 from .paths import folder, replace_atomically
 from .streams import AGENT_BOOKS, DELAYS
@@ -42,12 +43,12 @@ def columns(codes: np.ndarray) -> np.ndarray:
     return np.stack([row[most - delay : most - delay + length] for row, delay in zip(codes, delays, strict=True)])
 
 
-def refit(tables: list[torch.Tensor], old: np.ndarray, new: np.ndarray) -> list[torch.Tensor]:
-    """Tables [card + 1, d] whose sum of rows over `new` [k, n] is near to that of `tables` over `old` [k, n]; the last
-    row, of the initial token, stays. Codes that do not occur get the mean row."""
-    card, count = tables[0].shape[0] - 1, len(tables)
+def refit(tables: list[torch.Tensor], old: np.ndarray, new: np.ndarray, card: int) -> list[torch.Tensor]:
+    """Tables [card + 1, d] whose sum of rows over `new` [k, n] is near to that of `tables` [old card + 1, d] over `old`
+    [k, n]; the last row, of the initial token, stays. Codes that do not occur get the mean row."""
+    count = len(tables)
     old, new = (torch.from_numpy(x.astype(np.int64)) for x in (old, new))
-    means = [table[:card].mean(0) for table in tables]
+    means = [table[:-1].mean(0) for table in tables]
     missing = sum(table[codes] for table, codes in zip(tables, old, strict=True)) - sum(means)
     pairs = torch.zeros(count, card, count, card)
     sums = torch.zeros(count, card, missing.shape[1])
@@ -58,34 +59,38 @@ def refit(tables: list[torch.Tensor], old: np.ndarray, new: np.ndarray) -> list[
             pairs[i, :, j] = both.view(card, card).float()
     normal = pairs.view(count * card, -1).double() + DOUBT * torch.eye(count * card, dtype=torch.float64)
     rows = torch.linalg.solve(normal, sums.flatten(0, 1).double()).float().view(count, card, -1)
-    return [torch.cat([mean + row, table[card:]]) for mean, row, table in zip(means, rows, tables, strict=True)]
+    return [torch.cat([mean + row, table[-1:]]) for mean, row, table in zip(means, rows, tables, strict=True)]
 
 
 @torch.no_grad()
-def recode(lm: Lm, both: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-    """Replace what knows codes in `lm`; returns which share of what a step saw of either voice is there again."""
-    kept = {}
+def recode(lm: Lm, both: dict[str, tuple[np.ndarray, np.ndarray]], card: int) -> tuple[Lm, dict[str, float]]:
+    """`lm` for a codec with `card` codes in a codebook, and which share of what a step saw of either voice is there
+    again."""
+    state, kept = lm.state_dict(), {}
     for who, first in (("agent", 0), ("user", AGENT_BOOKS)):
         old, new = (columns(x) for x in both[who])
-        tables = [lm.emb[first + k].weight for k in range(AGENT_BOOKS)]
-        fitted = refit(tables, old, new)
+        names = [f"emb.{first + k}.weight" for k in range(AGENT_BOOKS)]
+        tables = [state[name] for name in names]
+        fitted = refit(tables, old, new, card)
         before, after = (
             sum(t[torch.from_numpy(c.astype(np.int64))] for t, c in zip(x, codes, strict=True))
             for x, codes in ((tables, old), (fitted, new))
         )
         kept[who] = 1 - float((before - after).var(0).sum() / before.var(0).sum())
-        for table, rows in zip(tables, fitted, strict=True):
-            table.copy_(rows)
+        state |= dict(zip(names, fitted, strict=True))
     # The depth transformer reads and writes one codebook at a time.
     old, new = both["agent"]
     for k in range(AGENT_BOOKS):
         one = slice(k, k + 1)
         if k < len(lm.depformer_emb):
-            table = lm.depformer_emb[k].weight
-            table.copy_(refit([table], old[one], new[one])[0])
-        rows = lm.linears[k].weight
-        rows.copy_(refit([torch.cat([rows, rows[:1]])], old[one], new[one])[0][:-1])
-    return kept
+            name = f"depformer_emb.{k}.weight"
+            state[name] = refit([state[name]], old[one], new[one], card)[0]
+        name = f"linears.{k}.weight"
+        rows = torch.cat([state[name], state[name][:1]])
+        state[name] = refit([rows], old[one], new[one], card)[0][:-1]
+    made = Lm(replace(lm.config, card=card))
+    made.load_state_dict(state)
+    return made, kept
 
 
 def main() -> None:
@@ -97,11 +102,10 @@ def main() -> None:
         "--out", required=True, help="name of the new checkpoint; `lm_train --start-from` goes on with it"
     )
     args = parser.parse_args()
-    lm = load_lm(args.lm)
-    for who, share in recode(lm, pairs(args.codec, args.to)).items():
+    lm, kept = recode(load_lm(args.lm), pairs(args.codec, args.to), load_codec(args.to).config.bins)
+    for who, share in kept.items():
         print(f"{who}: {share:.0%} of what a step saw is there again")
-    saved = torch.load(folder("checkpoints") / f"{args.lm}.pt", map_location="cpu", weights_only=True)
-    state = dict(lm=lm.state_dict(), average=lm.state_dict(), config=saved["config"], elapsed=0.0, step=0)
+    state = dict(lm=lm.state_dict(), average=lm.state_dict(), config=asdict(lm.config), elapsed=0.0, step=0)
     replace_atomically(folder("checkpoints") / f"{args.out}.pt", lambda part: torch.save(state, part))
 
 
