@@ -16,10 +16,14 @@ from rustymoshi.training import together
 together.begin()
 mine = 1.0 + together.rank()
 weight, unused, book = torch.zeros(3, requires_grad=True), torch.zeros(2, requires_grad=True), torch.full((2, 2), mine)
+rare = torch.zeros(1, requires_grad=True)
 (mine * weight).sum().backward()
-together.average_gradients([weight, unused])
+if together.rank() == 1:
+    (4 * rare).sum().backward()
+together.average_gradients([weight, unused, rare])
 together.follow_first([book])
-Path(__file__).with_name(f"{together.rank()}.txt").write_text(f"{weight.grad.tolist()} {unused.grad} {book.tolist()}")
+what = f"{weight.grad.tolist()} {unused.grad} {rare.grad} {book.tolist()}"
+Path(__file__).with_name(f"{together.rank()}.txt").write_text(what)
 together.end()
 """
 
@@ -33,7 +37,7 @@ def test_two_processes_go_on_with_the_same(tmp_path):
     done = subprocess.run([*command, str(tmp_path / "script.py")], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     after = [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)]
-    assert after == ["[1.5, 1.5, 1.5] None [[1.0, 1.0], [1.0, 1.0]]"] * 2
+    assert after == ["[1.5, 1.5, 1.5] None tensor([2.]) [[1.0, 1.0], [1.0, 1.0]]"] * 2
 
 
 def test_a_process_on_its_own_is_left_alone():

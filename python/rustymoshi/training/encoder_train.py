@@ -26,6 +26,10 @@ HELD_LAYERS = 7
 class Trainer(codec_train.Trainer):
     """A codec's trainer that begins behind the encoder's first layers and makes no sound."""
 
+    def __init__(self, args):
+        super().__init__(args)
+        self.codec.decoder.requires_grad_(False)
+
     def know(self, pcm: np.ndarray) -> torch.Tensor:
         """What the first layers make of int16 samples: [channels, columns]."""
         sound = torch.from_numpy(pcm.astype(np.float32) / 32767)[None, None].to(self.device)

@@ -33,15 +33,18 @@ def progress(minutes: float, elapsed: float) -> tqdm:
 
 
 def average_gradients(parameters: Iterable[torch.Tensor]) -> None:
-    """Every process goes on with the mean of all gradients."""
+    """Every process goes on with the mean of all gradients; one that has none counts as zero: a batch may well lack
+    what some parameter learns from."""
     if not dist.is_initialized():
         return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients])
+    learning = [p for p in parameters if p.requires_grad]
+    had = torch.tensor([float(p.grad is not None) for p in learning], device=learning[0].device)
+    flat = torch.cat([*((torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in learning), had])
     dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+    *gradients, had = flat.split([*(p.numel() for p in learning), len(learning)])
+    for parameter, gradient, processes in zip(learning, gradients, had.tolist(), strict=True):
+        if processes > 0:
+            parameter.grad = gradient.view_as(parameter) / dist.get_world_size()
 
 
 def follow_first(tensors: Iterable[torch.Tensor]) -> None:
