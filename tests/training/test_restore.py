@@ -118,6 +118,9 @@ def test_codebooks_grow_when_another_run_begins_and_codes_mean_the_same_at_first
     assert errors[1] <= errors[0] * 1.02, "the old vectors are among the new ones"
     again = codec_train.Trainer(SimpleNamespace(name="larger", start_from="codec_frozen", bins=512, **args))
     assert again.codec.config.bins == 1024, "what a run began with stays"
+    listener = lm_train.Trainer(SimpleNamespace(name="next", start_from="lm", codec="larger", lr=1e-3, seed=1))
+    with pytest.raises(ValueError, match="larger has codebooks of 1024, the language model knows 512: see `recode`"):
+        listener.run()
     with pytest.raises(ValueError, match="512 grows to a multiple of that, not to 700"):
         codec_train.Trainer(SimpleNamespace(name="odd", start_from="codec_frozen", bins=700, **args))
 
@@ -140,7 +143,7 @@ def test_a_decoder_is_trained_on_its_codes_as_they_are(tmp_path, monkeypatch):
     frames = decoder_train.FRAMES
     crops = crops_of(frames, lambda pcm: torch.randint(0, 512, (8, frames), dtype=torch.int16))
     names = dict(name="codec_decoder", start_from="codec_frozen", adversary=False, sketch_minutes=1, decoded=6)
-    weights = dict(alike=5.0, distance=0.3, hum=1.0, envelope=4.0, phase=1.0, lr=1e-3, minutes=2, seed=1)
+    weights = dict(alike=5.0, distance=0.3, hum=1.0, envelope=4.0, phase=1.0, octaves=0.6, lr=1e-3, minutes=2, seed=1)
     trainer = decoder_train.Trainer(SimpleNamespace(**names, **weights))
     begun = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
 

@@ -46,7 +46,7 @@ class Run(run.Run):
         parts = {
             "spectral": losses.spectral(made, real, windows),
             "envelope": self.args.envelope * losses.intelligibility(made, real),
-            "phase": self.args.phase * sketch.phases_missed(made, real),
+            "phase": self.args.phase * sketch.phases_missed(made, real, self.args.octaves),
         }
         if self.adversary is None:
             return parts, {}
@@ -83,6 +83,7 @@ class Run(run.Run):
             "--hum", type=float, default=0.7, help="weight of the sketch's low waveform, with its phase"
         )
         parser.add_argument("--phase", type=float, default=1.0, help="weight of the sound's low waveforms")
+        parser.add_argument("--octaves", type=float, default=0.0, help="share of it for two octaves above the hum")
         parser.add_argument("--adversary", action="store_true", help="train against discriminators too")
         parser.add_argument("--fool", type=float, default=0.1, help="weight of being taken for real")
         parser.add_argument("--match", type=float, default=0.3, help="weight of what the discriminators see")

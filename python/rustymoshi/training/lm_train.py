@@ -45,9 +45,9 @@ class Trainer(run.Run):
 
     def _config(self, saved: dict | None) -> LmConfig:
         """Of the checkpoint to begin with; a new model's fits tokenizer and codec."""
-        if saved is not None:
-            return LmConfig(**saved["config"])
-        return LmConfig(text_card=tokenizer().vocab_size(), card=load_codec(self.args.codec).config.bins)
+        if saved is None:
+            return LmConfig(text_card=tokenizer().vocab_size(), card=load_codec(self.args.codec).config.bins)
+        return LmConfig(**saved["config"])
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """By name. Muon (Jordan et al. 2024) moves the temporal transformer's matrices in all directions alike, at
@@ -134,6 +134,11 @@ class Trainer(run.Run):
     def run(self) -> None:
         """Train until the minutes are used up."""
         seed = self.args.seed + self.step + 1_000_003 * together.rank()
+        bins = load_codec(self.args.codec).config.bins
+        if bins != self.config.card:
+            raise ValueError(
+                f"{self.args.codec} has codebooks of {bins}, the language model knows {self.config.card}: see `recode`"
+            )
         data = Conversations(self.args.codec, self.config, seed)
         self.go(lambda: self.train_step(data), data.look_for_more)
 

@@ -17,8 +17,8 @@ LOW_BINS = 64
 FLOOR = 1e-4
 # What hums: between 60 and 290 Hz, where a voice has its fundamental, in 600 samples a second, eight of a column.
 HUM, HUM_LOWEST, HUM_HIGHEST, HUM_FLOOR = 8, 60.0, 290.0, 3e-3
-# What sound is held to: the weights of the hum and of the octaves above it, as arguments of `hum`.
-PHASED = ((1.0, (HUM_LOWEST, HUM_HIGHEST, HUM)), (0.6, (290.0, 580.0, 2 * HUM)), (0.3, (580.0, 1160.0, 4 * HUM)))
+# The two octaves above it, whose phases sound can be held to as well: weights beside the first and arguments of `hum`.
+OCTAVES = ((1.0, (290.0, 580.0, 2 * HUM)), (0.5, (580.0, 1160.0, 4 * HUM)))
 SIZES = (STOI_BANDS, MEL_BANDS, LOW_BINS, HUM)
 
 
@@ -36,10 +36,13 @@ def hum(pcm: torch.Tensor, lowest=HUM_LOWEST, highest=HUM_HIGHEST, samples=HUM) 
     return (low / (power.sqrt() + HUM_FLOOR)).unflatten(1, (-1, samples))
 
 
-def phases_missed(made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """Of two sounds [b, whole frames]: the share of the hum that is missed, and of lesser weight those of the octaves
-    above it, whose phases magnitudes alone leave open."""
-    return sum(weight * hum_missed(hum(made, *band), hum(real, *band)) for weight, band in PHASED)
+def phases_missed(made: torch.Tensor, real: torch.Tensor, octaves: float) -> torch.Tensor:
+    """Of two sounds [b, whole frames]: the share of the hum that is missed, and by the weight `octaves` those of the
+    octaves above it, whose phases magnitudes alone leave open."""
+    missed = hum_missed(hum(made), hum(real))
+    if octaves > 0:
+        missed = missed + octaves * sum(w * hum_missed(hum(made, *x), hum(real, *x)) for w, x in OCTAVES)
+    return missed
 
 
 def draw(pcm: torch.Tensor) -> torch.Tensor:
