@@ -14,6 +14,7 @@ from rustymoshi.training import (
     export,
     lm_train,
     restore,
+    sight_train,
     sketch,
 )
 from rustymoshi.training.codec_data import Batch
@@ -89,7 +90,7 @@ def test_a_restored_codec_is_trained_on_and_its_new_readers_learn_alone_first(tm
     batch = Batch(
         torch.randn(1, 1, 4 * FRAME) * 0.1, torch.zeros(1, 4 * FRAME), teacher, [Heard(0, 0, 4, Said([1], (3, 1)))]
     )
-    _, parts = trainer.quantized(batch, batch.pcm)
+    _, parts = trainer.quantized(trainer.codec.latent(batch.pcm), batch.teacher, batch.lines)
     sum(parts[name] for name in ("distill", "semantic", "sounds")).backward()
     assert trainer.student.weight.grad.abs().sum() > 0
     assert all(reader.near.weight.grad.abs().sum() > 0 for reader in trainer.readers)
@@ -163,11 +164,14 @@ def test_a_decoder_is_trained_on_its_codes_as_they_are(tmp_path, monkeypatch):
     assert torch.equal(again.sketch.write.weight, trainer.sketch.write.weight)
 
 
+LOSSES = dict(alike=5.0, distance=0.3, hum=1.0, commit=0.1, distill=1.0, sounds=1.0)
+
+
 def test_an_encoder_is_trained_behind_its_first_layers_without_sound(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec")
     names = dict(name="codec_anew", start_from="codec", adversary=False, hold=encoder_train.HELD_LAYERS, warm=0, bins=0)
-    weights = dict(alike=5.0, distance=0.3, hum=1.0, commit=0.1, distill=1.0, sounds=1.0, lr=1e-3, minutes=2, seed=1)
+    weights = LOSSES | dict(direct=1.0, taught=1.0, lr=1e-3, minutes=2, seed=1)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pt to start from: train it first"):
         encoder_train.Trainer(SimpleNamespace(**(names | {"start_from": "nowhere"}), **weights))
     trainer = encoder_train.Trainer(SimpleNamespace(**names, **weights))
@@ -177,11 +181,53 @@ def test_an_encoder_is_trained_behind_its_first_layers_without_sound(tmp_path, m
     begun = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
     pcm = torch.from_numpy(crops[0].pcm.astype(np.float32) / 32767)[None, None]
     with torch.no_grad():
-        whole, behind = trainer.codec.latent(pcm), trainer.latent(crops[0].known[None].float())
+        columns = trainer.codec.columns_of_held(crops[0].known[None].float(), encoder_train.HELD_LAYERS)
+        whole, behind = trainer.codec.latent(pcm), trainer.codec.latent_of_columns(columns)
     assert (whole - behind).abs().mean() < 0.05 * whole.abs().mean()
-    assert {"alike", "distance", "hum", "commit", "distill", "semantic", "sounds"} == set(trainer.train_step(crops))
+    losses = {"alike", "distance", "hum", "commit", "distill", "semantic", "sounds", "direct"}
+    assert set(trainer.train_step(crops)) == losses
     moved = [k for k, v in trainer.codec.state_dict().items() if not torch.equal(v, begun[k])]
     layers = {int(k.split(".")[2]) for k in moved if k.startswith("encoder.")}
     assert layers == {7, 9, 10, 12, 14}, "those behind what is held"
     assert not [k for k in moved if k.startswith("decoder.")]
     assert [k for k in moved if "_codebook" in k] and [k for k in moved if k.startswith("decoder_transformer.")]
+
+
+def test_an_encoder_learns_to_say_what_codebooks_made_of_the_sketch_alone_want_to_hear(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
+    restore.restore(DEFAULT, "lm", "codec")
+    args = LOSSES | dict(adversary=False, lr=1e-3, minutes=2, seed=1)
+    sees = SimpleNamespace(name="codec_sight", start_from="codec", hold=0, warm=1, bins=1024, **args)
+    teacher = sight_train.Trainer(sees)
+    crops = crops_of(encoder_train.FRAMES, teacher.know)
+    begun = {k: v.clone() for k, v in teacher.codec.state_dict().items()}
+    monkeypatch.setattr(teacher, "batches", lambda: iter([crops] * 43))
+    teacher.codec.train()
+    reports = []
+
+    def go(step):
+        for teacher.step in range(3):
+            reports.append(step())
+
+    monkeypatch.setattr(teacher, "go", go)
+    teacher.run()
+    assert reports[0]["commit"] == 0 and reports[1]["commit"] > 0, "codebooks come after the first steps"
+    now = teacher.codec.state_dict()
+    moved = {k.split(".")[0] for k, v in now.items() if v.shape != begun[k].shape or not torch.equal(v, begun[k])}
+    assert moved == {"quantizer", "upsample", "decoder_transformer"}
+    teacher.save()
+    assert torch.equal(sight_train.Trainer(sees).sight.layers[0].weight, teacher.sight.layers[0].weight)
+    hears = dict(name="codec_anew", start_from="codec_sight", hold=encoder_train.HELD_LAYERS, warm=0, bins=0)
+    trainer = encoder_train.Trainer(SimpleNamespace(**hears, **args, direct=0.0, taught=1.0))
+    assert trainer.codec.config.bins == 1024
+    drawn = trainer.drawn(crops)
+    with torch.no_grad():
+        seen = trainer.sight(drawn)
+        assert trainer.untaught(seen, drawn) < 0.01
+        assert 0.5 < trainer.untaught(seen.mean((0, 2), keepdim=True).expand_as(seen), drawn) < 1.5
+    trainer.codec.train()
+    crops = crops_of(encoder_train.FRAMES, trainer.know)
+    assert trainer.train_step(crops)["taught"] > 0
+    trainer.save()
+    again = encoder_train.Trainer(SimpleNamespace(**hears, **args, direct=0.0, taught=1.0))
+    assert torch.equal(again.sight.mean, teacher.sight.mean)

@@ -264,16 +264,20 @@ class Codec(nn.Module):
             x = layer(x)
         return x[:, :, 0]
 
-    def latent_of_held(self, held: torch.Tensor, layers: int) -> torch.Tensor:
-        """The same behind the first layers -> unquantized [b, dim, frames]."""
+    def columns_of_held(self, held: torch.Tensor, layers: int) -> torch.Tensor:
+        """What the first layers made [b, channels, columns] -> the encoder's columns [b, dim, 2 frames]."""
         x = flat(held)
         for layer in self.encoder.model[layers:]:
             x = layer(x)
-        return self.downsample.conv(flat(self.encoder_transformer(x[:, :, 0])))[:, :, 0]
+        return self.encoder_transformer(x[:, :, 0])
+
+    def latent_of_columns(self, columns: torch.Tensor) -> torch.Tensor:
+        """The encoder's columns [b, dim, 2 frames] -> unquantized [b, dim, frames]."""
+        return self.downsample.conv(flat(columns))[:, :, 0]
 
     def latent(self, pcm: torch.Tensor) -> torch.Tensor:
         """PCM [b, 1, samples] -> unquantized [b, dim, frames]."""
-        return self.latent_of_held(pcm, 0)
+        return self.latent_of_columns(self.columns_of_held(pcm, 0))
 
     def features(self, latent: torch.Tensor) -> torch.Tensor:
         """Quantized latents [b, dim, frames] -> what the decoder makes sound of [b, dim, 2 frames]."""

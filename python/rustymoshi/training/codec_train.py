@@ -18,7 +18,7 @@ from .codec import Codec, CodecConfig
 from .codec_data import Batch, Sounds
 from .codec_run import Run
 from .corpus import TEACHER_DIM
-from .ear import SoundReader
+from .ear import Heard, SoundReader
 
 # A restored codec comes without what reads the teacher's features and speech sounds: so many steps that learns alone.
 NEW_READERS_STEPS = 300
@@ -77,24 +77,20 @@ class Trainer(Run):
         with torch.no_grad():
             self.codec.quantizer(torch.cat([x.transpose(0, 1).flatten(1) for x in latents], 1)[None])
 
-    def latent(self, pcm: torch.Tensor) -> torch.Tensor:
-        """Unquantized [b, dim, frames]."""
-        return self.codec.latent(pcm)
-
-    def quantized(self, batch: Batch, pcm: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """What the decoder gets [b, dim, frames], and the encoder's own losses by name, weighted."""
-        with torch.autocast(self.device, torch.bfloat16):
-            latent = self.latent(pcm)
-        latent = latent.float()
-        if self.step < self.args.warm and not self.started():
-            return latent, {}
-        latent, first, commit = self.codec.quantizer(latent)
+    def quantized(
+        self, latent: torch.Tensor, teacher: torch.Tensor, lines: list[Heard]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Of unquantized latents [b, dim, frames] what the decoder gets [b, dim, frames], and the losses of the codes
+        themselves by name, weighted."""
+        books = self.codec.quantizer
+        unquantized = self.step < self.args.warm and not self.started()
+        latent, first, commit = books.through(latent) if unquantized else books(latent)
         read = (first, latent)
         if self.new_readers > 0:
             self.new_readers -= 1
             read = tuple(x.detach() for x in read)
-        distill = losses.distillation(self.student(read[0].transpose(1, 2)), batch.teacher.to(self.device))
-        semantic, all_books = (reader(x, batch.lines) for reader, x in zip(self.readers, read, strict=True))
+        distill = losses.distillation(self.student(read[0].transpose(1, 2)), teacher.to(self.device))
+        semantic, all_books = (reader(x, lines) for reader, x in zip(self.readers, read, strict=True))
         return latent, {
             "commit": self.args.commit * commit,
             "distill": self.args.distill * distill,
@@ -104,7 +100,9 @@ class Trainer(Run):
 
     def train_step(self, batch: Batch) -> dict:
         """One batch; returns the losses by name."""
-        latent, parts = self.quantized(batch, batch.pcm.to(self.device))
+        with torch.autocast(self.device, torch.bfloat16):
+            latent = self.codec.latent(batch.pcm.to(self.device))
+        latent, parts = self.quantized(latent.float(), batch.teacher, batch.lines)
         wanted = batch.wanted.to(self.device)
         with torch.autocast(self.device, torch.bfloat16):
             features = self.codec.features(latent)

@@ -3,6 +3,8 @@
 The encoder's layers up to 1,200 columns a second stay as they are, and what they make of a crop is kept (`pool`);
 what follows, the codebooks and the decoder's features are trained on the sketch alone, without sound. The decoder is
 trained on the new codes afterwards (`decoder_train`), and a language model has to learn them (`recode`).
+
+Begun from codebooks that `sight_train` made, the encoder also learns to say what it would be taught to say there.
 """
 
 import argparse
@@ -11,50 +13,41 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
-from . import codec_train, run, together
-from .codec_data import Batch
+from . import codec_train, run, sketch, together
 from .codec_run import Run
 from .corpus import TEACHER_DIM
 from .pool import Crop, Pool
+from .sight import MAGNITUDES, Direct, Sight
 
 FRAMES = 64
 # Convolution and residual block at 24 kHz and at 6 kHz, and the way to 1,200 columns a second.
 HELD_LAYERS = 7
 
 
-class Trainer(codec_train.Trainer):
-    """A codec's trainer that begins behind the encoder's first layers and makes no sound."""
+class OnSketches(codec_train.Trainer):
+    """A codec's trainer that makes no sound: from latents to what is read off the decoder's features."""
 
     def __init__(self, args):
         super().__init__(args)
         self.codec.decoder.requires_grad_(False)
 
-    def know(self, pcm: np.ndarray) -> torch.Tensor:
-        """What the first layers make of int16 samples: [channels, columns]."""
-        sound = torch.from_numpy(pcm.astype(np.float32) / 32767)[None, None].to(self.device)
-        with torch.no_grad(), torch.autocast(self.device, torch.bfloat16):
-            return self.codec.held(sound, HELD_LAYERS)[0].bfloat16()
+    def drawn(self, crops: list[Crop]) -> torch.Tensor:
+        """What the sound must be like [b, columns, 167]."""
+        return torch.stack([crop.sketch for crop in crops]).float().to(self.device)
 
-    def latent(self, held: torch.Tensor) -> torch.Tensor:
-        """Of what the first layers made [b, channels, columns]."""
-        return self.codec.latent_of_held(held, HELD_LAYERS)
-
-    def train_step(self, crops: list[Crop]) -> dict:
-        """One batch; returns the losses by name."""
+    def losses_behind(self, latent: torch.Tensor, crops: list[Crop], drawn: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Of unquantized latents [b, dim, frames] all losses from there on by name, weighted."""
         teacher = np.zeros((len(crops), FRAMES, TEACHER_DIM), np.float32)
         for row, crop in zip(teacher, crops, strict=True):
             if crop.teacher is not None:
                 row[:] = crop.teacher
         heard = [replace(crop.heard, window=i) for i, crop in enumerate(crops) if crop.heard is not None]
-        held = torch.stack([crop.known for crop in crops])
-        latent, parts = self.quantized(Batch(held, held, torch.from_numpy(teacher), heard), held)
+        latent, parts = self.quantized(latent.float(), torch.from_numpy(teacher), heard)
         with torch.autocast(self.device, torch.bfloat16):
             features = self.codec.features(latent)
-        drawn = torch.stack([crop.sketch for crop in crops]).float().to(self.device)
-        report = self.descend(parts | self.sketch_losses(features, drawn))
-        together.follow_first(self.codec.buffers())
-        return report
+        return parts | self.sketch_losses(features, drawn)
 
     def run(self) -> None:
         """Train until the minutes are used up."""
@@ -69,11 +62,74 @@ class Trainer(codec_train.Trainer):
             yield pool.draw(self.args.batch)
 
 
+class Trainer(OnSketches):
+    """The encoder behind its first layers, and what follows."""
+
+    def __init__(self, args):
+        self.sight = self.direct = None
+        super().__init__(args)
+
+    def _begin(self, saved: dict, own: bool) -> None:
+        if "sight" in saved:
+            self.sight = Sight(self.codec.config.dim).to(self.device).requires_grad_(False)
+            self.sight.load_state_dict(saved["sight"])
+        if self.args.direct > 0:
+            self.direct = Direct(self.codec.config.dim).to(self.device)
+            if "direct" in saved:
+                self.direct.load_state_dict(saved["direct"])
+            self.params += self.direct.parameters()
+            self.optimizer.add_param_group({"params": list(self.direct.parameters())})
+        super()._begin(saved, own)
+
+    def state(self) -> dict:
+        others = {"sight": self.sight, "direct": self.direct}
+        return super().state() | {name: part.state_dict() for name, part in others.items() if part is not None}
+
+    def know(self, pcm: np.ndarray) -> torch.Tensor:
+        """What the first layers make of int16 samples: [channels, columns]."""
+        sound = torch.from_numpy(pcm.astype(np.float32) / 32767)[None, None].to(self.device)
+        with torch.no_grad(), torch.autocast(self.device, torch.bfloat16):
+            return self.codec.held(sound, HELD_LAYERS)[0].bfloat16()
+
+    def train_step(self, crops: list[Crop]) -> dict:
+        """One batch; returns the losses by name."""
+        held, drawn = torch.stack([crop.known for crop in crops]), self.drawn(crops)
+        with torch.autocast(self.device, torch.bfloat16):
+            columns = self.codec.columns_of_held(held, HELD_LAYERS)
+            latent = self.codec.latent_of_columns(columns)
+        parts = self.losses_behind(latent, crops, drawn)
+        if self.sight is not None:
+            parts["taught"] = self.args.taught * self.untaught(latent, drawn)
+        if self.direct is not None:
+            with torch.autocast(self.device, torch.bfloat16):
+                made = self.direct(columns)
+            missed = sketch.magnitudes_missed(made.float(), drawn[..., :MAGNITUDES])
+            weighted = sum(getattr(self.args, name) * value for name, value in missed.items())
+            parts["direct"] = self.args.direct * weighted
+        report = self.descend(parts)
+        together.follow_first(self.codec.buffers())
+        return report
+
+    def untaught(self, latent: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        """How far latents are from those of the sketch, where the codebooks look: 0, or 1 for a constant."""
+        with torch.no_grad(), torch.autocast(self.device, torch.bfloat16):
+            wanted = self.sight(drawn)
+        books, missed = self.codec.quantizer, []
+        for part in (books.rvq_first, books.rvq_rest):
+            there = part.input_proj(wanted.float()).detach()
+            missed.append(F.mse_loss(part.input_proj(latent.float()), there) / there.var((0, 2)).mean())
+        return sum(missed) / len(missed)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default="codec_anew")
     codec_train.add_code_arguments(parser)
     Run.add_arguments(parser, minutes=60, batch=16, start_from="codec")
+    parser.add_argument("--taught", type=float, default=2.0, help="weight of the latents that the sketch itself has")
+    parser.add_argument(
+        "--direct", type=float, default=0.5, help="weight of the sketch read off the encoder, no codebook between"
+    )
     parser.set_defaults(hold=HELD_LAYERS, warm=0)
     run.main(parser, lambda args: Trainer(args).run())
 

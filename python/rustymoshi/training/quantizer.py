@@ -107,6 +107,10 @@ class Residual(nn.Module):
         back = quantized.unflatten(0, (x.shape[0], -1)).transpose(1, 2)
         return self.output_proj(back), loss / len(self.books)
 
+    def through(self, x: torch.Tensor) -> torch.Tensor:
+        """As if there were a vector for everything: x [b, dim, t] -> [b, dim, t]."""
+        return self.output_proj(self.input_proj(x))
+
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """x [b, dim, t] -> codes [b, count, t]."""
         residual = self.input_proj(x).transpose(1, 2).flatten(0, 1)
@@ -141,6 +145,11 @@ class SplitQuantizer(nn.Module):
         first, loss_first = self.rvq_first(x)
         rest, loss_rest = self.rvq_rest(x)
         return first + rest, first, loss_first + loss_rest
+
+    def through(self, x):
+        """The same as if there were a vector for everything."""
+        first = self.rvq_first.through(x)
+        return first + self.rvq_rest.through(x), first, x.new_zeros(())
 
     def encode(self, x):
         """x [b, dim, t] -> codes [b, codebooks, t]."""

@@ -82,14 +82,19 @@ def hum_missed(made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     return (made - real).square().sum() / real.square().sum().clamp(min=1e-2 * real.numel())
 
 
-def loss(made: torch.Tensor, real: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Of what was drawn [b, columns, 167]: 1 - the envelopes' correlation, as in `losses.intelligibility`, the
-    distance of all magnitudes, and the share of the hum's power that is missed, phases and all."""
-    *made, hum_made = made.split(SIZES, -1)
-    *real, hum_real = real.split(SIZES, -1)
+def magnitudes_missed(made: torch.Tensor, real: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Of magnitudes drawn [b, columns, 159]: 1 - the envelopes' correlation, as in `losses.intelligibility`, and the
+    distance of all."""
+    made, real = made.split(SIZES[:-1], -1), real.split(SIZES[:-1], -1)
     loudness = (real[0].exp() - FLOOR).square().sum(-1).sqrt()
     return {
         "alike": 1 - alike(made[0].exp(), real[0].exp(), loudness),
         "distance": sum((a - b).abs().mean() for a, b in zip(made, real, strict=True)),
-        "hum": hum_missed(hum_made, hum_real),
     }
+
+
+def loss(made: torch.Tensor, real: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Of what was drawn [b, columns, 167]: what is missed of the magnitudes, and the share of the hum's power that is
+    missed, phases and all."""
+    missed = magnitudes_missed(made[..., :-HUM], real[..., :-HUM])
+    return missed | {"hum": hum_missed(made[..., -HUM:], real[..., -HUM:])}
