@@ -49,7 +49,7 @@ def test_a_pool_knows_its_crops_and_lets_new_ones_in(sounds, monkeypatch):
     monkeypatch.setattr(pool, "ANSWERS", 0.0)
     monkeypatch.setattr(pool, "BEGIN_WITH", 3)
     monkeypatch.setattr(pool, "MOST", 6)
-    crops = pool.Pool(28, 1, lambda pcm: torch.tensor(int(np.abs(pcm).max())))
+    crops = pool.Pool(28, 1, lambda pcm, drawn: torch.tensor(int(np.abs(pcm).max())))
     assert len(crops.crops) == 3
     first = crops.crops[0]
     for _ in range(40):

@@ -132,18 +132,18 @@ def crops_of(frames: int, know) -> list[Crop]:
     sounds = (rng.standard_normal((2, frames * FRAME)) * 1000).astype(np.int16)
     heard = (Heard(0, 0, frames, Said([1], (3, 1))), None)
     teacher = (None, rng.standard_normal((frames, codec_train.TEACHER_DIM)).astype(np.float16))
-    return [
-        Crop(pcm, know(pcm), sketch.draw(torch.from_numpy(pcm / np.float32(32767))[None])[0].half(), *others)
-        for pcm, *others in zip(sounds, teacher, heard, strict=True)
-    ]
+    drawn = [sketch.draw(torch.from_numpy(pcm / np.float32(32767))[None])[0].half() for pcm in sounds]
+    known = [know(*both) for both in zip(sounds, drawn, strict=True)]
+    return [Crop(*parts) for parts in zip(sounds, known, drawn, teacher, heard, strict=True)]
 
 
 def test_a_decoder_is_trained_on_its_codes_as_they_are(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec_frozen")
     frames = decoder_train.FRAMES
-    crops = crops_of(frames, lambda pcm: torch.randint(0, 512, (8, frames), dtype=torch.int16))
+    crops = crops_of(frames, lambda pcm, drawn: torch.randint(0, 512, (8, frames), dtype=torch.int16))
     names = dict(name="codec_decoder", start_from="codec_frozen", adversary=False, sketch_minutes=1, decoded=6)
+    names |= dict(sight=False, hold_features=False)
     weights = dict(alike=5.0, distance=0.3, hum=1.0, envelope=4.0, phase=1.0, octaves=0.6, lr=1e-3, minutes=2, seed=1)
     trainer = decoder_train.Trainer(SimpleNamespace(**names, **weights))
     begun = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
@@ -162,6 +162,10 @@ def test_a_decoder_is_trained_on_its_codes_as_they_are(tmp_path, monkeypatch):
     again = decoder_train.Trainer(SimpleNamespace(**names, **weights))
     assert (again.elapsed, again.source) == (60.0, "codec_decoder")
     assert torch.equal(again.sketch.write.weight, trainer.sketch.write.weight)
+    held = decoder_train.Trainer(SimpleNamespace(**(names | dict(name="sound", hold_features=True)), **weights))
+    begun = {k: v.clone() for k, v in held.codec.state_dict().items()}
+    assert "alike" not in held.train_step(crops)
+    assert {k.split(".")[0] for k, v in held.codec.state_dict().items() if not torch.equal(v, begun[k])} == {"decoder"}
 
 
 LOSSES = dict(alike=5.0, distance=0.3, hum=1.0, commit=0.1, distill=1.0, sounds=1.0)
@@ -171,7 +175,7 @@ def test_an_encoder_is_trained_behind_its_first_layers_without_sound(tmp_path, m
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec")
     names = dict(name="codec_anew", start_from="codec", adversary=False, hold=encoder_train.HELD_LAYERS, warm=0, bins=0)
-    weights = LOSSES | dict(direct=1.0, taught=1.0, lr=1e-3, minutes=2, seed=1)
+    weights = LOSSES | dict(direct=1.0, taught=1.0, hold_codes=False, lr=1e-3, minutes=2, seed=1)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pt to start from: train it first"):
         encoder_train.Trainer(SimpleNamespace(**(names | {"start_from": "nowhere"}), **weights))
     trainer = encoder_train.Trainer(SimpleNamespace(**names, **weights))
@@ -196,7 +200,7 @@ def test_an_encoder_is_trained_behind_its_first_layers_without_sound(tmp_path, m
 def test_an_encoder_learns_to_say_what_codebooks_made_of_the_sketch_alone_want_to_hear(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec")
-    args = LOSSES | dict(adversary=False, lr=1e-3, minutes=2, seed=1)
+    args = LOSSES | dict(adversary=False, hold_codes=True, lr=1e-3, minutes=2, seed=1)
     sees = SimpleNamespace(name="codec_sight", start_from="codec", hold=0, warm=1, bins=1024, **args)
     teacher = sight_train.Trainer(sees)
     crops = crops_of(encoder_train.FRAMES, teacher.know)
@@ -225,9 +229,18 @@ def test_an_encoder_learns_to_say_what_codebooks_made_of_the_sketch_alone_want_t
         seen = trainer.sight(drawn)
         assert trainer.untaught(seen, drawn) < 0.01
         assert 0.5 < trainer.untaught(seen.mean((0, 2), keepdim=True).expand_as(seen), drawn) < 1.5
-    trainer.codec.train()
+    trainer.begin()
     crops = crops_of(encoder_train.FRAMES, trainer.know)
+    begun = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
     assert trainer.train_step(crops)["taught"] > 0
+    moved = {k.split(".")[0] for k, v in trainer.codec.state_dict().items() if not torch.equal(v, begun[k])}
+    assert moved == {"encoder", "encoder_transformer", "downsample"}, "codebooks are held"
     trainer.save()
     again = encoder_train.Trainer(SimpleNamespace(**hears, **args, direct=0.0, taught=1.0))
     assert torch.equal(again.sight.mean, teacher.sight.mean)
+    weights = dict(sight=True, hold_features=True, sketch_minutes=0, decoded=6)
+    weights |= dict(envelope=4.0, phase=1.0, octaves=0.0)
+    decoder = decoder_train.Trainer(SimpleNamespace(name="codec_decoder", start_from="codec_sight", **args, **weights))
+    seen = [decoder.seen(crop.pcm, crop.sketch) for crop in crops]
+    assert torch.equal(seen[0], teacher.codec.quantizer.encode(teacher.sight(drawn[:1]))[0])
+    assert {"spectral", "envelope"} <= set(decoder.train_step(crops_of(decoder_train.FRAMES, decoder.seen)))

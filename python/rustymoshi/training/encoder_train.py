@@ -4,7 +4,8 @@ The encoder's layers up to 1,200 columns a second stay as they are, and what the
 what follows, the codebooks and the decoder's features are trained on the sketch alone, without sound. The decoder is
 trained on the new codes afterwards (`decoder_train`), and a language model has to learn them (`recode`).
 
-Begun from codebooks that `sight_train` made, the encoder also learns to say what it would be taught to say there.
+Begun from codebooks that `sight_train` made, the encoder also learns to say what the sketch itself says there; with
+`--hold-codes` these stay as they are, and a decoder may learn meanwhile (`decoder_train --sight`).
 """
 
 import argparse
@@ -52,8 +53,12 @@ class OnSketches(codec_train.Trainer):
     def run(self) -> None:
         """Train until the minutes are used up."""
         batches = self.batches()
-        self.codec.train()
+        self.begin()
         self.go(lambda: self.train_step(next(batches)))
+
+    def begin(self) -> None:
+        """Let everything learn."""
+        self.codec.train()
 
     def batches(self) -> Iterator[list[Crop]]:
         """One after the other without end."""
@@ -81,11 +86,19 @@ class Trainer(OnSketches):
             self.optimizer.add_param_group({"params": list(self.direct.parameters())})
         super()._begin(saved, own)
 
+    def begin(self) -> None:
+        """Let everything learn, or what is before the codebooks."""
+        self.codec.train()
+        if self.args.hold_codes:
+            self.codec.quantizer.eval()
+            for part in (self.codec.quantizer, self.codec.upsample, self.codec.decoder_transformer, self.sketch):
+                part.requires_grad_(False)
+
     def state(self) -> dict:
         others = {"sight": self.sight, "direct": self.direct}
         return super().state() | {name: part.state_dict() for name, part in others.items() if part is not None}
 
-    def know(self, pcm: np.ndarray) -> torch.Tensor:
+    def know(self, pcm: np.ndarray, drawn: torch.Tensor) -> torch.Tensor:
         """What the first layers make of int16 samples: [channels, columns]."""
         sound = torch.from_numpy(pcm.astype(np.float32) / 32767)[None, None].to(self.device)
         with torch.no_grad(), torch.autocast(self.device, torch.bfloat16):
@@ -130,6 +143,7 @@ def main() -> None:
     parser.add_argument(
         "--direct", type=float, default=0.5, help="weight of the sketch read off the encoder, no codebook between"
     )
+    parser.add_argument("--hold-codes", action="store_true", help="codebooks and decoder stay as they are")
     parser.set_defaults(hold=HELD_LAYERS, warm=0)
     run.main(parser, lambda args: Trainer(args).run())
 

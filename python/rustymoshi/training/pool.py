@@ -33,9 +33,9 @@ def whole(pcm: np.ndarray) -> np.ndarray:
 
 
 class Pool:
-    """Crops of `frames` frames, each with what `know` finds out about its int16 samples."""
+    """Crops of `frames` frames, each with what `know` finds out about its int16 samples and its sketch."""
 
-    def __init__(self, frames: int, seed: int, know: Callable[[np.ndarray], torch.Tensor]):
+    def __init__(self, frames: int, seed: int, know: Callable[[np.ndarray, torch.Tensor], torch.Tensor]):
         self.rng, self.know = np.random.default_rng(seed), know
         self.sounds = Sounds(frames, seed, 1.0)
         self.crops: list[Crop] = []
@@ -57,7 +57,7 @@ class Pool:
         if heard is not None:
             drawn[:, -sketch.HUM :] = torch.nan  # of so many voices it would take too much of the codes
         teacher = None if teacher is None else teacher.astype(np.float16)
-        crop = Crop(whole(wanted), self.know(whole(pcm)), drawn, teacher, heard)
+        crop = Crop(whole(wanted), self.know(whole(pcm), drawn), drawn, teacher, heard)
         if len(self.crops) < MOST:
             self.crops.append(crop)
         else:

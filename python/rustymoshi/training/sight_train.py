@@ -37,7 +37,7 @@ class Trainer(OnSketches):
     def state(self) -> dict:
         return super().state() | dict(sight=self.sight.state_dict())
 
-    def know(self, pcm: np.ndarray) -> torch.Tensor:
+    def know(self, pcm: np.ndarray, drawn: torch.Tensor) -> torch.Tensor:
         """Nothing besides the sketch."""
         return torch.zeros(0)
 
@@ -56,7 +56,7 @@ class Trainer(OnSketches):
     def run(self) -> None:
         """Train until the minutes are used up; codebooks begin with what many crops' latents are."""
         batches = self.batches()
-        self.codec.train()
+        self.begin()
 
         def step() -> dict:
             if self.step == self.args.warm and not self.started():
