@@ -175,7 +175,7 @@ def test_an_encoder_is_trained_behind_its_first_layers_without_sound(tmp_path, m
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec")
     names = dict(name="codec_anew", start_from="codec", adversary=False, hold=encoder_train.HELD_LAYERS, warm=0, bins=0)
-    weights = LOSSES | dict(direct=1.0, taught=1.0, hold_codes=False, lr=1e-3, minutes=2, seed=1)
+    weights = LOSSES | dict(direct=1.0, taught=1.0, hold_decoder=False, lr=1e-3, minutes=2, seed=1)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pt to start from: train it first"):
         encoder_train.Trainer(SimpleNamespace(**(names | {"start_from": "nowhere"}), **weights))
     trainer = encoder_train.Trainer(SimpleNamespace(**names, **weights))
@@ -200,7 +200,7 @@ def test_an_encoder_is_trained_behind_its_first_layers_without_sound(tmp_path, m
 def test_an_encoder_learns_to_say_what_codebooks_made_of_the_sketch_alone_want_to_hear(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec")
-    args = LOSSES | dict(adversary=False, hold_codes=True, lr=1e-3, minutes=2, seed=1)
+    args = LOSSES | dict(adversary=False, hold_decoder=True, lr=1e-3, minutes=2, seed=1)
     sees = SimpleNamespace(name="codec_sight", start_from="codec", hold=0, warm=1, bins=1024, **args)
     teacher = sight_train.Trainer(sees)
     crops = crops_of(encoder_train.FRAMES, teacher.know)
@@ -234,7 +234,7 @@ def test_an_encoder_learns_to_say_what_codebooks_made_of_the_sketch_alone_want_t
     begun = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
     assert trainer.train_step(crops)["taught"] > 0
     moved = {k.split(".")[0] for k, v in trainer.codec.state_dict().items() if not torch.equal(v, begun[k])}
-    assert moved == {"encoder", "encoder_transformer", "downsample"}, "codebooks are held"
+    assert moved == {"encoder", "encoder_transformer", "downsample", "quantizer"}, "what is behind them is held"
     trainer.save()
     again = encoder_train.Trainer(SimpleNamespace(**hears, **args, direct=0.0, taught=1.0))
     assert torch.equal(again.sight.mean, teacher.sight.mean)

@@ -5,7 +5,7 @@ what follows, the codebooks and the decoder's features are trained on the sketch
 trained on the new codes afterwards (`decoder_train`), and a language model has to learn them (`recode`).
 
 Begun from codebooks that `sight_train` made, the encoder also learns to say what the sketch itself says there; with
-`--hold-codes` these stay as they are, and a decoder may learn meanwhile (`decoder_train --sight`).
+`--hold-decoder` what is behind them stays as it is, and its sound may be learned meanwhile (`decoder_train --sight`).
 """
 
 import argparse
@@ -87,11 +87,12 @@ class Trainer(OnSketches):
         super()._begin(saved, own)
 
     def begin(self) -> None:
-        """Let everything learn, or what is before the codebooks."""
+        """Let everything learn, or what is not behind the codebooks."""
         self.codec.train()
-        if self.args.hold_codes:
-            self.codec.quantizer.eval()
-            for part in (self.codec.quantizer, self.codec.upsample, self.codec.decoder_transformer, self.sketch):
+        if self.args.hold_decoder:
+            books = self.codec.quantizer
+            behind = (books.rvq_first.output_proj, books.rvq_rest.output_proj, self.codec.upsample)
+            for part in (*behind, self.codec.decoder_transformer, self.sketch):
                 part.requires_grad_(False)
 
     def state(self) -> dict:
@@ -143,7 +144,7 @@ def main() -> None:
     parser.add_argument(
         "--direct", type=float, default=0.5, help="weight of the sketch read off the encoder, no codebook between"
     )
-    parser.add_argument("--hold-codes", action="store_true", help="codebooks and decoder stay as they are")
+    parser.add_argument("--hold-decoder", action="store_true", help="what is behind the codebooks stays as it is")
     parser.set_defaults(hold=HELD_LAYERS, warm=0)
     run.main(parser, lambda args: Trainer(args).run())
 

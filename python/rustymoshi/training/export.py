@@ -30,12 +30,13 @@ def codec_tensors(codec: Codec) -> dict[str, torch.Tensor]:
     return {k: v.contiguous() for k, v in out.items()}
 
 
-def lm_tensors(lm: Lm, int8: bool) -> dict[str, torch.Tensor]:
-    """Published names to tensors; with `int8` linear weights [out, in] as int8 rows and `<name>_scb`."""
+def lm_tensors(lm: Lm, int8: bool, tables: bool = False) -> dict[str, torch.Tensor]:
+    """Published names to tensors; with `int8` linear weights [out, in] as int8 rows and `<name>_scb`, with `tables` the
+    embeddings as well."""
     out = {}
     for name, tensor in lm.state_dict().items():
         tensor = tensor.float()
-        if not int8 or tensor.dim() != 2 or name.startswith(EMBEDDINGS):
+        if not int8 or tensor.dim() != 2 or (name.startswith(EMBEDDINGS) and not tables):
             out[name] = tensor.bfloat16().contiguous()
             continue
         scale = tensor.abs().amax(1).clamp(min=1e-8)
@@ -97,14 +98,14 @@ def load_exported(path: Path) -> tuple[Lm, Codec]:
     return lm.eval(), codec.eval()
 
 
-def write(out: Path, lm: Lm, codec: Codec, int8: bool) -> None:
+def write(out: Path, lm: Lm, codec: Codec, int8: bool, tables: bool = False) -> None:
     """Write the folder; an older one of that name is replaced once everything is there."""
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     (part / "config.json").write_text(json.dumps(lm.config.published(), indent=1) + "\n")
     (part / "mimi_config.json").write_text(json.dumps(codec.config.published(), indent=1) + "\n")
-    save_file(lm_tensors(lm, int8), part / "model.safetensors")
+    save_file(lm_tensors(lm, int8, tables), part / "model.safetensors")
     save_file(codec_tensors(codec), part / "mimi.safetensors")
     shutil.copy(folder("text") / "tokenizer.model", part / "tokenizer.model")
     shutil.copy(Path(__file__).parent / "MODEL_CARD.md", part / "MODEL_CARD.md")
@@ -122,9 +123,10 @@ def main() -> None:
     parser.add_argument("--lm", default="lm")
     parser.add_argument("--codec", default="codec_frozen")
     parser.add_argument("--int8", action="store_true")
+    parser.add_argument("--int8-tables", action="store_true", help="with --int8: embeddings too")
     parser.add_argument("--out", type=Path, default=root() / "export")
     args = parser.parse_args()
-    write(args.out, load_lm(args.lm), load_codec(args.codec), args.int8)
+    write(args.out, load_lm(args.lm), load_codec(args.codec), args.int8, args.int8_tables)
     size = sum(f.stat().st_size for f in args.out.iterdir())
     print(f"{args.out}: {size / 1e6:.1f} MB")
 
