@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from . import codec_train, run, sketch, together
 from .codec_run import Run
 from .corpus import TEACHER_DIM
+from .mixed import Mixed
 from .pool import Crop, Pool
 from .sight import MAGNITUDES, Direct, Sight
 
@@ -83,7 +84,7 @@ class Trainer(OnSketches):
             if "direct" in saved:
                 self.direct.load_state_dict(saved["direct"])
             self.params += self.direct.parameters()
-            self.optimizer.add_param_group({"params": list(self.direct.parameters())})
+        self.optimizer = Mixed(self.params, self.args.lr)
         super()._begin(saved, own)
 
     def begin(self) -> None:

@@ -27,6 +27,11 @@ class Sight(nn.Module):
             nn.Linear(hidden, dim),
         )
 
+    @property
+    def adapted(self) -> bool:
+        """Whether it knows what is usual."""
+        return bool(self.mean.any())
+
     @torch.no_grad()
     def adapt(self, drawn: torch.Tensor) -> None:
         """Take for usual what is usual in these sketches [b, columns, 167]."""

@@ -13,6 +13,7 @@ import torch
 from . import codec_train, run, together
 from .codec_run import Run
 from .encoder_train import OnSketches
+from .mixed import Mixed
 from .pool import Crop
 from .quantizer import SplitQuantizer
 from .sight import Sight
@@ -24,14 +25,14 @@ class Trainer(OnSketches):
     def _begin(self, saved: dict, own: bool) -> None:
         c = self.codec.config
         self.sight = Sight(c.dim).to(self.device)
-        if own:
+        if "sight" in saved:
             self.sight.load_state_dict(saved["sight"])
         else:
             self.codec.quantizer = SplitQuantizer(c.dim, c.codebook_dim, c.bins, c.codebooks).to(self.device)
         learning = (self.sight, self.codec.quantizer, self.codec.upsample, self.codec.decoder_transformer)
         learning += (self.sketch, self.student, self.readers)
         self.params = [p for part in learning for p in part.parameters()]
-        self.optimizer = torch.optim.AdamW(self.params, lr=self.args.lr, betas=(0.8, 0.99), weight_decay=1e-3)
+        self.optimizer = Mixed(self.params, self.args.lr)
         super()._begin(saved, own)
 
     def state(self) -> dict:
@@ -44,7 +45,7 @@ class Trainer(OnSketches):
     def train_step(self, crops: list[Crop]) -> dict:
         """One batch; returns the losses by name."""
         drawn = self.drawn(crops)
-        if self.step == 0:
+        if not self.sight.adapted:
             self.sight.adapt(drawn)
             together.follow_first(self.sight.buffers())
         with torch.autocast(self.device, torch.bfloat16):
