@@ -65,12 +65,14 @@ def test_names_and_shapes_are_the_published_ones(lm):
 
 
 def test_int8_export_is_within_half_a_step_of_every_weight(lm):
-    stored = lm_tensors(lm, int8=True)
-    back = dequantized(stored)
-    assert set(back) == set(lm.state_dict())
-    weight = lm.state_dict()["text_linear.weight"]
-    step = stored["text_linear.weight_scb"][:, None] / 127
-    assert ((back["text_linear.weight"] - weight).abs() <= 0.5 * step + 1e-6).all()
+    for tables in (False, True):
+        stored = lm_tensors(lm, int8=True, tables=tables)
+        assert (stored["emb.0.weight"].dtype == torch.int8) == tables
+        back = dequantized(stored)
+        assert set(back) == set(lm.state_dict())
+        for name in ("text_linear.weight", *(["emb.0.weight", "depformer_emb.6.weight"] if tables else [])):
+            step = stored[name + "_scb"][:, None] / 127
+            assert ((back[name] - lm.state_dict()[name]).abs() <= 0.5 * step + 1e-6).all()
 
 
 def test_losses_ignore_initial_targets_and_fall_for_the_right_answer(lm):
