@@ -25,6 +25,8 @@ def main() -> None:
         "--name", default="", help="ending of all checkpoint names, to build a second model beside the first"
     )
     parser.add_argument("--codec-minutes", type=int, default=480)
+    parser.add_argument("--bins", type=int, default=1024, help="vectors in a codebook: what fits into 24 MB")
+    parser.add_argument("--sight-minutes", type=int, default=60)
     parser.add_argument("--encoder-minutes", type=int, default=480)
     parser.add_argument("--decoder-minutes", type=int, default=480)
     parser.add_argument("--lm-minutes", type=int, default=1_440)
@@ -32,14 +34,16 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=200)
     parser.add_argument("--line-shards", type=int, default=100)
     args = parser.parse_args()
-    parts = ("codec", "codec_anew", "codec_frozen", "codec_decoder", "lm")
-    codec, anew, frozen, decoder, lm = (part + args.name for part in parts)
+    parts = ("codec", "codec_sight", "codec_anew", "codec_frozen", "codec_decoder", "lm")
+    codec, sight, anew, frozen, decoder, lm = (part + args.name for part in parts)
     run("corpus")
     run("lines", "--shards", str(args.line_shards))
     run("lines", "--topic", "stop", "--first", str(args.line_shards), "--shards", "2")
     run("codec_train", "--name", codec, "--batch", "8", "--minutes", str(args.codec_minutes))
     run("render", "--shards", str(args.shards))
-    run("encoder_train", "--name", anew, "--start-from", codec, "--minutes", str(args.encoder_minutes))
+    books = ("--bins", str(args.bins))
+    run("sight_train", "--name", sight, "--start-from", codec, *books, "--minutes", str(args.sight_minutes))
+    run("encoder_train", "--name", anew, "--start-from", sight, "--minutes", str(args.encoder_minutes))
     target = folder("checkpoints") / f"{frozen}.pt"
     if not target.exists():
         shutil.copy(folder("checkpoints") / f"{anew}.pt", target)
@@ -64,13 +68,24 @@ def main() -> None:
             decoder,
             "--start-from",
             frozen,
+            *("--hum", "0", "--phase", "0"),  # the codes tell no phases
             *(["--adversary"] if share > 0.5 else []),  # four times as slow: only once the rest has been learned
             "--minutes",
             str(args.decoder_minutes),
             "--until",
             str(args.decoder_minutes * share),
         )
-        run("export", "--lm", lm, "--codec", decoder, "--int8", "--out", str(root() / f"export{args.name}"))
+        run(
+            "export",
+            "--lm",
+            lm,
+            "--codec",
+            decoder,
+            "--int8",
+            "--int8-tables",
+            "--out",
+            str(root() / f"export{args.name}"),
+        )
     run("evaluate", "--folder", str(root() / f"export{args.name}"), "--count", "100")
 
 

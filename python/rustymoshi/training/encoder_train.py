@@ -146,7 +146,7 @@ def main() -> None:
         "--direct", type=float, default=0.5, help="weight of the sketch read off the encoder, no codebook between"
     )
     parser.add_argument("--hold-decoder", action="store_true", help="what is behind the codebooks stays as it is")
-    parser.set_defaults(hold=HELD_LAYERS, warm=0)
+    parser.set_defaults(hold=HELD_LAYERS, warm=0, hum=0.0, distance=0.1, commit=1.0)
     run.main(parser, lambda args: Trainer(args).run())
 
 

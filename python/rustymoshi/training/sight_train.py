@@ -75,7 +75,7 @@ def main() -> None:
     codec_train.add_code_arguments(parser)
     Run.add_arguments(parser, minutes=30, batch=32, lr=2e-3, start_from="codec")
     parser.add_argument("--warm", type=int, default=400, help="steps without quantization at the start")
-    parser.set_defaults(hold=0)
+    parser.set_defaults(hold=0, hum=0.0, distance=0.1, commit=2.0)
     run.main(parser, lambda args: Trainer(args).run())
 
 
