@@ -9,8 +9,8 @@ SMALLEST = 16
 
 
 class Mixed:
-    """Muon (Jordan et al. 2024) moves matrices in all directions alike; what is none is AdamW's. From the same start,
-    nine minutes of one core bring codes of sketches as far as 24 of AdamW alone had done."""
+    """Muon (Jordan et al. 2024) moves matrices in all directions alike; what is none is AdamW's. Nine minutes of one
+    core with it took codes of sketches on from where 24 of AdamW had ended: 0.897 and 0.952 to 0.901 and 0.954."""
 
     def __init__(self, params: Iterable[torch.Tensor], lr: float):
         params = list(params)
