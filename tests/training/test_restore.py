@@ -244,3 +244,7 @@ def test_an_encoder_learns_to_say_what_codebooks_made_of_the_sketch_alone_want_t
     seen = [decoder.seen(crop.pcm, crop.sketch) for crop in crops]
     assert torch.equal(seen[0], teacher.codec.quantizer.encode(teacher.sight(drawn[:1]))[0])
     assert {"spectral", "envelope"} <= set(decoder.train_step(crops_of(decoder_train.FRAMES, decoder.seen)))
+    with pytest.raises(ValueError, match=r"codec was not made by `sight_train`.*leave out --sight"):
+        decoder_train.Trainer(SimpleNamespace(name="none", start_from="codec", **args, **weights))
+    with pytest.raises(ValueError, match=r"optimizer has state, param_groups instead of matrices, others.*new --name"):
+        trainer.optimizer.load_state_dict(torch.optim.AdamW([torch.zeros(1)]).state_dict())

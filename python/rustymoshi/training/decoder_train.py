@@ -32,6 +32,8 @@ class Trainer(Run):
         self.sketch = sketch.Sketch(self.codec.config.dim).to(self.device)
         self.sight = None
         if args.sight:
+            if "sight" not in saved:
+                raise ValueError(f"{self.source} was not made by `sight_train` or from its codec: leave out --sight")
             self.sight = Sight(self.codec.config.dim).to(self.device).requires_grad_(False)
             self.sight.load_state_dict(saved["sight"])
         q = self.codec.quantizer

@@ -1,4 +1,4 @@
-"""The published file layout from checkpoints: `python -m rustymoshi.training.export [--int8] [--out FOLDER]`.
+"""The published file layout from checkpoints: `python -m rustymoshi.training.export [--int8 [--int8-tables]] [--out FOLDER]`.
 
 Writes config.json, model.safetensors (bf16, or int8 with `_scb` row scales), mimi.safetensors, mimi_config.json,
 tokenizer.model, MODEL_CARD.md, an empty NOTICE.txt and curves.png, by default to `export/` in the training folder,
@@ -126,6 +126,8 @@ def main() -> None:
     parser.add_argument("--int8-tables", action="store_true", help="with --int8: embeddings too")
     parser.add_argument("--out", type=Path, default=root() / "export")
     args = parser.parse_args()
+    if args.int8_tables and not args.int8:
+        parser.error("--int8-tables goes with --int8")
     write(args.out, load_lm(args.lm), load_codec(args.codec), args.int8, args.int8_tables)
     size = sum(f.stat().st_size for f in args.out.iterdir())
     print(f"{args.out}: {size / 1e6:.1f} MB")

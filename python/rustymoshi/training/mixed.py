@@ -43,5 +43,10 @@ class Mixed:
 
     def load_state_dict(self, state: dict) -> None:
         """What `state_dict` gave."""
+        if set(state) != set(self.parts):
+            raise ValueError(
+                f"the checkpoint's optimizer has {', '.join(state)} instead of {', '.join(self.parts)}: it was trained "
+                "with another; go on under a new --name, with --start-from"
+            )
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
