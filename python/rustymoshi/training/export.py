@@ -1,4 +1,4 @@
-"""The published file layout from checkpoints: `python -m rustymoshi.training.export [--int8 [--int8-tables]] [--out FOLDER]`.
+"""The published file layout from checkpoints: `python -m rustymoshi.training.export [--int8] [--out FOLDER]`.
 
 Writes config.json, model.safetensors (bf16, or int8 with `_scb` row scales), mimi.safetensors, mimi_config.json,
 tokenizer.model, MODEL_CARD.md, an empty NOTICE.txt and curves.png, by default to `export/` in the training folder,
