@@ -1,6 +1,7 @@
 """What the codec trains on, and what it is held to: lines where they are said to be, envelopes as STOI weighs them."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -46,10 +47,10 @@ def test_a_line_is_inside_its_crop_and_where_it_is_said_to_be(sounds):
 
 
 def test_a_pool_knows_its_crops_and_lets_new_ones_in(sounds, monkeypatch):
-    monkeypatch.setattr(pool, "ANSWERS", 0.0)
     monkeypatch.setattr(pool, "BEGIN_WITH", 3)
     monkeypatch.setattr(pool, "MOST", 6)
-    crops = pool.Pool(28, 1, lambda pcm, drawn: torch.tensor(int(np.abs(pcm).max())))
+    args = SimpleNamespace(answers=0.0, lines=0.4)
+    crops = pool.Pool(28, 1, args, lambda pcm, drawn: torch.tensor(int(np.abs(pcm).max())))
     assert len(crops.crops) == 3
     first = crops.crops[0]
     for _ in range(40):

@@ -86,7 +86,7 @@ class Trainer(Run):
     def batches(self) -> Iterator[list[Crop]]:
         """One after the other without end."""
         seed = self.args.seed + self.step + 1_000_003 * together.rank()
-        pool = Pool(FRAMES, seed, self.seen if self.sight is not None else self.heard())
+        pool = Pool(FRAMES, seed, self.args, self.seen if self.sight is not None else self.heard())
         while True:
             yield pool.draw(self.args.batch)
 
@@ -103,6 +103,7 @@ def main() -> None:
     )
     parser.add_argument("--decoded", type=int, default=10, help="how many of a crop's 64 frames become sound")
     Run.add_arguments(parser, minutes=120, batch=16, start_from="codec_frozen")
+    Pool.add_arguments(parser)
     run.main(parser, lambda args: Trainer(args).run())
 
 

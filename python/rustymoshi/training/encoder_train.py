@@ -63,7 +63,7 @@ class OnSketches(codec_train.Trainer):
 
     def batches(self) -> Iterator[list[Crop]]:
         """One after the other without end."""
-        pool = Pool(FRAMES, self.args.seed + self.step + 1_000_003 * together.rank(), self.know)
+        pool = Pool(FRAMES, self.args.seed + self.step + 1_000_003 * together.rank(), self.args, self.know)
         while True:
             yield pool.draw(self.args.batch)
 
@@ -141,6 +141,7 @@ def main() -> None:
     parser.add_argument("--name", default="codec_anew")
     codec_train.add_code_arguments(parser)
     Run.add_arguments(parser, minutes=60, batch=16, start_from="codec")
+    Pool.add_arguments(parser)
     parser.add_argument("--taught", type=float, default=2.0, help="weight of the latents that the sketch itself has")
     parser.add_argument(
         "--direct", type=float, default=0.5, help="weight of the sketch read off the encoder, no codebook between"

@@ -10,8 +10,6 @@ from . import sketch
 from .codec_data import Sounds
 from .ear import Heard
 
-# How many of a pool's crops are the agent's answers, and users' lines; the others are from the corpus.
-ANSWERS, LINES = 0.4, 0.4
 BEGIN_WITH, MOST = 400, 2_400
 
 
@@ -33,10 +31,11 @@ def whole(pcm: np.ndarray) -> np.ndarray:
 
 
 class Pool:
-    """Crops of `frames` frames, each with what `know` finds out about its int16 samples and its sketch."""
+    """Crops of `frames` frames, each with what `know` finds out about its int16 samples and its sketch; `args.answers`
+    and `args.lines` of them are the agent's answers and users' lines."""
 
-    def __init__(self, frames: int, seed: int, know: Callable[[np.ndarray, torch.Tensor], torch.Tensor]):
-        self.rng, self.know = np.random.default_rng(seed), know
+    def __init__(self, frames: int, seed: int, args, know: Callable[[np.ndarray, torch.Tensor], torch.Tensor]):
+        self.rng, self.args, self.know = np.random.default_rng(seed), args, know
         self.sounds = Sounds(frames, seed, 1.0)
         self.crops: list[Crop] = []
         while len(self.crops) < BEGIN_WITH:
@@ -46,9 +45,9 @@ class Pool:
         """One new crop, in place of any old one where there are enough. A line is to sound as the voice alone: what
         else is in it would take most of the codes and does not come back the same anyway."""
         kind, teacher, heard = self.rng.random(), None, None
-        if kind < ANSWERS:
+        if kind < self.args.answers:
             wanted = pcm = self.sounds.answers.draw()
-        elif kind < ANSWERS + LINES:
+        elif kind < self.args.answers + self.args.lines:
             pcm, wanted, heard = self.sounds.lines.draw(0)
         else:
             wanted, teacher = self.sounds.corpus.draw()
@@ -68,3 +67,9 @@ class Pool:
         for _ in range(2 if len(self.crops) < MOST else 1):
             self.renew()
         return [self.crops[i] for i in self.rng.choice(len(self.crops), size, replace=False)]
+
+    @staticmethod
+    def add_arguments(parser) -> None:
+        """Whose crops they are. Two thirds of the agent cost others next to nothing but where codebooks are few."""
+        parser.add_argument("--answers", type=float, default=0.4, help="share of crops that are the agent's answers")
+        parser.add_argument("--lines", type=float, default=0.4, help="and users' lines; the others are of the corpus")

@@ -14,7 +14,7 @@ from . import codec_train, run, together
 from .codec_run import Run
 from .encoder_train import OnSketches
 from .mixed import Mixed
-from .pool import Crop
+from .pool import Crop, Pool
 from .quantizer import SplitQuantizer
 from .sight import Sight
 
@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--name", default="codec_sight")
     codec_train.add_code_arguments(parser)
     Run.add_arguments(parser, minutes=30, batch=32, lr=2e-3, start_from="codec")
+    Pool.add_arguments(parser)
     parser.add_argument("--warm", type=int, default=400, help="steps without quantization at the start")
     parser.set_defaults(hold=0, hum=0.0, distance=0.1, commit=2.0)
     run.main(parser, lambda args: Trainer(args).run())
