@@ -132,6 +132,23 @@ def test_envelopes_are_weighed_as_stoi_weighs_them():
     assert losses.intelligibility(sound, silence) == 1
 
 
+def test_phases_that_jump_are_heard_as_rough():
+    """Of a voice whose phase is another one every 40 ms more is missed than of one that glides, be it late; of one that
+    is only quieter, less; silence counts for nothing."""
+    rng = np.random.default_rng(0)
+    phase = 2 * np.pi * np.cumsum(np.linspace(180, 240, SAMPLE_RATE)) / SAMPLE_RATE
+    jumps = np.repeat(rng.uniform(-np.pi, np.pi, 25), SAMPLE_RATE // 25)
+
+    def voice(moved):
+        harmonics = sum(np.cos(k * (phase + moved)) / k for k in range(1, 6))
+        return torch.from_numpy(0.1 * harmonics.astype(np.float32))[None]
+
+    real = voice(0)
+    late, quiet, rough = (losses.harmonics(made, real).item() for made in (voice(1.0), 0.9 * real, voice(jumps)))
+    assert max(late, quiet) < 0.15 < 0.5 < rough
+    assert losses.harmonics(0.01 * real, torch.zeros_like(real)) == 0
+
+
 def test_an_answer_begins_with_a_frame_and_says_the_same_each_time():
     class Voice:
         hibari = None

@@ -46,6 +46,7 @@ class Run(run.Run):
         parts = {
             "spectral": losses.spectral(made, real, windows),
             "envelope": self.args.envelope * losses.intelligibility(made, real),
+            "harmonics": self.args.harmonics * losses.harmonics(made, real),
             "phase": self.args.phase * sketch.phases_missed(made, real, self.args.octaves),
         }
         if self.adversary is None:
@@ -77,6 +78,7 @@ class Run(run.Run):
         """What these trainings can be told, with its defaults."""
         run.Run.add_arguments(parser, lr=lr, **defaults)
         parser.add_argument("--envelope", type=float, default=4.0, help="weight of what STOI measures")
+        parser.add_argument("--harmonics", type=float, default=1.0, help="weight of what long windows show of a voice")
         parser.add_argument("--alike", type=float, default=7.0, help="weight of the sketch's envelopes")
         parser.add_argument("--distance", type=float, default=0.3, help="weight of the sketch's magnitudes")
         parser.add_argument(

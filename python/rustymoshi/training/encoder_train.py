@@ -6,6 +6,7 @@ trained on the new codes afterwards (`decoder_train`), and a language model has 
 
 Begun from codebooks that `sight_train` made, the encoder also learns to say what the sketch itself says there; with
 `--hold-decoder` what is behind them stays as it is, and its sound may be learned meanwhile (`decoder_train --sight`).
+With `--hold-codes` the codebooks do: a language model that learns their codes meanwhile only meets better ones.
 """
 
 import argparse
@@ -88,8 +89,10 @@ class Trainer(OnSketches):
         super()._begin(saved, own)
 
     def begin(self) -> None:
-        """Let everything learn, or what is not behind the codebooks."""
+        """Let everything learn but what is to stay as it is."""
         self.codec.train()
+        if self.args.hold_codes:
+            self.codec.quantizer.eval()
         if self.args.hold_decoder:
             books = self.codec.quantizer
             behind = (books.rvq_first.output_proj, books.rvq_rest.output_proj, self.codec.upsample)
@@ -147,6 +150,9 @@ def main() -> None:
         "--direct", type=float, default=0.5, help="weight of the sketch read off the encoder, no codebook between"
     )
     parser.add_argument("--hold-decoder", action="store_true", help="what is behind the codebooks stays as it is")
+    parser.add_argument(
+        "--hold-codes", action="store_true", help="codebooks stay as they are: a language model need not begin anew"
+    )
     parser.set_defaults(hold=HELD_LAYERS, warm=0, hum=0.0, distance=0.1, commit=1.0)
     run.main(parser, lambda args: Trainer(args).run())
 
