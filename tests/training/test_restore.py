@@ -144,7 +144,18 @@ def test_a_decoder_is_trained_on_its_codes_as_they_are(tmp_path, monkeypatch):
     crops = crops_of(frames, lambda pcm, drawn: torch.randint(0, 512, (8, frames), dtype=torch.int16))
     names = dict(name="codec_decoder", start_from="codec_frozen", adversary=False, sketch_minutes=1, decoded=6)
     names |= dict(sight=False, hold_features=False)
-    weights = dict(alike=5.0, distance=0.3, hum=1.0, envelope=4.0, phase=1.0, octaves=0.6, lr=1e-3, minutes=2, seed=1)
+    weights = dict(
+        alike=5.0,
+        distance=0.3,
+        hum=1.0,
+        envelope=4.0,
+        phase=1.0,
+        harmonics=1.0,
+        octaves=0.6,
+        lr=1e-3,
+        minutes=2,
+        seed=1,
+    )
     trainer = decoder_train.Trainer(SimpleNamespace(**names, **weights))
     begun = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
 
@@ -175,7 +186,7 @@ def test_an_encoder_is_trained_behind_its_first_layers_without_sound(tmp_path, m
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec")
     names = dict(name="codec_anew", start_from="codec", adversary=False, hold=encoder_train.HELD_LAYERS, warm=0, bins=0)
-    weights = LOSSES | dict(direct=1.0, taught=1.0, hold_decoder=False, lr=1e-3, minutes=2, seed=1)
+    weights = LOSSES | dict(direct=1.0, taught=1.0, hold_decoder=False, hold_codes=False, lr=1e-3, minutes=2, seed=1)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pt to start from: train it first"):
         encoder_train.Trainer(SimpleNamespace(**(names | {"start_from": "nowhere"}), **weights))
     trainer = encoder_train.Trainer(SimpleNamespace(**names, **weights))
@@ -200,7 +211,7 @@ def test_an_encoder_is_trained_behind_its_first_layers_without_sound(tmp_path, m
 def test_an_encoder_learns_to_say_what_codebooks_made_of_the_sketch_alone_want_to_hear(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec")
-    args = LOSSES | dict(adversary=False, hold_decoder=True, lr=1e-3, minutes=2, seed=1)
+    args = LOSSES | dict(adversary=False, hold_decoder=True, hold_codes=True, lr=1e-3, minutes=2, seed=1)
     sees = SimpleNamespace(name="codec_sight", start_from="codec", hold=0, warm=1, bins=1024, **args)
     teacher = sight_train.Trainer(sees)
     crops = crops_of(encoder_train.FRAMES, teacher.know)
@@ -233,13 +244,15 @@ def test_an_encoder_learns_to_say_what_codebooks_made_of_the_sketch_alone_want_t
     crops = crops_of(encoder_train.FRAMES, trainer.know)
     begun = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
     assert trainer.train_step(crops)["taught"] > 0
-    moved = {k.split(".")[0] for k, v in trainer.codec.state_dict().items() if not torch.equal(v, begun[k])}
-    assert moved == {"encoder", "encoder_transformer", "downsample", "quantizer"}, "what is behind them is held"
+    moved = [k for k, v in trainer.codec.state_dict().items() if not torch.equal(v, begun[k])]
+    parts = {k.split(".")[0] for k in moved}
+    assert parts == {"encoder", "encoder_transformer", "downsample", "quantizer"}, "what is behind them is held"
+    assert not [k for k in moved if "_codebook" in k], "and so are the codebooks"
     trainer.save()
     again = encoder_train.Trainer(SimpleNamespace(**hears, **args, direct=0.0, taught=1.0))
     assert torch.equal(again.sight.mean, teacher.sight.mean)
     weights = dict(sight=True, hold_features=True, sketch_minutes=0, decoded=6)
-    weights |= dict(envelope=4.0, phase=1.0, octaves=0.0)
+    weights |= dict(envelope=4.0, phase=1.0, octaves=0.0, harmonics=1.0)
     decoder = decoder_train.Trainer(SimpleNamespace(name="codec_decoder", start_from="codec_sight", **args, **weights))
     seen = [decoder.seen(crop.pcm, crop.sketch) for crop in crops]
     assert torch.equal(seen[0], teacher.codec.quantizer.encode(teacher.sight(drawn[:1]))[0])
