@@ -62,6 +62,8 @@ def test_a_pool_knows_its_crops_and_lets_new_ones_in(sounds, monkeypatch):
             if crop.heard is not None:
                 assert int(crop.known) > np.abs(crop.pcm).max() + 300, "to sound as the voice alone"
     assert len(crops.crops) == 6 and all(crop is not first for crop in crops.crops)
+    with pytest.raises(ValueError, match=r"--answers 0\.8 and --lines 0\.4 .* 1 at most"):
+        pool.Pool(28, 1, SimpleNamespace(answers=0.8, lines=0.4), lambda pcm, drawn: drawn)
 
 
 def test_batches_go_on_and_take_in_new_lines(sounds):

@@ -144,18 +144,7 @@ def test_a_decoder_is_trained_on_its_codes_as_they_are(tmp_path, monkeypatch):
     crops = crops_of(frames, lambda pcm, drawn: torch.randint(0, 512, (8, frames), dtype=torch.int16))
     names = dict(name="codec_decoder", start_from="codec_frozen", adversary=False, sketch_minutes=1, decoded=6)
     names |= dict(sight=False, hold_features=False)
-    weights = dict(
-        alike=5.0,
-        distance=0.3,
-        hum=1.0,
-        envelope=4.0,
-        phase=1.0,
-        harmonics=1.0,
-        octaves=0.6,
-        lr=1e-3,
-        minutes=2,
-        seed=1,
-    )
+    weights = LOSSES | dict(envelope=4.0, phase=1.0, harmonics=1.0, octaves=0.6, lr=1e-3, minutes=2, seed=1)
     trainer = decoder_train.Trainer(SimpleNamespace(**names, **weights))
     begun = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
 
