@@ -107,22 +107,24 @@ def test_a_restored_codec_is_trained_on_and_its_new_readers_learn_alone_first(tm
 def test_codebooks_grow_when_another_run_begins_and_codes_mean_the_same_at_first(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSTYMOSHI_TRAINING_DIR", str(tmp_path))
     restore.restore(DEFAULT, "lm", "codec_frozen")
+    bins = checkpoints.load_codec("codec_frozen").config.bins
     args = dict(adversary=False, hold=0, warm=0, lr=1e-3, minutes=1, seed=1)
-    larger = codec_train.Trainer(SimpleNamespace(name="larger", start_from="codec_frozen", bins=1024, **args))
+    larger = codec_train.Trainer(SimpleNamespace(name="larger", start_from="codec_frozen", bins=2 * bins, **args))
     larger.save()
     pcm = torch.randn(1, 1, 8 * FRAME) * 0.1
     small, grown = checkpoints.load_codec("codec_frozen"), checkpoints.load_codec("larger")
-    assert grown.config.bins == 1024 and grown.config.published()["quantizer"]["bins"] == 1024
+    assert grown.config.bins == 2 * bins == grown.config.published()["quantizer"]["bins"]
     with torch.no_grad():
         latent = small.latent(pcm)
     errors = [(c.quantizer.decode(c.quantizer.encode(latent)) - latent).square().mean() for c in (small, grown)]
     assert errors[1] <= errors[0] * 1.02, "the old vectors are among the new ones"
-    again = codec_train.Trainer(SimpleNamespace(name="larger", start_from="codec_frozen", bins=512, **args))
-    assert again.codec.config.bins == 1024, "what a run began with stays"
+    again = codec_train.Trainer(SimpleNamespace(name="larger", start_from="codec_frozen", bins=bins, **args))
+    assert again.codec.config.bins == 2 * bins, "what a run began with stays"
     listener = lm_train.Trainer(SimpleNamespace(name="next", start_from="lm", codec="larger", lr=1e-3, seed=1))
-    with pytest.raises(ValueError, match="larger has codebooks of 1024, the language model knows 512: see `recode`"):
+    expected = f"larger has codebooks of {2 * bins}, the language model knows {bins}: see `recode`"
+    with pytest.raises(ValueError, match=expected):
         listener.run()
-    with pytest.raises(ValueError, match="512 grows to a multiple of that, not to 700"):
+    with pytest.raises(ValueError, match=f"{bins} grows to a multiple of that, not to 700"):
         codec_train.Trainer(SimpleNamespace(name="odd", start_from="codec_frozen", bins=700, **args))
 
 
