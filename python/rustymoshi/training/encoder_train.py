@@ -145,7 +145,12 @@ def main() -> None:
     codec_train.add_code_arguments(parser)
     Run.add_arguments(parser, minutes=60, batch=16, start_from="codec")
     Pool.add_arguments(parser)
-    parser.add_argument("--taught", type=float, default=2.0, help="weight of the latents that the sketch itself has")
+    parser.add_argument(
+        "--taught",
+        type=float,
+        default=2.0,
+        help="weight of the latents that the sketch itself has: 0 once decoder and codebooks have learned beyond those",
+    )
     parser.add_argument(
         "--direct", type=float, default=0.5, help="weight of the sketch read off the encoder, no codebook between"
     )
