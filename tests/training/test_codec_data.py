@@ -62,6 +62,8 @@ def test_a_pool_knows_its_crops_and_lets_new_ones_in(sounds, monkeypatch):
             if crop.heard is not None:
                 assert int(crop.known) > np.abs(crop.pcm).max() + 300, "to sound as the voice alone"
     assert len(crops.crops) == 6 and all(crop is not first for crop in crops.crops)
+    told = pool.Pool(28, 1, args, lambda pcm, drawn: pcm, asked=True).crops
+    assert all(crop.phases.shape == (28, 6) for crop in told) and all(crop.phases is None for crop in crops.crops)
     with pytest.raises(ValueError, match=r"--answers 0\.8 and --lines 0\.4 .* 1 at most"):
         pool.Pool(28, 1, SimpleNamespace(answers=0.8, lines=0.4), lambda pcm, drawn: drawn)
 
@@ -149,6 +151,20 @@ def test_phases_that_jump_are_heard_as_rough():
     late, quiet, rough = (losses.harmonics(made, real).item() for made in (voice(1.0), 0.9 * real, voice(jumps)))
     assert max(late, quiet) < 0.15 < 0.5 < rough
     assert losses.harmonics(0.01 * real, torch.zeros_like(real)) == 0
+
+
+def test_a_wrong_pitch_misses_a_voices_periods_whatever_its_phase():
+    def voice(hertz, phase=0.0):
+        turns = 2 * np.pi * hertz * np.arange(SAMPLE_RATE) / SAMPLE_RATE + phase
+        return torch.from_numpy(sum(0.1 * np.cos(k * turns) / k for k in range(1, 6)).astype(np.float32))[None]
+
+    real = voice(187.5)
+    late, near, half_way, noise = (
+        losses.aperiodicity(made, real).item()
+        for made in (voice(187.5, 2.0), voice(190.0), voice(200.0), 0.1 * torch.randn(1, SAMPLE_RATE))
+    )
+    assert late < 0.04 < near < 0.2 < half_way and 0.8 < noise < 1.2
+    assert losses.aperiodicity(0.01 * real, torch.zeros_like(real)) == 0
 
 
 def test_an_answer_begins_with_a_frame_and_says_the_same_each_time():

@@ -146,7 +146,7 @@ def test_a_decoder_is_trained_on_its_codes_as_they_are(tmp_path, monkeypatch):
     crops = crops_of(frames, lambda pcm, drawn: torch.randint(0, 512, (8, frames), dtype=torch.int16))
     names = dict(name="codec_decoder", start_from="codec_frozen", adversary=False, sketch_minutes=1, decoded=6)
     names |= dict(sight=False, hold_features=False)
-    weights = LOSSES | dict(envelope=4.0, phase=1.0, harmonics=1.0, octaves=0.6, lr=1e-3, minutes=2, seed=1)
+    weights = LOSSES | dict(envelope=4.0, phase=1.0, harmonics=1.0, period=0.5, octaves=0.6, lr=1e-3, minutes=2, seed=1)
     trainer = decoder_train.Trainer(SimpleNamespace(**names, **weights))
     begun = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
 
@@ -243,7 +243,7 @@ def test_an_encoder_learns_to_say_what_codebooks_made_of_the_sketch_alone_want_t
     again = encoder_train.Trainer(SimpleNamespace(**hears, **args, direct=0.0, taught=1.0))
     assert torch.equal(again.sight.mean, teacher.sight.mean)
     weights = dict(sight=True, hold_features=True, sketch_minutes=0, decoded=6)
-    weights |= dict(envelope=4.0, phase=1.0, octaves=0.0, harmonics=1.0)
+    weights |= dict(envelope=4.0, phase=1.0, octaves=0.0, harmonics=1.0, period=0.0)
     decoder = decoder_train.Trainer(SimpleNamespace(name="codec_decoder", start_from="codec_sight", **args, **weights))
     seen = [decoder.seen(crop.pcm, crop.sketch) for crop in crops]
     assert torch.equal(seen[0], teacher.codec.quantizer.encode(teacher.sight(drawn[:1]))[0])

@@ -47,6 +47,7 @@ class Run(run.Run):
             "spectral": losses.spectral(made, real, windows),
             "envelope": self.args.envelope * losses.intelligibility(made, real),
             "harmonics": self.args.harmonics * losses.harmonics(made, real),
+            "period": self.args.period * losses.aperiodicity(made, real),
             "phase": self.args.phase * sketch.phases_missed(made, real, self.args.octaves),
         }
         if self.adversary is None:
@@ -79,6 +80,9 @@ class Run(run.Run):
         run.Run.add_arguments(parser, lr=lr, **defaults)
         parser.add_argument("--envelope", type=float, default=4.0, help="weight of what STOI measures")
         parser.add_argument("--harmonics", type=float, default=1.0, help="weight of what long windows show of a voice")
+        parser.add_argument(
+            "--period", type=float, default=0.0, help="weight of a voice's periods, whatever the phases"
+        )
         parser.add_argument("--alike", type=float, default=7.0, help="weight of the sketch's envelopes")
         parser.add_argument("--distance", type=float, default=0.3, help="weight of the sketch's magnitudes")
         parser.add_argument(

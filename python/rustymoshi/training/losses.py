@@ -60,6 +60,33 @@ def harmonics(made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     return total / len(HARMONICS_WINDOWS)
 
 
+# How alike a voice is to itself a period later: windows of 64 ms, up to 1.6 kHz, periods of 60 to 500 Hz (in samples).
+PERIOD_WINDOW, PERIOD_FFT, PERIOD_HOP, PERIOD_HIGHEST = 1_536, 2_048, 320, 1_600
+PERIODS = range(48, 401, 4)
+
+
+@cache
+def delays() -> torch.Tensor:
+    """What turns low bins' magnitudes into how alike they are to themselves after each of `PERIODS`."""
+    bins = torch.arange(1, PERIOD_HIGHEST * PERIOD_FFT // 24_000 + 1)[:, None]
+    return torch.cos(2 * torch.pi * bins * torch.tensor(PERIODS) / PERIOD_FFT)
+
+
+def aperiodicity(made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Which share is missed of the real sound's periods, whatever the phases: the autocorrelation of its magnitudes, by
+    which pitch is told; inputs [b, samples]. 0 to 1, or more for a voice at the wrong pitch."""
+    window = torch.hann_window(PERIOD_WINDOW, device=made.device)
+    alike_after, loudness = [], None
+    for pcm in (made, real):
+        spectrum = torch.stft(pcm, PERIOD_FFT, PERIOD_HOP, PERIOD_WINDOW, window, return_complex=True) / window.sum()
+        low = torch.view_as_real(spectrum[:, 1 : len(delays()) + 1]).square().sum(-1).transpose(1, 2)
+        loudness, low = low.sum(-1).sqrt(), (low + 1e-10).sqrt()
+        alike_after.append(low @ delays().to(made.device) / (low.sum(-1, keepdim=True) + HARMONICS_FLOOR))
+    a, b = alike_after
+    heard = (loudness > HARMONICS_FAINT * loudness.amax(1, keepdim=True).clamp(min=HARMONICS_FLOOR)).float()[..., None]
+    return ((a - b).square() * heard).sum() / (b.square() * heard).sum().clamp(min=1e-2)
+
+
 # STOI's analysis (Taal et al. 2011, section II) at 24 kHz: windows of 25.6 ms, half overlapping, fifteen third-octave
 # bands from 150 Hz on, envelopes compared over 30 windows (384 ms).
 STOI_WINDOW, STOI_FFT, STOI_BANDS, STOI_LOWEST, STOI_SEGMENT = 614, 1_024, 15, 150.0, 30

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from . import sketch
+from . import phases, sketch
 from .codec_data import Sounds
 from .ear import Heard
 
@@ -16,13 +16,14 @@ BEGIN_WITH, MOST = 400, 2_400
 @dataclass(frozen=True)
 class Crop:
     """The sound to be made; what the training asked to know of the sound heard; the sketch [columns, 167] f16; the
-    teacher's features [frames, 384] f16 or None; and what is said, or None."""
+    teacher's features [frames, 384] f16 or None; what is said, or None; and phases [frames, 6] f32, or None."""
 
     pcm: np.ndarray
     known: torch.Tensor
     sketch: torch.Tensor
     teacher: np.ndarray | None
     heard: Heard | None
+    phases: np.ndarray | None = None
 
 
 def whole(pcm: np.ndarray) -> np.ndarray:
@@ -31,15 +32,17 @@ def whole(pcm: np.ndarray) -> np.ndarray:
 
 
 class Pool:
-    """Crops of `frames` frames, each with what `know` finds out about its int16 samples and its sketch; `args.answers`
-    and `args.lines` of them are the agent's answers and users' lines."""
+    """Crops of `frames` frames, each with what `know` finds out about its int16 samples and its sketch, and with phases
+    if they are `asked`; `args.answers` and `args.lines` of them are the agent's answers and users' lines."""
 
-    def __init__(self, frames: int, seed: int, args, know: Callable[[np.ndarray, torch.Tensor], torch.Tensor]):
+    def __init__(
+        self, frames: int, seed: int, args, know: Callable[[np.ndarray, torch.Tensor], torch.Tensor], asked=False
+    ):
         if min(args.answers, args.lines) < 0 or args.answers + args.lines > 1:
             raise ValueError(
                 f"--answers {args.answers} and --lines {args.lines} are to be shares that make 1 at most together"
             )
-        self.rng, self.args, self.know = np.random.default_rng(seed), args, know
+        self.rng, self.args, self.know, self.asked = np.random.default_rng(seed), args, know, asked
         self.sounds = Sounds(frames, seed, 1.0)
         self.crops: list[Crop] = []
         while len(self.crops) < BEGIN_WITH:
@@ -60,7 +63,8 @@ class Pool:
         if heard is not None:
             drawn[:, -sketch.HUM :] = torch.nan  # of so many voices it would take too much of the codes
         teacher = None if teacher is None else teacher.astype(np.float16)
-        crop = Crop(whole(wanted), self.know(whole(pcm), drawn), drawn, teacher, heard)
+        told = phases.phases(wanted) if self.asked else None
+        crop = Crop(whole(wanted), self.know(whole(pcm), drawn), drawn, teacher, heard, told)
         if len(self.crops) < MOST:
             self.crops.append(crop)
         else:
