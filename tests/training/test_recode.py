@@ -65,6 +65,24 @@ def test_a_model_takes_up_larger_codebooks(codes):
     assert alike(seen(lm, old), seen(larger.eval(), finer)) > 0.97
 
 
+def test_a_last_codebook_that_means_something_else_is_forgotten_and_no_other(codes):
+    old, _, _ = codes
+    torch.manual_seed(0)
+    lm = Lm(CONFIG).eval()
+    for table in (lm.emb[7], lm.emb[15]):
+        torch.nn.init.normal_(table.weight, std=0.01)
+    before, begun = seen(lm, old), {k: v.clone() for k, v in lm.state_dict().items()}
+    other = old.copy()
+    other[7] = np.random.default_rng(2).integers(0, CARD, old.shape[1])
+    assert recode.forget_last(lm) is lm
+    assert torch.equal(seen(lm, old), seen(lm, other)) and alike(before, seen(lm, old)) > 0.98
+    moved = {k for k, v in lm.state_dict().items() if not torch.equal(v, begun[k])}
+    assert moved == {"emb.7.weight", "emb.15.weight", "linears.7.weight"}
+    assert all(torch.equal(lm.emb[k].weight[CARD], begun[f"emb.{k}.weight"][CARD]) for k in (7, 15)), (
+        "the initial token's"
+    )
+
+
 def alike(a: torch.Tensor, b: torch.Tensor) -> float:
     """Correlation."""
     return float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1])

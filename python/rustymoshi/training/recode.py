@@ -3,6 +3,9 @@
 What a model does with a frame hangs on its rows of embeddings. The same sound in both codecs' codes tells which rows
 the new codes need, so that a frame looks as before: least squares, instead of minutes of training. Both codecs must
 have encoded some of the same shards (`encode --codec OLD --most 20`, and the same with NEW).
+
+`--last` is for a codec of `phase_train`: its last codebook means something else now, so what the model knew of that one
+is forgotten; the others' rows stay, and nothing needs to be encoded before.
 """
 
 import argparse
@@ -16,6 +19,8 @@ from .lm import Lm
 from .paths import folder, replace_atomically
 from .streams import AGENT_BOOKS, DELAYS
 
+# What is left of the last codebook's scores, so that no code of it is likelier than another at first.
+UNDECIDED = 0.05
 # How many frames' worth the mean row weighs against what a code's own frames say.
 DOUBT = 4.0
 
@@ -93,16 +98,31 @@ def recode(lm: Lm, both: dict[str, tuple[np.ndarray, np.ndarray]], card: int) ->
     return made, kept
 
 
+@torch.no_grad()
+def forget_last(lm: Lm) -> Lm:
+    """`lm` with the mean row for every code of the last codebook, of either voice, and next to no opinion of which the
+    agent's is: what one that never heard it would know. Its own codes before it in a frame do not hang on it."""
+    for table in (lm.emb[AGENT_BOOKS - 1], lm.emb[2 * AGENT_BOOKS - 1]):
+        table.weight[:-1] = table.weight[:-1].mean(0)
+    lm.linears[AGENT_BOOKS - 1].weight.mul_(UNDECIDED)
+    return lm
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lm", default="lm")
-    parser.add_argument("--codec", required=True, help="whose codes the language model knows")
-    parser.add_argument("--to", required=True, help="whose codes it shall know")
+    parser.add_argument("--codec", default="codec_frozen", help="whose codes the language model knows")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--to", help="whose codes it shall know")
+    what.add_argument("--last", action="store_true", help="only the last codebook is another one: see above")
     parser.add_argument(
         "--out", required=True, help="name of the new checkpoint; `lm_train --start-from` goes on with it"
     )
     args = parser.parse_args()
-    lm, kept = recode(load_lm(args.lm), pairs(args.codec, args.to), load_codec(args.to).config.bins)
+    if args.last:
+        lm, kept = forget_last(load_lm(args.lm)), {}
+    else:
+        lm, kept = recode(load_lm(args.lm), pairs(args.codec, args.to), load_codec(args.to).config.bins)
     for who, share in kept.items():
         print(f"{who}: {share:.0%} of what a step saw is there again")
     state = dict(lm=lm.state_dict(), average=lm.state_dict(), config=asdict(lm.config), elapsed=0.0, step=0)
