@@ -1,5 +1,6 @@
 """Phases in the last codebook: what they say of a voice, and that all other codes stay what they are."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,6 +39,12 @@ def test_silence_and_noise_have_no_phase():
     assert np.hypot(*phases.phases(noise).reshape(-1, 2).T).mean() < 0.3
     half = np.concatenate([voice(150.0, 6), np.zeros(6 * FRAME, np.float32)])
     assert not phases.phases(half)[7:].any(), "faint beside the rest"
+
+
+def test_without_its_package_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyworld", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install pyworld 'setuptools<81'"):
+        phases.phases(voice(150.0, 2))
 
 
 def crops_of(know) -> list[Crop]:

@@ -29,8 +29,13 @@ VOICED, ELSEWHERE = (0.1, 0.25), (0.35, 0.6)
 def phases(pcm: np.ndarray) -> np.ndarray:
     """pcm [whole frames] -> [frames, 6] f32: cosine and sine of the fundamental's phase at 1/6, 3/6 and 5/6 of every
     frame; near (0, 0) where there is none. The pitch is found by WORLD's DIO (Morise et al. 2009)."""
-    # Not needed by any other training.
-    import pyworld
+    try:
+        import pyworld
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            "phases are found with the package pyworld, which no other training needs: `pip install pyworld "
+            "'setuptools<81'` (it is built with a C++ compiler)"
+        ) from error
 
     sound, points = pcm.astype(np.float64), len(pcm) // FRAME * PER_FRAME
     period_ms = 1000 * FRAME / SAMPLE_RATE / (2 * PER_FRAME)
