@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from . import codec_train, run, sketch, together
+from .codec import Codec
 from .codec_run import Run
 from .corpus import TEACHER_DIM
 from .mixed import Mixed
@@ -27,6 +28,14 @@ from .sight import MAGNITUDES, Direct, Sight
 FRAMES = 64
 # Convolution and residual block at 24 kHz and at 6 kHz, and the way to 1,200 columns a second.
 HELD_LAYERS = 7
+
+
+@torch.no_grad()
+def first_layers(codec: Codec, pcm: np.ndarray, device: str) -> torch.Tensor:
+    """What a codec's held layers make of int16 samples: [channels, columns] bf16."""
+    sound = torch.from_numpy(pcm.astype(np.float32) / 32767)[None, None].to(device)
+    with torch.autocast(device, torch.bfloat16):
+        return codec.held(sound, HELD_LAYERS)[0].bfloat16()
 
 
 class OnSketches(codec_train.Trainer):
@@ -105,9 +114,7 @@ class Trainer(OnSketches):
 
     def know(self, pcm: np.ndarray, drawn: torch.Tensor) -> torch.Tensor:
         """What the first layers make of int16 samples: [channels, columns]."""
-        sound = torch.from_numpy(pcm.astype(np.float32) / 32767)[None, None].to(self.device)
-        with torch.no_grad(), torch.autocast(self.device, torch.bfloat16):
-            return self.codec.held(sound, HELD_LAYERS)[0].bfloat16()
+        return first_layers(self.codec, pcm, self.device)
 
     def train_step(self, crops: list[Crop]) -> dict:
         """One batch; returns the losses by name."""

@@ -2,7 +2,8 @@
 
 The last codebook is taken for them (`phases`). What the other codebooks see stays as it is, as nearly as the encoder
 can, so a language model that knows them has one codebook to learn anew. Behind it, `decoder_train` learns what phases
-are for.
+are for. Not the other way round: a checkpoint of `decoder_train` does not tell which directions are the phases', and
+begun from it this gives the last codebook away once more.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from torch import nn
 from . import phases, run, sketch, together
 from .checkpoints import codec_of
 from .codec_run import Run
-from .encoder_train import FRAMES, HELD_LAYERS
+from .encoder_train import FRAMES, HELD_LAYERS, first_layers
 from .mixed import Mixed
 from .pool import Crop, Pool
 
@@ -53,9 +54,7 @@ class Trainer(Run):
 
     def know(self, pcm: np.ndarray, drawn: torch.Tensor) -> torch.Tensor:
         """What the first layers make of int16 samples: [channels, columns]."""
-        sound = torch.from_numpy(pcm.astype(np.float32) / 32767)[None, None].to(self.device)
-        with torch.no_grad(), torch.autocast(self.device, torch.bfloat16):
-            return self.codec.held(sound, HELD_LAYERS)[0].bfloat16()
+        return first_layers(self.codec, pcm, self.device)
 
     def latents(self, codec, crops: list[Crop]) -> torch.Tensor:
         """Unquantized [b, frames, dim]."""

@@ -111,7 +111,7 @@ def forget_last(lm: Lm) -> Lm:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lm", default="lm")
-    parser.add_argument("--codec", default="codec_frozen", help="whose codes the language model knows")
+    parser.add_argument("--codec", help="whose codes the language model knows: needed with --to")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--to", help="whose codes it shall know")
     what.add_argument("--last", action="store_true", help="only the last codebook is another one: see above")
@@ -119,6 +119,8 @@ def main() -> None:
         "--out", required=True, help="name of the new checkpoint; `lm_train --start-from` goes on with it"
     )
     args = parser.parse_args()
+    if args.to and not args.codec:
+        parser.error("--to fits rows to those for the codes known so far: say with --codec whose these are")
     if args.last:
         lm, kept = forget_last(load_lm(args.lm)), {}
     else:
