@@ -49,7 +49,7 @@ def test_a_line_is_inside_its_crop_and_where_it_is_said_to_be(sounds):
 def test_a_pool_knows_its_crops_and_lets_new_ones_in(sounds, monkeypatch):
     monkeypatch.setattr(pool, "BEGIN_WITH", 3)
     monkeypatch.setattr(pool, "MOST", 6)
-    args = SimpleNamespace(answers=0.0, lines=0.4)
+    args = SimpleNamespace(answers=0.0, lines=0.4, in_step=False)
     crops = pool.Pool(28, 1, args, lambda pcm, drawn: torch.tensor(int(np.abs(pcm).max())))
     assert len(crops.crops) == 3
     first = crops.crops[0]
@@ -57,13 +57,18 @@ def test_a_pool_knows_its_crops_and_lets_new_ones_in(sounds, monkeypatch):
         for crop in crops.draw(3):
             assert len(crop.pcm) == 28 * FRAME and crop.sketch.shape[0] == 28 * 6
             assert (crop.heard is None) == (not crop.pcm.any()) == (crop.teacher is not None)
-            asked = not crop.sketch[:, -pool.sketch.HUM :].isnan().any()
+            asked = not crop.sketch[:, pool.sketch.MAGNITUDES :].isnan().any()
             assert asked == (crop.heard is None), "of users no phases"
             if crop.heard is not None:
                 assert int(crop.known) > np.abs(crop.pcm).max() + 300, "to sound as the voice alone"
     assert len(crops.crops) == 6 and all(crop is not first for crop in crops.crops)
     told = pool.Pool(28, 1, args, lambda pcm, drawn: pcm, asked=True).crops
     assert all(crop.phases.shape == (28, 6) for crop in told) and all(crop.phases is None for crop in crops.crops)
+    stepping = pool.Pool(28, 1, SimpleNamespace(**(vars(args) | dict(in_step=True))), lambda pcm, drawn: pcm).crops
+    assert all(crop.waves.shape == (28 * 6, 56) for crop in stepping) and all(crop.waves is None for crop in told)
+    for crop in stepping:
+        silent = crop.waves.isnan()
+        assert torch.equal(crop.sketch[:, pool.sketch.MAGNITUDES :].isnan(), silent) and silent.any()
     with pytest.raises(ValueError, match=r"--answers 0\.8 and --lines 0\.4 .* 1 at most"):
         pool.Pool(28, 1, SimpleNamespace(answers=0.8, lines=0.4), lambda pcm, drawn: drawn)
 
@@ -165,6 +170,22 @@ def test_a_wrong_pitch_misses_a_voices_periods_whatever_its_phase():
     )
     assert late < 0.04 < near < 0.2 < half_way and 0.8 < noise < 1.2
     assert losses.aperiodicity(0.01 * real, torch.zeros_like(real)) == 0
+
+
+def test_harmonics_are_to_go_on_as_they_do_whatever_their_phases():
+    def voice(hertz, phases=(0.0, 0.0, 0.0)):
+        turns = 2 * np.pi * hertz * np.arange(SAMPLE_RATE) / SAMPLE_RATE
+        return torch.from_numpy(sum(0.1 * np.cos((k + 1) * turns + p) for k, p in enumerate(phases)).astype(np.float32))
+
+    real = voice(187.5)[None]
+    late, quiet, near, noise = (
+        losses.advance(made, real).item()
+        for made in (voice(187.5, (1.0, -2.0, 2.5))[None], 0.5 * real, voice(190.0)[None], torch.randn(1, SAMPLE_RATE))
+    )
+    assert max(late, quiet) < 0.02 < near < 0.3 and 0.8 < noise < 1.2
+    silent = torch.zeros_like(real).requires_grad_()
+    losses.advance(silent, real).backward()
+    assert silent.grad.isfinite().all() and losses.advance(real, torch.zeros_like(real)) == 0
 
 
 def test_an_answer_begins_with_a_frame_and_says_the_same_each_time():

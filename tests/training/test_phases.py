@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from rustymoshi.training import checkpoints, phase_train, phases, restore
+from rustymoshi.training import checkpoints, phase_train, phases, restore, sketch
 from rustymoshi.training.encoder_train import HELD_LAYERS
 from rustymoshi.training.paths import FRAME, SAMPLE_RATE
 from rustymoshi.training.phases import NUMBERS, PER_FRAME
@@ -39,6 +39,25 @@ def test_silence_and_noise_have_no_phase():
     assert np.hypot(*phases.phases(noise).reshape(-1, 2).T).mean() < 0.3
     half = np.concatenate([voice(150.0, 6), np.zeros(6 * FRAME, np.float32)])
     assert not phases.phases(half)[7:].any(), "faint beside the rest"
+
+
+@pytest.mark.parametrize("hertz", [97.0, 187.3])
+def test_harmonics_are_in_step_whatever_they_were(hertz):
+    """As loud as they are, and told of nobody where nobody speaks."""
+
+    def voice(ahead) -> np.ndarray:
+        turns = 2 * np.pi * hertz * np.arange(10 * FRAME) / SAMPLE_RATE
+        return (0.1 * sum(np.cos(k * turns + ahead(k)) / k for k in range(1, 6))).astype(np.float32)
+
+    found = phases.in_step(voice(lambda k: (k - 1) * 2.3))
+    wanted = voice(lambda k: (k - 1) * np.pi / 2)
+    asked, near = ~found.waves[:, 0].isnan(), sketch.waves(torch.from_numpy(wanted)[None])[0]
+    assert asked[6:-6].all() and sketch.hum_missed(found.waves[6:-6], near[6:-6]) < 0.02
+    for k, made in enumerate(found.harmonics[6:-6].split(sketch.WAVES, -1)[:2], 1):
+        then = np.arange(made.numel()) / made.numel() * len(made) / 75 + 0.08
+        wanted = 2**0.5 * np.cos(2 * np.pi * k * hertz * then + (k - 1) * np.pi / 2)
+        assert np.abs(made.flatten().numpy() - wanted).max() < 0.1
+    assert phases.in_step(np.zeros(3 * FRAME, np.float32)).waves.isnan().all()
 
 
 def test_without_its_package_it_says_what_to_install(monkeypatch):

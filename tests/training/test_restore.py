@@ -1,5 +1,6 @@
 """An exported model trained further: what comes back, and who learns first."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -145,15 +146,17 @@ def test_a_decoder_is_trained_on_its_codes_as_they_are(tmp_path, monkeypatch):
     frames = decoder_train.FRAMES
     crops = crops_of(frames, lambda pcm, drawn: torch.randint(0, 512, (8, frames), dtype=torch.int16))
     names = dict(name="codec_decoder", start_from="codec_frozen", adversary=False, sketch_minutes=1, decoded=6)
-    names |= dict(sight=False, hold_features=False)
-    weights = LOSSES | dict(envelope=4.0, phase=1.0, harmonics=1.0, period=0.5, octaves=0.6, lr=1e-3, minutes=2, seed=1)
+    names |= dict(sight=False, hold_features=False, in_step=False)
+    weights = LOSSES | dict(
+        envelope=4.0, phase=1.0, harmonics=1.0, period=0.5, advance=1.0, octaves=0.6, lr=1e-3, minutes=2, seed=1
+    )
     trainer = decoder_train.Trainer(SimpleNamespace(**names, **weights))
     begun = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
 
     def moved() -> set[str]:
         return {k.split(".")[0] for k, v in trainer.codec.state_dict().items() if not torch.equal(v, begun[k])}
 
-    assert set(trainer.train_step(crops)) == {"alike", "distance", "hum"}
+    assert set(trainer.train_step(crops)) == {"alike", "distance", "hum", "octaves"}
     assert moved() == {"quantizer", "upsample", "decoder_transformer"}, "no sound in the first minutes"
     trainer.elapsed = 60.0
     assert {"spectral", "envelope"} <= set(trainer.train_step(crops))
@@ -168,9 +171,15 @@ def test_a_decoder_is_trained_on_its_codes_as_they_are(tmp_path, monkeypatch):
     begun = {k: v.clone() for k, v in held.codec.state_dict().items()}
     assert "alike" not in held.train_step(crops)
     assert {k.split(".")[0] for k, v in held.codec.state_dict().items() if not torch.equal(v, begun[k])} == {"decoder"}
+    stepping = decoder_train.Trainer(SimpleNamespace(**(names | dict(name="step", in_step=True)), **weights))
+    waves = [sketch.waves(torch.from_numpy(crop.pcm / np.float32(32767))[None])[0].half() for crop in crops]
+    waves[1][:] = torch.nan
+    stepping.elapsed = 60.0
+    missed = stepping.train_step([replace(crop, waves=w) for crop, w in zip(crops, waves, strict=True)])
+    assert 0 < missed["phase"] < 10, "asked of the first alone"
 
 
-LOSSES = dict(alike=5.0, distance=0.3, hum=1.0, commit=0.1, distill=1.0, sounds=1.0)
+LOSSES = dict(alike=5.0, distance=0.3, hum=1.0, octaves=0.0, commit=0.1, distill=1.0, sounds=1.0)
 
 
 def test_an_encoder_is_trained_behind_its_first_layers_without_sound(tmp_path, monkeypatch):
@@ -242,8 +251,8 @@ def test_an_encoder_learns_to_say_what_codebooks_made_of_the_sketch_alone_want_t
     trainer.save()
     again = encoder_train.Trainer(SimpleNamespace(**hears, **args, direct=0.0, taught=1.0))
     assert torch.equal(again.sight.mean, teacher.sight.mean)
-    weights = dict(sight=True, hold_features=True, sketch_minutes=0, decoded=6)
-    weights |= dict(envelope=4.0, phase=1.0, octaves=0.0, harmonics=1.0, period=0.0)
+    weights = dict(sight=True, hold_features=True, in_step=False, sketch_minutes=0, decoded=6)
+    weights |= dict(envelope=4.0, phase=1.0, harmonics=1.0, period=0.0, advance=1.0)
     decoder = decoder_train.Trainer(SimpleNamespace(name="codec_decoder", start_from="codec_sight", **args, **weights))
     seen = [decoder.seen(crop.pcm, crop.sketch) for crop in crops]
     assert torch.equal(seen[0], teacher.codec.quantizer.encode(teacher.sight(drawn[:1]))[0])

@@ -64,7 +64,8 @@ class Trainer(Run):
             parts = self.sketch_losses(features, drawn)
         if self.elapsed >= self.args.sketch_minutes * 60 or not learning:
             pcm = torch.from_numpy(np.stack([c.pcm for c in crops]).astype(np.float32) / 32767).to(self.device)
-            sound, report = self.sound_losses(features, pcm)
+            waves = torch.stack([c.waves for c in crops]).float().to(self.device) if self.args.in_step else None
+            sound, report = self.sound_losses(features, pcm, waves)
             parts |= sound
         return report | self.descend(parts)
 

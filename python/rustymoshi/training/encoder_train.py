@@ -46,7 +46,7 @@ class OnSketches(codec_train.Trainer):
         self.codec.decoder.requires_grad_(False)
 
     def drawn(self, crops: list[Crop]) -> torch.Tensor:
-        """What the sound must be like [b, columns, 167]."""
+        """What the sound must be like [b, columns, 215]."""
         return torch.stack([crop.sketch for crop in crops]).float().to(self.device)
 
     def losses_behind(self, latent: torch.Tensor, crops: list[Crop], drawn: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -87,6 +87,33 @@ def aperiodicity(made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     return ((a - b).square() * heard).sum() / (b.square() * heard).sum().clamp(min=1e-2)
 
 
+# By how much phases go on: windows of 43 ms, which tell harmonics apart, 10 and 30 ms after one another.
+ADVANCE_WINDOW, ADVANCE_HOP, ADVANCE_LAGS = 1_024, 240, (1, 3)
+# What is fainter than this share of a row's loudest, which must not be silent, does not count.
+ADVANCE_FAINT, ADVANCE_SILENCE = 0.03, 1.0
+
+
+def advance(made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """How far harmonics are from going on as the real ones do, whatever their phases: 1 - cosine of the difference in
+    phase advance (APNet's instantaneous angular frequency, Ai and Ling 2023) between 130 and 1100 Hz, where there is
+    something to hear; inputs [b, samples]. 0 to 2; 1 for what has nothing to do with it, or is far too soft."""
+    window = torch.hann_window(ADVANCE_WINDOW, device=made.device)
+    bins = slice(HARMONICS_LOWEST * ADVANCE_WINDOW // 24_000, HARMONICS_HIGHEST * ADVANCE_WINDOW // 24_000)
+    spectra = [
+        torch.stft(pcm, ADVANCE_WINDOW, ADVANCE_HOP, ADVANCE_WINDOW, window, return_complex=True)[:, bins]
+        for pcm in (made, real)
+    ]
+    total = 0.0
+    for lag in ADVANCE_LAGS:
+        a, b = (torch.view_as_real(x[..., lag:] * x[..., :-lag].conj()) for x in spectra)
+        loud = b.square().sum(-1)
+        weight = (loud / loud.amax((1, 2), keepdim=True).clamp(min=ADVANCE_SILENCE)).pow(0.25)
+        weight = weight * (weight > ADVANCE_FAINT)
+        cosine = (a * b).sum(-1) / ((loud + 1e-8) * (a.square().sum(-1) + 1e-3 * loud + 1e-8)).sqrt()
+        total = total + (weight * (1 - cosine)).sum() / weight.sum().clamp(min=1)
+    return total / len(ADVANCE_LAGS)
+
+
 # STOI's analysis (Taal et al. 2011, section II) at 24 kHz: windows of 25.6 ms, half overlapping, fifteen third-octave
 # bands from 150 Hz on, envelopes compared over 30 windows (384 ms).
 STOI_WINDOW, STOI_FFT, STOI_BANDS, STOI_LOWEST, STOI_SEGMENT = 614, 1_024, 15, 150.0, 30

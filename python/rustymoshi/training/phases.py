@@ -4,10 +4,14 @@ A decoder that is not told cannot keep a pitch. What it makes of codes that stay
 the harmonics of a held tone come out at multiples of 12.5 Hz, or of 25 Hz while the columns of a frame are made alike.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.signal import oaconvolve
 
+from . import sketch
 from .codec import Codec
 from .paths import FRAME, SAMPLE_RATE
 from .quantizer import Codebook
@@ -19,6 +23,8 @@ NUMBERS = 2 * PER_FRAME
 LOWEST, HIGHEST = 60.0, 500.0
 # Samples a second after decimation, those of a window (32 ms), and up to where harmonics are kept (Hz).
 RATE, WINDOW, TOP = 3_000, 96, 420.0
+# Harmonics in step: up to where (Hz), and the window in which each is found (36 ms, in samples).
+IN_STEP_TOP, IN_STEP_WINDOW = 1_250.0, 108
 # Windows so much softer than the loudest one tell nothing.
 FAINT_DB = 45.0
 # With less than the first share of the amplitude a fundamental tells no phase, with more than the second one it does;
@@ -29,17 +35,8 @@ VOICED, ELSEWHERE = (0.1, 0.25), (0.35, 0.6)
 def phases(pcm: np.ndarray) -> np.ndarray:
     """pcm [whole frames] -> [frames, 6] f32: cosine and sine of the fundamental's phase at 1/6, 3/6 and 5/6 of every
     frame; near (0, 0) where there is none. The pitch is found by WORLD's DIO (Morise et al. 2009)."""
-    try:
-        import pyworld
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            "phases are found with the package pyworld, which no other training needs: `pip install pyworld "
-            "'setuptools<81'` (it is built with a C++ compiler)"
-        ) from error
-
     sound, points = pcm.astype(np.float64), len(pcm) // FRAME * PER_FRAME
-    period_ms = 1000 * FRAME / SAMPLE_RATE / (2 * PER_FRAME)
-    pitch, at = pyworld.dio(sound, SAMPLE_RATE, LOWEST, HIGHEST, frame_period=period_ms, speed=4)
+    pitch, at = _pitch(sound)
     voiced = pitch > 0
     if not voiced.any():
         return np.zeros((points // PER_FRAME, NUMBERS), np.float32)
@@ -56,12 +53,73 @@ def phases(pcm: np.ndarray) -> np.ndarray:
     return np.stack([told.real, told.imag], 1).reshape(-1, NUMBERS).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class InStep:
+    """A voice's harmonics in step with its fundamental: harmonic k at k times its phase and k - 1 quarters of a turn,
+    as in many voices. How they stand to each other in the sound itself depends on voice and room, and cannot be known
+    of the fundamental; nobody hears it. All of it for columns of a sixth of a frame, NaN where there is none."""
+
+    #: The lowest three, as loud as one, as often sampled in each column as `sketch.waves`: [columns, 56] f32.
+    harmonics: torch.Tensor
+    #: All up to 1,250 Hz, each as loud as it is: what `sketch.waves` are of that, [columns, 56] f32.
+    waves: torch.Tensor
+
+
+def in_step(pcm: np.ndarray) -> InStep:
+    """Of pcm [whole frames]."""
+    sound, columns = pcm.astype(np.float64), 6 * (len(pcm) // FRAME)
+    pitch, at = _pitch(sound)
+    voiced = pitch > 0
+    if not voiced.any():
+        return InStep(*torch.full((2, columns, sum(sketch.WAVES)), torch.nan))
+    low = _low(sound, IN_STEP_TOP)
+    times = np.arange(len(low)) / RATE
+    hertz = np.interp(times, at[voiced], pitch[voiced])
+    turned, shape = 2 * np.pi * np.cumsum(hertz) / RATE, np.hanning(IN_STEP_WINDOW + 2)[1:-1]
+    made, power, highest = 0.0, 1e-20, int(IN_STEP_TOP / np.percentile(pitch[voiced], 5))
+    for k in range(1, highest + 1):
+        found = oaconvolve(low * np.exp(-1j * k * turned), 2 * shape / shape.sum(), "same")
+        if k == 1:
+            first, phase = np.abs(found), np.unwrap(turned + np.angle(found))
+        loud = np.abs(found) * (k * hertz < IN_STEP_TOP)
+        made, power = made + loud * np.cos(k * phase + (k - 1) * np.pi / 2), power + loud**2
+    clear = (np.interp(times, at, voiced) > 0.5) & (power > power.max() * 10 ** (-FAINT_DB / 10))
+    clear &= (first > VOICED[0] * np.sqrt(power)) & (hertz < sketch.HUM_HIGHEST)
+    clear = torch.from_numpy(clear.reshape(columns, -1).mean(1) > 0.7)[:, None]
+    harmonics = []
+    for k, samples in enumerate(sketch.WAVES, 1):
+        then = np.interp(np.arange(columns * samples) * (len(low) / RATE / columns / samples), times, phase)
+        harmonics.append(2**0.5 * np.cos(k * then + (k - 1) * np.pi / 2).reshape(columns, samples))
+    waves = sketch.waves(torch.from_numpy(made.astype(np.float32))[None], RATE)[0]
+    harmonics = torch.from_numpy(np.concatenate(harmonics, 1).astype(np.float32))
+    return InStep(*(torch.where(clear, x, torch.nan) for x in (harmonics, waves)))
+
+
+def _pitch(sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pitch (Hz, 0 where there is none) and at which times (s): six times a frame."""
+    try:
+        import pyworld
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            "phases are found with the package pyworld, which no other training needs: `pip install pyworld "
+            "'setuptools<81'` (it is built with a C++ compiler)"
+        ) from error
+
+    period_ms = 1000 * FRAME / SAMPLE_RATE / (2 * PER_FRAME)
+    return pyworld.dio(sound, SAMPLE_RATE, LOWEST, HIGHEST, frame_period=period_ms, speed=4)
+
+
+def _low(sound: np.ndarray, top: float) -> np.ndarray:
+    """What is between the lowest fundamental and `top` Hz, `RATE` samples a second."""
+    spectrum, freqs = np.fft.rfft(sound), np.fft.rfftfreq(len(sound), 1 / SAMPLE_RATE)
+    spectrum[(freqs < LOWEST) | (freqs > top)] = 0
+    n = len(sound) * RATE // SAMPLE_RATE
+    return np.fft.irfft(spectrum[: n // 2 + 1], n) * (n / len(sound))
+
+
 def _windows(sound: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The lowest harmonics around these times: [points, window], and how many seconds each sample is from them."""
-    spectrum, freqs = np.fft.rfft(sound), np.fft.rfftfreq(len(sound), 1 / SAMPLE_RATE)
-    spectrum[(freqs < LOWEST) | (freqs > TOP)] = 0
-    n = len(sound) * RATE // SAMPLE_RATE
-    low = np.pad(np.fft.irfft(spectrum[: n // 2 + 1], n) * (n / len(sound)), WINDOW)
+    low = np.pad(_low(sound, TOP), WINDOW)
     centres = np.round(times * RATE).astype(int)
     windows = np.lib.stride_tricks.sliding_window_view(low, WINDOW)[centres + WINDOW // 2]
     return windows, (np.arange(WINDOW) - WINDOW // 2 + centres[:, None]) / RATE - times[:, None]

@@ -15,8 +15,9 @@ BEGIN_WITH, MOST = 400, 2_400
 
 @dataclass(frozen=True)
 class Crop:
-    """The sound to be made; what the training asked to know of the sound heard; the sketch [columns, 167] f16; the
-    teacher's features [frames, 384] f16 or None; what is said, or None; and phases [frames, 6] f32, or None."""
+    """The sound to be made; what the training asked to know of the sound heard; the sketch [columns, 215] f16; the
+    teacher's features [frames, 384] f16 or None; what is said, or None; phases [frames, 6] f32, or None; and low waves
+    in step [columns, 56] f16, or None."""
 
     pcm: np.ndarray
     known: torch.Tensor
@@ -24,6 +25,7 @@ class Crop:
     teacher: np.ndarray | None
     heard: Heard | None
     phases: np.ndarray | None = None
+    waves: torch.Tensor | None = None
 
 
 def whole(pcm: np.ndarray) -> np.ndarray:
@@ -33,7 +35,10 @@ def whole(pcm: np.ndarray) -> np.ndarray:
 
 class Pool:
     """Crops of `frames` frames, each with what `know` finds out about its int16 samples and its sketch, and with phases
-    if they are `asked`; `args.answers` and `args.lines` of them are the agent's answers and users' lines."""
+    if they are `asked`; `args.answers` and `args.lines` of them are the agent's answers and users' lines. The sketch of
+    a line has no waves (NaN): of so many voices it would take too much of codes that are still being found. If
+    harmonics are to be in step (`args.in_step`, `phases`), those of all crops are, and there are none where nobody
+    speaks."""
 
     def __init__(
         self, frames: int, seed: int, args, know: Callable[[np.ndarray, torch.Tensor], torch.Tensor], asked=False
@@ -51,7 +56,7 @@ class Pool:
     def renew(self) -> None:
         """One new crop, in place of any old one where there are enough. A line is to sound as the voice alone: what
         else is in it would take most of the codes and does not come back the same anyway."""
-        kind, teacher, heard = self.rng.random(), None, None
+        kind, teacher, heard, waves = self.rng.random(), None, None, None
         if kind < self.args.answers:
             wanted = pcm = self.sounds.answers.draw()
         elif kind < self.args.answers + self.args.lines:
@@ -60,11 +65,14 @@ class Pool:
             wanted, teacher = self.sounds.corpus.draw()
             pcm = wanted
         drawn = sketch.draw(torch.from_numpy(wanted)[None])[0].half()
-        if heard is not None:
-            drawn[:, -sketch.HUM :] = torch.nan  # of so many voices it would take too much of the codes
+        if self.args.in_step:
+            in_step = phases.in_step(wanted)
+            drawn[:, sketch.MAGNITUDES :], waves = in_step.harmonics, in_step.waves.half()
+        elif heard is not None:
+            drawn[:, sketch.MAGNITUDES :] = torch.nan
         teacher = None if teacher is None else teacher.astype(np.float16)
         told = phases.phases(wanted) if self.asked else None
-        crop = Crop(whole(wanted), self.know(whole(pcm), drawn), drawn, teacher, heard, told)
+        crop = Crop(whole(wanted), self.know(whole(pcm), drawn), drawn, teacher, heard, told, waves)
         if len(self.crops) < MOST:
             self.crops.append(crop)
         else:
@@ -81,3 +89,8 @@ class Pool:
         """Whose crops they are. With 0.6 and 0.3 codes told 0.004 more of the agent and 0.002 less of others."""
         parser.add_argument("--answers", type=float, default=0.4, help="share of crops that are the agent's answers")
         parser.add_argument("--lines", type=float, default=0.4, help="and users' lines; the others are of the corpus")
+        parser.add_argument(
+            "--in-step",
+            action="store_true",
+            help="hum and octaves are to be those of harmonics in step with the fundamental, of all voices (pyworld)",
+        )

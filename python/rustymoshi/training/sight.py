@@ -5,14 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .sketch import COLUMNS_OF_FEATURE, COLUMNS_OF_FRAME, HUM, SIZES
-
-# All that a sketch has but the hum.
-MAGNITUDES = sum(SIZES) - HUM
+from .sketch import COLUMNS_OF_FEATURE, COLUMNS_OF_FRAME, MAGNITUDES
 
 
 class Sight(nn.Module):
-    """A sketch [b, columns, 167] -> latents [b, dim, frames], of each frame and the one before it: an encoder that has
+    """A sketch [b, columns, 215] -> latents [b, dim, frames], of each frame and the one before it: an encoder that has
     nothing to find out, to make codebooks and decoder of while the one that hears still learns."""
 
     def __init__(self, dim: int, hidden: int = 512):
@@ -34,7 +31,7 @@ class Sight(nn.Module):
 
     @torch.no_grad()
     def adapt(self, drawn: torch.Tensor) -> None:
-        """Take for usual what is usual in these sketches [b, columns, 167]."""
+        """Take for usual what is usual in these sketches [b, columns, 215]."""
         known = drawn[..., :MAGNITUDES].float()
         self.mean.copy_(known.mean((0, 1)))
         self.scale.copy_(1 / (known.std((0, 1)) + 0.1))
