@@ -171,6 +171,8 @@ def test_a_decoder_is_trained_on_its_codes_as_they_are(tmp_path, monkeypatch):
     begun = {k: v.clone() for k, v in held.codec.state_dict().items()}
     assert "alike" not in held.train_step(crops)
     assert {k.split(".")[0] for k, v in held.codec.state_dict().items() if not torch.equal(v, begun[k])} == {"decoder"}
+    with pytest.raises(ValueError, match="--start-from names none: give a name"):
+        decoder_train.Trainer(SimpleNamespace(**(names | dict(name="none", start_from="")), **weights))
     stepping = decoder_train.Trainer(SimpleNamespace(**(names | dict(name="step", in_step=True)), **weights))
     waves = [sketch.waves(torch.from_numpy(crop.pcm / np.float32(32767))[None])[0].half() for crop in crops]
     waves[1][:] = torch.nan

@@ -26,7 +26,7 @@ class Trainer(Run):
 
     def __init__(self, args):
         super().__init__(args)
-        saved, own = self.saved()
+        saved, own = self.begun()
         self.source = args.name if own else args.start_from
         self.codec = load_codec(self.source).to(self.device)
         self.sketch = sketch.Sketch(self.codec.config.dim).to(self.device)

@@ -29,7 +29,7 @@ class Trainer(Run):
 
     def __init__(self, args):
         super().__init__(args)
-        saved, own = self.saved()
+        saved, own = self.begun()
         self.codec = codec_of(saved["codec"]).to(self.device).requires_grad_(False)
         # What other codebooks see is to be as it was when phases came in.
         self.before = codec_of(saved.get("before", saved["codec"])).to(self.device).requires_grad_(False)

@@ -34,6 +34,16 @@ class Run:
             raise FileNotFoundError(f"no checkpoint {source} to start from: train it first, or see `restore`")
         return None, False
 
+    def begun(self) -> tuple[dict, bool]:
+        """The same of a training that cannot begin with nothing."""
+        saved, own = self.saved()
+        if saved is None:
+            raise ValueError(
+                "this training goes on from a checkpoint and --start-from names none: give a name from "
+                "`checkpoints/`, or see `restore`"
+            )
+        return saved, own
+
     def checkpoint(self) -> dict:
         """What is to be kept besides how far the run is."""
         raise NotImplementedError
