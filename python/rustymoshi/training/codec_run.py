@@ -45,8 +45,8 @@ class Run(run.Run):
         made = made.float()
         waves = None
         if low is not None:
-            rows = [range(at * COLUMNS_OF_FRAME, (at + length) * COLUMNS_OF_FRAME) for at in starts]
-            waves = torch.stack([x[list(row)] for x, row in zip(low, rows, strict=True)])
+            per = COLUMNS_OF_FRAME
+            waves = torch.stack([x[at * per : (at + length) * per] for x, at in zip(low, starts, strict=True)])
         parts = self.distances(made, real, waves)
         if self.adversary is None:
             return parts, {}

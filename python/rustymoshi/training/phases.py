@@ -101,7 +101,7 @@ def _pitch(sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         import pyworld
     except ImportError as error:
         raise ModuleNotFoundError(
-            "phases are found with the package pyworld, which no other training needs: `pip install pyworld "
+            "pitch is found with the package pyworld, which only phase_train and --in-step need: `pip install pyworld "
             "'setuptools<81'` (it is built with a C++ compiler)"
         ) from error
 

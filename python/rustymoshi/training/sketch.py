@@ -56,6 +56,8 @@ def phases_missed(
     """Of two sounds [b, whole frames]: the share of the hum that is missed, and by the weight `octaves` those of the
     octaves above it, whose phases magnitudes alone leave open. What is `drawn` [b, columns, 56] stands for the real
     one's."""
+    if octaves == 0:
+        return hum_missed(hum(made), hum(real) if drawn is None else drawn[..., :HUM])
     first, others = waves_missed(waves(made), waves(real) if drawn is None else drawn)
     return first + octaves * others
 
