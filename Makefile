@@ -1,10 +1,11 @@
-# One line each over cargo, maturin and pytest. `make run` and `make test` do all the set-up themselves.
+# One line each over cargo, maturin and pytest. `make run` and `make test` do all the set-up themselves, and all of them
+# share one build: see crates/workspace-hack.
 VENV := .venv
 PY := $(VENV)/bin/python
 CARGO := cargo
 PYTHON ?= python3
 
-.PHONY: run test test-rust test-python test-page bench lint fmt wheel setup
+.PHONY: run test test-rust test-python test-page browser bench lint fmt wheel setup
 
 ## Build the server and serve the built-in model's page on http://localhost:8998
 run:
@@ -19,13 +20,13 @@ test-rust:
 test-page:
 	@tests/browser/unit.sh
 
-test-python: setup target/release/moshi-backend
-	@$(PY) tests/setup_browser.py
+test-python: setup
+	$(CARGO) build --release -p moshi-backend
 	$(PY) -m pytest
 
-# `make test-rust` builds it too; building it here again would compile the dependencies with other features.
-target/release/moshi-backend:
-	$(CARGO) build --release -p moshi-backend
+## A Chromium for the tests of the page, where there is none: Debian's package, or Playwright's download
+browser: $(VENV)/.tools
+	$(PY) tests/setup_browser.py
 
 ## The virtual environment with the pinned tools and the package built into it
 setup: $(VENV)/.tools
