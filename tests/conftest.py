@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import os
 import shutil
 import subprocess
@@ -10,19 +11,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from needs import missing
 
-NEEDS = ("pulseaudio", "pactl", "paplay", "parec")
+PROGRAMS = ("pulseaudio", "pactl", "paplay", "parec")
+#: How ALSA, on which PortAudio plays, reaches PulseAudio.
+LIBRARIES = (Path("/usr/lib"), Path("/usr/lib64"))
+PLUGIN = "alsa-lib/libasound_module_pcm_pulse.so"
+
+
+def lacking() -> list[str]:
+    """What this machine lacks of audio devices made of programs."""
+    lacks = [name for name in PROGRAMS if shutil.which(name) is None]
+    if ctypes.util.find_library("portaudio") is None:
+        lacks.append("libportaudio")
+    if not any(list(folder.glob(pattern)) for folder in LIBRARIES for pattern in (PLUGIN, f"*/{PLUGIN}")):
+        lacks.append("libasound_module_pcm_pulse")
+    return lacks
 
 
 @pytest.fixture
 def sound(tmp_path: Path) -> Iterator[dict[str, str]]:
     """An environment whose default microphone is the monitor of the null sink `room` and whose loudspeaker is the null
     sink `speaker` of a PulseAudio of its own."""
-    missing = [name for name in NEEDS if shutil.which(name) is None]
-    if missing and os.environ.get("CI"):
-        pytest.fail(f"{', '.join(missing)} missing: apt-get install pulseaudio libportaudio2 libasound2-plugins")
-    if missing:
-        pytest.skip("audio devices: apt-get install pulseaudio libportaudio2 libasound2-plugins")
+    if lacks := lacking():
+        how = "apt-get install pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins"
+        missing(f"audio devices to test with ({', '.join(lacks)})", how)
     socket = tmp_path / "pulse.sock"
     script = tmp_path / "setup.pa"
     script.write_text(

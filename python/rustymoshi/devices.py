@@ -1,4 +1,4 @@
-"""This machine's microphone and loudspeaker, frame by frame (the extra `rustymoshi[audio]`)."""
+"""This machine's microphone and loudspeaker, frame by frame, with the package sounddevice (the extra `audio`)."""
 
 from __future__ import annotations
 
@@ -48,9 +48,8 @@ def open_streams(
     try:
         import sounddevice
     except (ImportError, OSError) as error:
-        raise RustymoshiError(
-            f"no audio devices: {error}; `pip install rustymoshi[audio]`, on Linux also libportaudio2"
-        ) from error
+        how = "`pip install sounddevice`, on Linux also PortAudio (`apt-get install libportaudio2`)"
+        raise RustymoshiError(f"no audio devices: {error}; {how}") from error
 
     def exchange(
         indata: NDArray[np.float32], outdata: NDArray[np.float32], _frames: int, _time: Any, _status: Any

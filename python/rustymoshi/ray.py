@@ -2,9 +2,10 @@
 
 A replica runs one `moshi-backend` (one model, one batch of rows) as a child and passes WebSocket messages on, both ways
 and untouched, so protocol, limits and admission are those of the server itself. Ray counts an open WebSocket as one
-ongoing request: the number of replicas follows the number of calls. Needs `pip install rustymoshi[ray]` and the binary:
+ongoing request: the number of replicas follows the number of calls. Needs the wheel with its extra `ray` (see the
+README) and the binary:
 
-    serve run rustymoshi.ray:app model=built-in sessions=8 max_replicas=4
+    serve run rustymoshi.ray:app model=built-in sessions=8 max_replicas=4 allow_origin=https://talk.example
 """
 
 # Annotations are values here: FastAPI reads them in the replicas, where names of this module are not found as text.
@@ -22,8 +23,12 @@ from ray import serve
 
 #: Close code of a call that found no place; clients try again later.
 BUSY = 1013
+#: Close code of a call that may not come: its page is not one that may call, or its key is unknown.
+FORBIDDEN = 1008
 #: Close code of a replica whose server went away under the call.
 GONE = 1001
+#: Headers by which a server judges a call.
+CALL_HEADERS = ("authorization", "host", "origin")
 #: Headers that belong to one connection only.
 HOP_HEADERS = {"connection", "transfer-encoding", "content-length", "content-encoding", "keep-alive"}
 
@@ -51,6 +56,8 @@ class Options(BaseModel):
     num_gpus: float = 0
     #: How long the calls of a replica that goes away may go on, in seconds.
     drain_s: int = 30
+    #: Origins whose pages may call besides the server's own, separated by commas.
+    allow_origin: str = ""
     #: Further options of `moshi-backend standalone`.
     options: list[str] = []
 
@@ -61,8 +68,9 @@ class Child:
     def __init__(self, wish: Options) -> None:
         command = [wish.binary, "standalone", "--host", "127.0.0.1", "--port", "0", "--no-tls"]
         command += ["--model", wish.model, "--max-sessions", str(wish.sessions), "--drain", str(wish.drain_s)]
-        # A call through Ray comes from Ray's address, whatever page it was made on; Ray's own proxy is the gate.
-        command += ["--allow-origin", "*", *wish.options]
+        if wish.allow_origin:
+            command += ["--allow-origin", wish.allow_origin]
+        command += wish.options
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.url = self._wait_until_open()
 
@@ -71,7 +79,7 @@ class Child:
         for line in self.process.stdout:
             if line.startswith("open "):
                 return line.removeprefix("open ").strip()
-        raise RuntimeError(f"{self.process.args} ended with code {self.process.wait()} before it took calls")
+        raise RuntimeError(f"{self.process.args!r} ended with code {self.process.wait()} before it took calls")
 
     def stop(self, patience: float) -> None:
         """Asks it to drain, and ends it when it does not."""
@@ -85,13 +93,14 @@ class Child:
         self.process.wait()
 
 
-async def refuse(caller: WebSocket, offered: list[str], reason: str) -> None:
-    """Tells a caller to come back later: browsers read a close code, not the status of a refused upgrade."""
+async def refuse(caller: WebSocket, offered: list[str], status: int) -> None:
+    """Tells a caller to come back later, or not at all: browsers read a close code, not the status of a refused
+    upgrade."""
     await caller.accept(subprotocol=offered[0] if offered else None)
-    await caller.close(BUSY, reason)
+    await caller.close(FORBIDDEN if status in (401, 403) else BUSY, f"refused: {status}")
 
 
-async def relay(caller: WebSocket, server: aiohttp.ClientWebSocketResponse) -> int | None:
+async def relay(caller: WebSocket, server: "aiohttp.ClientWebSocketResponse[Any]") -> int | None:
     """Both directions until one side ends; the server's close code if it was the server."""
 
     async def up() -> None:
@@ -156,12 +165,13 @@ class Engine:
     async def call(self, caller: WebSocket) -> None:
         """Passes one call on, from the first message to the close code."""
         target = caller.url.path + (f"?{caller.url.query}" if caller.url.query else "")
-        headers = {"Authorization": key} if (key := caller.headers.get("authorization")) else {}
+        # Ray's proxy lets every page in. Which pages may call is the server's to say, so it hears which page that is.
+        headers = {name: value for name in CALL_HEADERS if (value := caller.headers.get(name))}
         offered = caller.scope.get("subprotocols", [])
         try:
             server = await self.http().ws_connect(target, headers=headers, protocols=offered, max_msg_size=0)
         except aiohttp.WSServerHandshakeError as refusal:
-            await refuse(caller, offered, f"refused: {refusal.status}")
+            await refuse(caller, offered, refusal.status)
             return
         async with server:
             await caller.accept(subprotocol=server.protocol)
@@ -187,7 +197,8 @@ def app(wish: Options) -> Any:
         "upscale_delay_s": wish.upscale_delay_s,
         "downscale_delay_s": wish.downscale_delay_s,
     }
-    return Engine.options(
+    deployment: Any = Engine  # what the decorators make of it; Ray's types say that it stays a class
+    return deployment.options(
         autoscaling_config=scaling,
         # Above the server's own limit, so that it is the server that says no, with its reason; health needs room too.
         max_ongoing_requests=wish.sessions + 4,

@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from needs import missing
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 ARTIFACTS = ROOT / "artifacts" / "browser"
 CI = os.environ.get("CI") == "true"
-HOW_TO_GET = "apt-get install chromium, or `playwright install chromium`"
+HOW_TO_GET = "`make browser`, or CHROMIUM=/path/to/one"
 
 try:
     from axe_playwright_python.sync_playwright import Axe
@@ -37,13 +38,6 @@ except ImportError:
 COMMON = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
           "--autoplay-policy=user-gesture-required", "--host-resolver-rules=MAP plain.test 127.0.0.1"]  # fmt: skip
 FAKE_MICROPHONE = ["--use-fake-device-for-media-stream", f"--use-file-for-fake-audio-capture={HERE / 'hello.wav'}"]
-
-
-def missing(what: str) -> None:
-    """Ends the test: a failure in CI, a skip elsewhere."""
-    if CI:
-        pytest.fail(what, pytrace=False)
-    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")
@@ -136,8 +130,7 @@ def launch(playwright: Playwright, *options: str) -> Browser:
     try:
         return playwright.chromium.launch(executable_path=path, args=[*COMMON, *options])
     except Error as error:
-        missing(f"no browser to test with ({HOW_TO_GET}): {str(error).splitlines()[0]}")
-        raise
+        missing("browser to test with", f"{HOW_TO_GET} ({str(error).splitlines()[0]})")
 
 
 @pytest.fixture

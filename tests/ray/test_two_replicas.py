@@ -8,11 +8,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from caller import Caller
 from clock import Clock
 from speech import script
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 SESSIONS = 3
 SECONDS = 10
@@ -20,7 +23,7 @@ SECONDS = 10
 
 @pytest.fixture(scope="module")
 def url(deploy: Callable[..., str]) -> str:
-    return deploy(sessions=SESSIONS, min_replicas=2, max_replicas=2)
+    return deploy(sessions=SESSIONS, min_replicas=2, max_replicas=2, allow_origin="https://friend.example")
 
 
 def get(url: str) -> tuple[int, bytes]:
@@ -74,9 +77,6 @@ def test_calls_spread_over_both_replicas_and_each_stays_where_it_began(url: str)
 
 
 def test_a_call_too_many_is_told_to_come_back(url: str) -> None:
-    from websockets.asyncio.client import connect
-    from websockets.exceptions import ConnectionClosed
-
     async def fill() -> int:
         callers = await house(url, 1)
         async with connect(url.replace("http", "ws") + "/api/chat", compression=None) as extra:
@@ -89,3 +89,26 @@ def test_a_call_too_many_is_told_to_come_back(url: str) -> None:
         return 0
 
     assert asyncio.run(fill()) == 1013
+
+
+async def greeting(url: str, path: str, **options: Any) -> bytes | int:
+    """The first message of a call, or the code with which it was closed."""
+    async with connect(url.replace("http", "ws") + path, compression=None, **options) as call:
+        try:
+            return bytes(await asyncio.wait_for(call.recv(), 10))
+        except ConnectionClosed as end:
+            return end.rcvd.code if end.rcvd else 0
+
+
+STRANGERS = ["https://evil.example", "http://localhost.evil.example", "https://friend.example.evil.example", "null"]
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/realtime"])
+@pytest.mark.parametrize("origin", STRANGERS)
+def test_a_strange_page_may_not_call(url: str, origin: str, path: str) -> None:
+    assert asyncio.run(greeting(url, path, origin=origin)) == 1008
+
+
+def test_pages_of_this_server_and_named_ones_may_call_and_so_may_programs(url: str) -> None:
+    for origin in (url, "https://friend.example", None):
+        assert asyncio.run(greeting(url, "/api/chat", origin=origin)) == bytes(9), origin

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import shutil
 import socket
@@ -15,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from needs import missing
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
@@ -32,9 +32,7 @@ def free_port() -> int:
 def balanced(start, tmp_path):
     """The example with this test's ports: its address and both servers, each with room for two."""
     if NGINX is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("no nginx: apt-get install nginx-light")
-        pytest.skip("no nginx: apt-get install nginx-light")
+        missing("nginx", "apt-get install nginx-light")
     options = ("--host", "127.0.0.1", "--no-tls", "--max-sessions", "2")
     backends = [start("--model", "loopback", "--port", "0", *options) for _ in range(2)]
     port = free_port()
