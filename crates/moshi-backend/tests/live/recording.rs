@@ -92,8 +92,8 @@ async fn an_orderly_end_loses_nothing_of_a_call_that_is_open() {
         replies += usize::from(message.first() == Some(&1));
     }
     // Nobody reads the output of the program any more, and what was said last is younger than the latest flush.
-    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
+    let process = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
     while let Some(Ok(_)) = source.next().await {}
     assert!(child.wait().unwrap().success());
 
