@@ -30,7 +30,7 @@ browser: $(VENV)/.tools
 
 ## The virtual environment with the pinned tools and the package built into it
 setup: $(VENV)/.tools
-	$(VENV)/bin/maturin develop --release --quiet
+	$(VENV)/bin/maturin develop --release
 
 $(VENV)/.tools: requirements-dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "rustymoshi needs Python 3.10 or newer; found %s. Set PYTHON=/path/to/python3." % sys.version.split()[0])'
@@ -42,15 +42,16 @@ $(VENV)/.tools: requirements-dev.txt
 bench:
 	$(CARGO) bench --workspace
 
-lint: setup
+## Formatting, clippy, ruff, mypy: what `.ci/run` looks at before and after the tests
+lint: $(VENV)/.tools
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	$(VENV)/bin/ruff check python tests benches
+	$(VENV)/bin/ruff check python training tests benches
 	$(VENV)/bin/mypy
 
 fmt:
 	$(CARGO) fmt
-	$(VENV)/bin/ruff check --fix python tests
+	$(VENV)/bin/ruff check --fix python training tests benches
 
 wheel: $(VENV)/.tools
 	$(VENV)/bin/maturin build --release --out dist
