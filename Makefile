@@ -5,14 +5,20 @@ PY := $(VENV)/bin/python
 CARGO := cargo
 PYTHON ?= python3
 
-.PHONY: run test test-rust test-python test-page browser bench lint fmt wheel setup
+.PHONY: run test compiled test-rust test-python test-page browser bench lint fmt wheel setup
 
 ## Build the server and serve the built-in model's page on http://localhost:8998
 run:
 	$(CARGO) run --release -p moshi-backend -- standalone
 
 ## Every test: Rust, the page's modules, Python, real sockets, the page in a browser
-test: test-rust test-page test-python
+# Python's tools come over the network while cargo compiles; tests run in real time and wait for both.
+test:
+	@$(MAKE) --no-print-directory -j2 compiled $(VENV)/.tools
+	@$(MAKE) --no-print-directory -j1 test-rust test-page test-python
+
+compiled:
+	$(CARGO) test --release --workspace --no-run
 
 test-rust:
 	$(CARGO) test --release --workspace

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,22 +12,33 @@ from needs import missing
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Where people and build machines keep their files, on any system.
-FOLDERS = (rb"/home/", rb"/root/", rb"/work/", rb"/tmp/", rb"/Users/", rb"/mnt/", rb"/builds/", rb"/var/folders/",
-           rb"/private/", rb"/github/", rb"/workspace/", rb"/data/", rb"/scratch/", rb"/srv/",
-           rb"[A-Za-z]:\\(?:Users|Documents and Settings)\\")  # fmt: skip
-#: A file's or a folder's name in one of them, in bytes or in two bytes a character.
-PATH = re.compile(rb"(?:" + b"|".join(FOLDERS) + rb")[\w.~-]+")
+FOLDERS = [f"/{folder}/" for folder in (
+    "home", "root", "work", "tmp", "Users", "mnt", "builds", "var/folders", "private", "github", "workspace", "data",
+    "scratch", "srv")]  # fmt: skip
+FOLDERS += [":\\Users\\", ":\\Documents and Settings\\"]
+#: As they are written in files: one byte a character, or two.
+WRITTEN = [(folder.encode(how), how) for folder in FOLDERS for how in ("ascii", "utf-16-le")]
 
 
 def paths_in(content: bytes) -> list[str]:
     """Absolute paths in a file that is no text; what people write down as examples is not meant."""
-    if b"\0" not in content and _is_text(content):
+    if b"\0" not in content and is_text(content):
         return []
-    readings = (content, content.replace(b"\0", b""))
-    return [found.decode(errors="replace") for reading in readings for found in PATH.findall(reading)]
+    return [path for folder, how in WRITTEN for path in paths_below(folder, how, content)]
 
 
-def _is_text(content: bytes) -> bool:
+def paths_below(folder: bytes, how: str, content: bytes) -> Iterator[str]:
+    """Names in one of the folders."""
+    at = content.find(folder)
+    while at >= 0:
+        path = content[at : at + 200].decode(how, errors="replace")
+        # The folder's name alone happens by chance in random numbers; a name behind it does not.
+        if name := re.match(r"[\w.~-]+", path[len(folder.decode(how)) :], re.ASCII):
+            yield folder.decode(how) + name[0]
+        at = content.find(folder, at + 1)
+
+
+def is_text(content: bytes) -> bool:
     try:
         content.decode()
     except UnicodeDecodeError:
