@@ -47,6 +47,12 @@ def test_its_names_and_times_agree(objects: list[dict[str, Any]]) -> None:
     assert average < int(environment["MOSHI_MAX_SESSIONS"])
 
 
+def test_no_pod_gets_the_variables_of_services(objects: list[dict[str, Any]]) -> None:
+    # A Service named `moshi` sets MOSHI_PORT=tcp://..., MOSHI_SERVICE_HOST and more in every pod of its namespace.
+    pods = [entry["spec"]["template"]["spec"] for entry in objects if "template" in entry["spec"]]
+    assert pods and all(pod.get("enableServiceLinks") is False for pod in pods)
+
+
 def test_the_program_takes_its_arguments_and_answers_its_probes(objects: list[dict[str, Any]], start) -> None:
     (container,) = objects[0]["spec"]["template"]["spec"]["containers"]
     changes = {"8998": "0", "0.0.0.0": "127.0.0.1", "built-in": "loopback"}
