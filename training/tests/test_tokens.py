@@ -45,7 +45,8 @@ def test_a_tokenizer_does_not_tell_where_it_was_made(tmp_path):
 
     corpus, made = tmp_path / "corpus.txt", tmp_path / "somebody's-machine"
     corpus.write_text("my name is robin and the sky is blue\n" * 50)
-    SentencePieceTrainer.train(input=str(corpus), model_prefix=str(made), vocab_size=30, hard_vocab_limit=False, minloglevel=2)
+    about = {"vocab_size": 30, "hard_vocab_limit": False, "minloglevel": 2}
+    SentencePieceTrainer.train(input=str(corpus), model_prefix=str(made), **about)
     told = made.with_suffix(".model").read_bytes()
     assert str(made).encode() in told and str(corpus).encode() in told
     clean = scrubbed(told)
