@@ -1,202 +1,205 @@
-// The microphone and the loudspeaker: one AudioContext with a capture and a playback worklet.
+// The microphone and the loudspeaker during a call, kept going: what the system takes away is asked for again until it is
+// back, and an audio context that has died is replaced.
 
-import { WIRE_RATE } from "./protocol.js";
+import { AudioGraph } from "./graph.js";
+import { Microphone, listDevices } from "./microphone.js";
+import { watchMoments } from "./moments.js";
+import { Pulse } from "./pulse.js";
 
-/** Why there is no microphone, in the words of help.js. */
-export class MicrophoneError extends Error {
-  constructor(help, cause) {
-    super(cause?.message ?? help, { cause });
-    this.help = help;
-  }
-}
-
-/** What getUserMedia's errors mean to a person. */
-function helpFor(error) {
-  switch (error?.name) {
-    case "NotAllowedError":
-    case "SecurityError":
-      return "no-permission";
-    case "NotFoundError":
-      return "no-microphone";
-    case "NotReadableError":
-    case "AbortError":
-      return "microphone-busy";
-    default:
-      return "microphone-failed";
-  }
-}
+/** What the player counts since it began; a player that takes the place of another counts on. */
+const COUNTERS = ["energy", "underruns", "drops", "played", "silence", "dropped", "trimmed"];
 
 export class AudioDevices {
   /**
-   * Events: `onChunk(samples)` 480 samples of the microphone at 24 kHz; `onStats(stats)` and `onPushed({ tag, waiting })`
-   * of the player; `onRecorded(samples, rate)` both voices in turn, 16 bits; `onMicrophoneLost()`; `onSuspended(flag)`
-   * when the system takes the sound away or gives it back.
+   * Events: `onChunk(samples, late)` 480 samples of the microphone at 24 kHz, `late` when they are too old to be of use;
+   * `onStats(stats)` and `onPushed({ tag, waiting })` of the player; `onRecorded(samples, rate)` both voices in turn, 16
+   * bits; `onPause(name)` when sound or microphone are taken away (in the words of help.js) or given back (null);
+   * `onNotice(text)`.
    */
   constructor(events) {
     this.events = events;
+    this.pause = null;
+    this.muted = false;
+    this.#countFromZero();
+    this.microphone = new Microphone({
+      onChange: () => this.#look(),
+      onStream: (stream) => this.#useStream(stream),
+    });
   }
 
-  /** Asks for the microphone and starts both worklets. Must begin in a click for the sound to be allowed. */
+  #countFromZero() {
+    this.counted = Object.fromEntries(COUNTERS.map((name) => [name, 0]));
+    this.player = { ...this.counted };
+  }
+
+  /** Asks for the microphone, and is done when the sound runs. Must begin in a click for the sound to be allowed. */
   async open(settings) {
     this.settings = settings;
-    this.context = makeContext(WIRE_RATE);
-    const resumed = this.context.resume();
+    this.graph = this.#makeGraph();
+    this.stopWatching = watchMoments((moment) => this.#look(moment));
+    const running = new Promise((resolve) => (this.firstBeat = resolve));
     try {
-      this.stream = await openMicrophone(settings);
-      await resumed;
-      await this.#start();
+      await this.microphone.open(settings);
+      if (this.closed) return;
+      await this.#build(this.graph);
+      this.pulse = new Pulse(seconds());
+      await running;
     } catch (error) {
-      await this.close();
+      this.close();
       throw error;
     }
   }
 
-  async #start() {
+  #makeGraph() {
+    const { events } = this;
+    // One that is built to take the place of another says nothing before it does.
+    const current = (handle) => (...given) => graph === this.graph && handle(...given);
+    const graph = new AudioGraph({
+      onBeat: current(() => this.#noteBeat()),
+      onChunk: current((samples, late) => events.onChunk(samples, late)),
+      onStats: current((stats) => this.#noteStats(stats)),
+      onPushed: current((pushed) => events.onPushed(pushed)),
+      onRecorded: current((samples, rate) => events.onRecorded(samples, rate)),
+      onState: current(() => this.#look()),
+    });
+    return graph;
+  }
+
+  #build(graph) {
+    const { record, output } = this.settings;
+    return graph.build(this.microphone.stream, { record, output, muted: this.muted });
+  }
+
+  #noteBeat() {
+    this.firstBeat?.();
+    this.firstBeat = undefined;
+    this.pulse?.beat(seconds());
+    if (this.pause === "sound-paused") this.#look();
+  }
+
+  #noteStats(stats) {
+    this.player = { ...stats };
+    for (const name of COUNTERS) this.player[name] += this.counted[name];
+    this.events.onStats(this.player);
+  }
+
+  /** Sees how sound and microphone are, and does what may bring them back. */
+  #look(moment = {}) {
+    if (this.closed) return;
+    const now = seconds();
+    if (this.graph.state !== "running") this.graph.resume();
+    const verdict = this.#judge(now, moment);
+    this.microphone.look(now, moment);
+    if (moment.devices) this.#followOutput();
+    const pause = verdict === "well" ? this.microphone.trouble(now) : "sound-paused";
+    if (pause === this.pause) return;
+    this.pause = pause;
+    this.events.onPause(pause);
+  }
+
+  #judge(now, { asked = false }) {
+    if (!this.pulse) return "well"; // It has not begun.
+    if (asked) this.pulse.ask(now);
+    const verdict = this.pulse.judge(this.graph.state, now);
+    // While nobody sees the page, the system is likely to give nothing to it.
+    if (document.visibilityState !== "visible") this.pulse.beLenient(now);
+    else if (verdict === "dead") this.#replaceGraph();
+    return verdict;
+  }
+
+  /** A new context in the place of one that has died. */
+  async #replaceGraph() {
+    if (this.replacing) return;
+    this.replacing = true;
+    let graph;
     try {
-      this.source = this.context.createMediaStreamSource(this.stream);
-    } catch {
-      // Firefox joins a microphone only to a context at the device's own rate; the worklets resample.
-      await this.context.close();
-      this.context = makeContext(undefined);
-      await this.context.resume();
-      this.source = this.context.createMediaStreamSource(this.stream);
+      graph = this.#makeGraph();
+      await this.#build(graph);
+      if (this.closed) graph.close();
+      else this.#useGraph(graph);
+    } catch (error) {
+      console.warn("no new audio context:", error);
+      graph?.close();
+    } finally {
+      this.replacing = false;
+      this.pulse.noteReplaced(seconds());
     }
-    const { context } = this;
-    context.onstatechange = () => this.#stateChanged();
-    await Promise.all(["capture", "playback", "recorder"].map((name) => context.audioWorklet.addModule(new URL(`${name}-worklet.js`, import.meta.url))));
-    const mono = { numberOfInputs: 1, numberOfOutputs: 1, outputChannelCount: [1], channelCount: 1, channelCountMode: "explicit" };
-    this.capture = new AudioWorkletNode(context, "moshi-capture", { ...mono, numberOfOutputs: 2, outputChannelCount: [1, 1] });
-    this.capture.port.onmessage = ({ data }) => this.events.onChunk(data);
-    this.playback = new AudioWorkletNode(context, "moshi-playback", { ...mono, numberOfInputs: 0 });
-    this.playback.port.onmessage = ({ data }) => (data.type === "stats" ? this.events.onStats(data) : this.events.onPushed(data));
-    // The capture worklet plays silence; browsers run only what leads to the destination.
-    this.source.connect(this.capture).connect(context.destination);
-    this.playback.connect(context.destination);
-    if (this.settings.record) this.#record();
-    this.#watchTrack();
-    await this.setOutput(this.settings.output);
   }
 
-  /** Both voices into one recorder, the caller left, the agent right. */
-  #record() {
-    const { context } = this;
-    const both = context.createChannelMerger(2);
-    this.capture.connect(both, 1, 0);
-    this.playback.connect(both, 0, 1);
-    const stereo = { numberOfInputs: 1, numberOfOutputs: 1, channelCount: 2, channelCountMode: "explicit" };
-    this.recorder = new AudioWorkletNode(context, "moshi-recorder", stereo);
-    this.recorder.port.onmessage = ({ data }) => this.events.onRecorded(data, context.sampleRate);
-    both.connect(this.recorder).connect(context.destination);
+  #useGraph(graph) {
+    this.graph.close();
+    this.graph = graph;
+    // What was changed while it was built.
+    graph.setMuted(this.muted);
+    this.counted = Object.fromEntries(COUNTERS.map((name) => [name, this.player[name]]));
   }
 
-  #watchTrack() {
-    for (const track of this.stream.getAudioTracks()) track.onended = () => this.events.onMicrophoneLost();
+  #useStream(stream) {
+    this.events.onNotice(`Listening to “${this.microphone.label}” now.`);
+    this.#joinStream(stream);
   }
 
-  #stateChanged() {
-    if (this.context.state === "closed") return;
-    this.events.onSuspended(this.context.state !== "running");
-    if (this.context.state !== "running") this.context.resume().catch(() => {});
+  #joinStream(stream) {
+    try {
+      this.graph.setStream(stream);
+    } catch {
+      this.#replaceGraph(); // It has another rate.
+    }
   }
 
-  /** Takes another microphone (or the same anew) without ending the call. */
+  /** The chosen loudspeaker while it is there, the system's while it is not. */
+  async #followOutput() {
+    const { output } = this.settings;
+    if (!output) return;
+    const { outputs } = await listDevices();
+    if (!this.closed) await this.graph.setOutput(outputs.some(({ deviceId }) => deviceId === output) ? output : "");
+  }
+
+  /** A person wants sound and microphone back now. */
+  goOn() {
+    this.#look({ asked: true, here: true });
+  }
+
+  /** Takes another microphone (or the same anew) without ending the call. Throws a MicrophoneError. */
   async replaceMicrophone(settings) {
     this.settings = settings;
-    const old = this.stream;
-    const stream = await openMicrophone(settings);
-    this.source.disconnect();
-    stopTracks(old);
-    this.stream = stream;
-    this.source = this.context.createMediaStreamSource(stream);
-    this.source.connect(this.capture);
-    this.#watchTrack();
+    await this.microphone.open(settings);
+    if (!this.closed) this.#joinStream(this.microphone.stream);
   }
 
-  /** Chooses the loudspeaker where the browser lets a page choose. */
   async setOutput(deviceId) {
-    if (!("setSinkId" in AudioContext.prototype) || !this.context) return;
-    try {
-      await this.context.setSinkId(deviceId || "");
-    } catch {
-      await this.context.setSinkId("").catch(() => {});
-    }
+    this.settings = { ...this.settings, output: deviceId };
+    await this.graph?.setOutput(deviceId);
   }
 
   setMuted(muted) {
-    this.capture?.port.postMessage({ type: "mute", muted });
+    this.muted = muted;
+    this.graph?.setMuted(muted);
   }
 
   /** Queues audio for playing; `tag` comes back with `onPushed`. */
   play(pcm, rate, tag) {
-    this.playback?.port.postMessage({ type: "audio", pcm, rate, tag }, [pcm.buffer]);
+    this.graph?.play(pcm, rate, tag);
   }
 
   /** Forgets what waits to be played, and the player's counters. */
   resetPlayer() {
-    this.playback?.port.postMessage({ type: "reset" });
+    this.#countFromZero();
+    this.graph?.resetPlayer();
   }
 
   /** Seconds from the player's hands to the ear, as far as the browser knows. */
   get outputLatency() {
-    if (!this.context) return 0;
-    return this.context.outputLatency || this.context.baseLatency || 0;
+    return this.graph?.outputLatency ?? 0;
   }
 
-  /** The name of the microphone in use. */
-  get microphone() {
-    return this.stream?.getAudioTracks()[0]?.label ?? "";
+  close() {
+    if (this.closed) return;
+    this.closed = true;
+    this.stopWatching?.();
+    this.microphone.close();
+    this.graph?.close();
   }
-
-  async close() {
-    this.capture?.port.postMessage({ type: "stop" });
-    this.playback?.port.postMessage({ type: "stop" });
-    this.recorder?.port.postMessage({ type: "stop" });
-    this.source?.disconnect();
-    if (this.stream) stopTracks(this.stream);
-    if (this.context && this.context.state !== "closed") {
-      this.context.onstatechange = null;
-      await this.context.close();
-    }
-    this.context = this.capture = this.playback = this.recorder = this.source = this.stream = undefined;
-  }
-}
-
-function makeContext(sampleRate) {
-  return new AudioContext({ latencyHint: "interactive", ...(sampleRate && { sampleRate }) });
-}
-
-/** The chosen microphone, or the default one if the chosen one is gone. */
-async function openMicrophone(settings) {
-  const { input, echoCancellation, noiseSuppression, autoGainControl } = settings;
-  const wishes = { echoCancellation, noiseSuppression, autoGainControl, channelCount: 1 };
-  try {
-    try {
-      return await getMicrophone(input ? { ...wishes, deviceId: { exact: input } } : wishes);
-    } catch (error) {
-      if (!input || error.name === "NotAllowedError") throw error;
-      return await getMicrophone(wishes);
-    }
-  } catch (error) {
-    throw new MicrophoneError(helpFor(error), error);
-  }
-}
-
-function getMicrophone(audio) {
-  return navigator.mediaDevices.getUserMedia({ audio });
-}
-
-function stopTracks(stream) {
-  for (const track of stream.getTracks()) {
-    track.onended = null;
-    track.stop();
-  }
-}
-
-/** Microphones and loudspeakers by name; names are empty until the microphone was allowed once. */
-export async function listDevices() {
-  const devices = (await navigator.mediaDevices?.enumerateDevices?.()) ?? [];
-  const named = (kind) => devices.filter((device) => device.kind === kind && device.deviceId && device.label);
-  return { inputs: named("audioinput"), outputs: "setSinkId" in AudioContext.prototype ? named("audiooutput") : [] };
 }
 
 /** What keeps this page from ever hearing anyone, in the words of help.js; null if nothing does. */
@@ -204,4 +207,8 @@ export function missingFeature() {
   if (!globalThis.isSecureContext) return "insecure";
   if (!navigator.mediaDevices?.getUserMedia || !("AudioWorkletNode" in globalThis)) return "old-browser";
   return null;
+}
+
+function seconds() {
+  return performance.now() / 1000;
 }

@@ -1,11 +1,18 @@
 // One call from the click to the end: microphone, connection, codecs, player, and what to do when any of them fails.
 
-import { AudioDevices, MicrophoneError } from "./audio.js";
-import { OpusReceiver, OpusSender, PcmReceiver, PcmSender, opusSupported } from "./codec.js";
+import { AudioDevices } from "./audio.js";
+import { CallTime } from "./call-time.js";
+import { chooseFormat, openCodecs } from "./codec.js";
 import { Backoff, Connection, SILENCE, diagnose } from "./connection.js";
+import { eachOf, guard } from "./guard.js";
 import { LagMeter } from "./lag.js";
+import { MicrophoneError } from "./microphone.js";
 import { WIRE_RATE, chatUrl } from "./protocol.js";
 import { Recording } from "./recording.js";
+import { ScreenLock } from "./screen-lock.js";
+
+/** Audio in one message. */
+const MESSAGE_SECONDS = 0.02;
 
 /** After this many tries in a row, about two minutes, only a person tries again. */
 const MOST_TRIES = 12;
@@ -16,6 +23,13 @@ const ENDED = [1000, 4001];
 const BROKEN = [1001, 1005, 1006, 1012, SILENCE];
 /** Try again later: every line is busy. */
 const BUSY = 1013;
+/** The server has heard nothing for too long. */
+const IDLE = 4000;
+
+/** While sound or microphone are away, the server is told so often that the caller lives. */
+const KEEP_ALIVE_MS = 5000;
+/** A telephone call takes minutes, but a place at a server is not kept for ever. */
+const PATIENCE_SECONDS = 600;
 
 const NO_PLAYER_STATS = Object.freeze({
   rms: 0,
@@ -33,7 +47,8 @@ const NO_PLAYER_STATS = Object.freeze({
 export class Call {
   /**
    * Events: `onState(state, { retryAt, place })`, `onText(piece, seconds)`, `onBreak()` when the agent starts anew,
-   * `onMetadata(value)`, `onHelp(name, detail)`, `onNotice(text)`, `onRecording(recording)` at the end of a recorded call.
+   * `onMetadata(value)`, `onHelp(name, detail)`, `onNotice(text)`, `onPause(name)` when sound or microphone are away (in the
+   * words of help.js) or back (null), `onRecording(recording)` at the end of a recorded call.
    */
   constructor(pageUrl, events) {
     this.pageUrl = pageUrl;
@@ -41,9 +56,10 @@ export class Call {
     this.state = "idle";
     this.backoff = new Backoff();
     this.lag = new LagMeter();
+    this.screen = new ScreenLock();
     this.muted = false;
-    /** Whether the server's model takes a role and a voice; else they are not sent. */
-    this.takesPrompts = false;
+    /** Which call this is: what comes late from one that has ended does not touch the next. */
+    this.number = 0;
     this.#forget();
     addEventListener("online", () => this.retryNow());
   }
@@ -53,108 +69,185 @@ export class Call {
     this.microphoneLevel = 0;
     this.sentSeconds = 0;
     this.messages = 0;
-    this.startedAt = null;
+    this.time = new CallTime();
+    this.heardAt = seconds();
+    this.late = 0;
+    this.pause = null;
     this.reconnects = 0;
     this.serverError = null;
     this.format = null;
     this.recording = null;
+    this.noticed = new Set();
     this.before = { underruns: 0, drops: 0, dropped: 0, skipped: 0, unsent: 0 };
   }
 
   /** Opens the microphone and calls the server. */
   async start(settings) {
     if (this.state !== "idle") return;
+    this.number += 1;
     this.#forget();
     this.backoff.reset();
     this.settings = settings;
-    this.#setState("opening");
-    const devices = new AudioDevices({
-      onChunk: (samples) => this.#heard(samples),
-      onStats: (stats) => {
-        if (this.devices === devices) this.player = stats;
-      },
-      onRecorded: (samples, rate) => this.#record(samples, rate),
-      onPushed: ({ tag, waiting }) => this.lag.notePlaced(tag, waiting, devices.outputLatency),
-      onMicrophoneLost: () => this.#microphoneLost(),
-      onSuspended: (yes) => this.events.onNotice(yes ? "The system has paused this page's sound." : ""),
-    });
-    this.devices = devices;
     try {
-      const [format] = await Promise.all([chooseFormat(settings.format), devices.open(settings)]);
-      if (this.devices !== devices) return void devices.close(); // hung up meanwhile
-      this.format = format;
-      devices.setMuted(this.muted);
-      this.#holdScreen();
-      this.#connect();
+      this.#setState("opening");
+      await this.#open();
     } catch (error) {
-      if (this.devices !== devices) return;
-      if (error instanceof MicrophoneError) this.#fail(error.help, error.help === "microphone-failed" ? error.message : "");
-      else await this.#failUnexpectedly(error);
+      this.#break(error);
     }
   }
 
-  /** The worklets are files of the server's: without it they cannot be loaded. */
-  async #failUnexpectedly(error) {
-    const { devices } = this;
-    const { help } = await diagnose(this.pageUrl, this.#address(), this.settings.key);
-    if (this.devices !== devices) return;
-    if (help === "unreachable") this.#fail(help, "");
-    else this.#fail("unexpected", String(error?.message ?? error));
+  async #open() {
+    const { settings } = this;
+    const devices = new AudioDevices(
+      this.#guarded({
+        onChunk: (samples, late) => this.#heard(samples, late),
+        onStats: (stats) => (this.player = stats),
+        onRecorded: (samples, rate) => this.#record(samples, rate),
+        onPushed: ({ tag, waiting }) => this.lag.notePlaced(tag, waiting, devices.outputLatency),
+        onPause: (name) => this.#paused(name),
+        onNotice: (text) => this.events.onNotice(text),
+      }),
+    );
+    this.devices = devices;
+    devices.setMuted(this.muted);
+    this.keepAlive = setInterval(this.#guard(() => this.#keepAlive()), KEEP_ALIVE_MS);
+    this.screen.hold();
+    const [format] = await Promise.all([chooseFormat(settings.format), devices.open(settings)]);
+    if (this.devices !== devices) return devices.close(); // hung up meanwhile
+    if (format === null) return this.#fail("no-opus", "");
+    this.format = format;
+    this.#connect();
+  }
+
+  /** The same, but an error in it ends the call, with words: a call that is half open would keep its place. */
+  #guard(handle) {
+    const { number } = this;
+    return guard(handle, (error) => number === this.number && this.#break(error));
+  }
+
+  #guarded(handlers) {
+    return Object.fromEntries(Object.entries(handlers).map(([name, handle]) => [name, this.#guard(handle)]));
+  }
+
+  /** Ends the call because of an error of the page's or the browser's. */
+  async #break(error) {
+    const { devices, state } = this;
+    if (state === "idle") return;
+    console.error(error);
+    if (error instanceof MicrophoneError) return this.#fail(error.help, error.help === "microphone-failed" ? error.message : "");
+    if (state === "opening") {
+      // The worklets are files of the server's: without it they cannot be loaded.
+      const { help } = await diagnose(this.pageUrl, this.#address(), this.settings.key);
+      if (this.devices !== devices) return;
+      if (help === "unreachable") return this.#fail(help, "");
+    }
+    this.#fail("unexpected", String(error?.message ?? error));
   }
 
   #address() {
-    const { sampling, role, voice } = this.settings;
-    const prompts = this.takesPrompts ? { text_prompt: role, voice_prompt: voice } : {};
-    return chatUrl(this.pageUrl, sampling, this.format, prompts);
+    return chatUrl(this.pageUrl, this.settings.sampling, this.format);
   }
 
   #connect() {
     this.#setState("connecting");
     this.serverError = null;
     try {
-      this.connection = new Connection(this.#address(), this.settings.key, {
+      const handlers = {
         onReady: () => this.#ready(),
         onMessage: (message) => this.#receive(message),
         onClose: (end) => this.#closed(end),
-      });
-    } catch {
+      };
+      this.connection = new Connection(this.#address(), this.settings.key, this.#guarded(handlers));
+    } catch (error) {
+      if (error.name !== "SyntaxError") throw error;
       this.#fail("key", "The key in the settings has characters that cannot be sent.");
     }
   }
 
   #ready() {
-    const { connection } = this;
-    const send = (payload) => connection.sendAudio(payload);
-    const play = (audio) => this.#play(audio);
-    const opus = this.format === "opus";
-    this.sender = opus ? new OpusSender(send, (error) => this.#fail("codec", error.message)) : new PcmSender(send);
-    this.receiver = opus ? new OpusReceiver(play) : new PcmReceiver(play);
-    const headers = this.sender.headers();
-    if (headers) send(headers);
+    if (!this.#openCodecs()) return;
     this.sentSeconds = 0;
     this.lag.reset();
     this.devices.resetPlayer();
     this.backoff.reset();
-    this.startedAt ??= seconds();
+    this.time.begin(seconds());
+    if (this.pause === "sound-paused") this.#stopTime();
     this.events.onBreak();
     this.#setState("live");
   }
 
-  #heard(samples) {
+  #openCodecs() {
+    const { connection } = this;
+    const send = (payload) => connection.sendAudio(payload);
+    const play = (audio) => this.#play(audio);
+    const failed = this.#guard((error) => this.connection === connection && this.#fail("codec", error.message));
+    try {
+      Object.assign(this, openCodecs(this.format, { send, play, failed }));
+    } catch (error) {
+      failed(error);
+      return false;
+    }
+    const headers = this.sender.headers();
+    if (headers) send(headers);
+    return true;
+  }
+
+  #heard(samples, late) {
     if (this.state === "idle") return; // handed over just before the hang-up
+    this.heardAt = seconds();
     this.microphoneLevel = rootMeanSquare(samples);
     if (this.state !== "live") return;
     const length = samples.length / WIRE_RATE;
+    if (late) {
+      this.late += length;
+      return;
+    }
     this.sender.push(samples);
     this.sentSeconds += length;
     this.lag.noteSent(this.sentSeconds, seconds());
   }
 
+  /** Sound or microphone are away, or back again. */
+  #paused(name) {
+    if (this.state === "idle") return;
+    if (this.pause === null) this.pausedAt = seconds();
+    this.pause = name;
+    if (name === "sound-paused") {
+      this.#stopTime();
+      this.microphoneLevel = 0;
+      this.player = { ...this.player, rms: 0, playing: false };
+    } else this.time.goOn(seconds());
+    this.connection?.expectAnswers(name !== "sound-paused");
+    this.events.onPause(name);
+  }
+
+  #stopTime() {
+    this.time.stop(this.heardAt);
+  }
+
+  /** The server ends calls of which it hears nothing; while there is hope, it hears of this one. */
+  #keepAlive() {
+    if (this.pause === null) return;
+    if (seconds() - this.pausedAt > PATIENCE_SECONDS) this.#fail("gave-up", "");
+    else if (this.state === "live") this.connection.ping();
+  }
+
+  /** A person wants sound and microphone back now. */
+  goOn() {
+    this.devices?.goOn();
+  }
+
   /** The recording begins with the call and goes on through broken connections, so its times are those of the words. */
   #record(samples, rate) {
-    if (this.state === "idle" || this.startedAt === null) return;
-    this.recording ??= new Recording(rate);
-    this.recording.add(samples);
+    if (this.state === "idle" || !this.time.begun || this.recording === undefined) return;
+    try {
+      this.recording ??= new Recording(rate);
+      // A context that took the place of another may have the rate of another device: the recording ends there.
+      if (rate === this.recording.rate) this.recording.add(samples);
+    } catch (error) {
+      this.recording = undefined;
+      this.events.onNotice(`The recording of this call could not be kept (${error.message}). The call goes on.`);
+    }
   }
 
   #play({ pcm, rate, position }) {
@@ -175,8 +268,19 @@ export class Call {
   /** Metadata says where a caller stands in line, and later what the call runs with. */
   #told(value) {
     const place = value.waiting?.position;
-    if (!Number.isInteger(place)) return this.events.onMetadata(value);
+    if (!Number.isInteger(place)) {
+      this.events.onMetadata(value);
+      return this.#noteNotices(value.notices);
+    }
     if (this.state === "connecting" || this.state === "queued") this.#setState("queued", { place });
+  }
+
+  /** What the server wants the person to know, for instance that it could not hear everything; each once a call. */
+  #noteNotices(notices) {
+    const texts = Array.isArray(notices) ? notices.map((notice) => notice?.text) : [];
+    const fresh = texts.filter((text) => typeof text === "string" && text !== "" && !this.noticed.has(text));
+    for (const text of fresh) this.noticed.add(text);
+    if (fresh.length > 0) this.events.onNotice(fresh.join(" "));
   }
 
   #closed({ opened, ready, code, reason }) {
@@ -185,7 +289,8 @@ export class Call {
     this.connection = undefined;
     // The server's own message says more than the reason of the close frame.
     const words = this.serverError ?? reason;
-    if (code === BUSY) this.#unanswered({ help: "full", detail: reason });
+    if (code === IDLE) this.#fail("idle", "");
+    else if (code === BUSY) this.#unanswered({ help: "full", detail: reason });
     else if (ready && ENDED.includes(code)) this.#fail("ended", reason);
     else if (ready && BROKEN.includes(code)) this.#reconnectLater(code === 1001 ? "draining" : "lost", "");
     else if (ready || (opened && words)) this.#fail("call-error", words || `code ${code}`);
@@ -202,14 +307,14 @@ export class Call {
   /** A refusal ends a first call, where a person waits and reads; after a lost connection it is worth waiting out. */
   #unanswered({ help, detail }) {
     const passing = ["full", "draining", "unreachable"].includes(help);
-    if (this.startedAt !== null && passing) this.#reconnectLater(help, detail);
+    if (this.time.begun && passing) this.#reconnectLater(help, detail);
     else this.#fail(help, detail);
   }
 
   #reconnectLater(help, detail) {
     if (this.backoff.tries >= MOST_TRIES) return this.#fail(help, detail);
     const wait = this.backoff.next();
-    this.retryTimer = setTimeout(() => this.retryNow(), 1000 * wait);
+    this.retryTimer = setTimeout(this.#guard(() => this.retryNow()), 1000 * wait);
     this.#setState("waiting", { retryAt: seconds() + wait, help, detail });
   }
 
@@ -221,27 +326,18 @@ export class Call {
     this.#connect();
   }
 
-  async #microphoneLost() {
-    try {
-      await this.devices.replaceMicrophone(this.settings);
-      this.events.onNotice(`The microphone went away; listening to “${this.devices.microphone}” now.`);
-    } catch {
-      this.#fail("microphone-lost", "");
-    }
-  }
-
   /** Takes over what can change during a call: the devices and their clean-up. */
   async applySettings(settings) {
     const before = this.settings;
     this.settings = settings;
-    if (this.state === "idle" || !this.devices?.capture) return;
+    if (this.state === "idle" || this.state === "opening") return;
+    const { devices } = this;
     const changed = (keys) => keys.some((key) => before[key] !== settings[key]);
-    if (changed(["output"])) await this.devices.setOutput(settings.output);
-    if (!changed(["input", "echoCancellation", "noiseSuppression", "autoGainControl"])) return;
     try {
-      await this.devices.replaceMicrophone(settings);
+      if (changed(["output"])) await devices.setOutput(settings.output);
+      if (changed(["input", "echoCancellation", "noiseSuppression", "autoGainControl"])) await devices.replaceMicrophone(settings);
     } catch (error) {
-      this.#fail(error.help ?? "microphone-failed", error.message);
+      if (this.devices === devices) this.#break(error);
     }
   }
 
@@ -253,19 +349,24 @@ export class Call {
   /** Ends the call. */
   hangUp() {
     clearTimeout(this.retryTimer);
+    clearInterval(this.keepAlive);
+    const { connection, devices, recording } = this;
     this.#keepCounts();
-    this.connection?.close();
-    this.connection = undefined;
-    this.#closeCodecs();
-    this.devices?.close();
-    this.devices = undefined;
+    this.connection = this.devices = undefined;
+    this.recording = null;
+    this.pause = null;
     this.microphoneLevel = 0;
     this.player = { ...this.player, rms: 0, playing: false };
-    this.screen?.then((lock) => lock?.release()).catch(() => {});
-    this.screen = undefined;
-    this.#setState("idle");
-    if (this.recording) this.events.onRecording(this.recording);
-    this.recording = null;
+    this.time.stop(seconds());
+    eachOf(
+      () => connection?.close(), // first of all: somebody else may want the place
+      () => this.#closeCodecs(),
+      () => devices?.close(),
+      () => this.screen.release(),
+      () => this.#setState("idle"),
+      () => this.events.onPause(null),
+      () => recording && this.events.onRecording(recording),
+    );
   }
 
   #fail(help, detail) {
@@ -274,9 +375,12 @@ export class Call {
   }
 
   #closeCodecs() {
-    this.sender?.close();
-    this.receiver?.close();
+    const { sender, receiver } = this;
     this.sender = this.receiver = undefined;
+    eachOf(
+      () => sender?.close(),
+      () => receiver?.close(),
+    );
   }
 
   /** The counters of a connection that ends, so that a reconnected call still tells of them. */
@@ -284,6 +388,7 @@ export class Call {
     if (!this.receiver) return;
     this.before = this.#counts();
     this.player = { ...this.player, underruns: 0, drops: 0, dropped: 0 };
+    this.late = 0;
   }
 
   #counts() {
@@ -293,13 +398,8 @@ export class Call {
       drops: before.drops + player.drops,
       dropped: before.dropped + player.dropped,
       skipped: before.skipped + (this.receiver?.skipped ?? 0),
-      unsent: before.unsent + (this.connection?.unsent ?? 0),
+      unsent: before.unsent + this.late + (this.connection?.unsent ?? 0) * MESSAGE_SECONDS,
     };
-  }
-
-  /** A phone that goes dark in the middle of a call would end it. */
-  #holdScreen() {
-    this.screen = navigator.wakeLock?.request("screen").catch(() => null);
   }
 
   #setState(state, more = {}) {
@@ -308,13 +408,14 @@ export class Call {
   }
 
   get callSeconds() {
-    return this.startedAt === null ? 0 : seconds() - this.startedAt;
+    return this.time.at(seconds());
   }
 
   /** Everything the page shows about the call, and the tests look at. */
   stats() {
     return {
       state: this.state,
+      pause: this.pause,
       format: this.format,
       seconds: this.callSeconds,
       lag: this.state === "live" ? this.lag.value : null,
@@ -333,11 +434,6 @@ export class Call {
       ...this.#counts(),
     };
   }
-}
-
-async function chooseFormat(wish) {
-  if (wish !== "auto") return wish;
-  return (await opusSupported()) ? "opus" : "pcm";
 }
 
 function rootMeanSquare(samples) {

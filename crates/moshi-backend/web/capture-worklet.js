@@ -1,4 +1,7 @@
 // The microphone's end of the audio thread: whatever rate the context has, packets' worth of 24 kHz samples come out.
+//
+// In:  { type: "mute", muted }, { type: "stop" }
+// Out: { samples, time } 480 samples, and the context's time when they were complete
 
 import { Resampler } from "./resample.js";
 
@@ -37,7 +40,7 @@ class CaptureProcessor extends AudioWorkletProcessor {
       at += take;
       this.filled += take;
       if (this.filled < CHUNK) continue;
-      this.port.postMessage(this.chunk, [this.chunk.buffer]);
+      this.port.postMessage({ samples: this.chunk, time: currentTime }, [this.chunk.buffer]);
       this.chunk = new Float32Array(CHUNK);
       this.filled = 0;
     }

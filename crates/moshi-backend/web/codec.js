@@ -4,6 +4,7 @@
 // A receiver has `push(payload)`, `close()` and calls `onAudio({ pcm, rate, position })`, with `position` the time in
 // seconds, in the server's stream, of the first sample.
 
+import { guard } from "./guard.js";
 import { OggDemuxer, OggMuxer, packetSamples } from "./ogg.js";
 import { WIRE_RATE } from "./protocol.js";
 
@@ -23,6 +24,9 @@ const DECODER = { codec: "opus", sampleRate: 48000, numberOfChannels: 1 };
 /** A forward jump of the granule position up to this long means audio that the server left out. */
 const LONGEST_GAP_SECONDS = 30;
 
+/** A decoder that fails so often in a row, about half a second, decodes nothing at all. */
+const MOST_FAILURES = 12;
+
 /** Whether this browser encodes and decodes Opus as the wire needs it. */
 export async function opusSupported() {
   if (!("AudioEncoder" in globalThis) || !("AudioDecoder" in globalThis)) return false;
@@ -34,16 +38,36 @@ export async function opusSupported() {
   }
 }
 
+/** The format of the wire for what a person wishes, "auto", "opus" or "pcm"; null if this browser cannot have it. */
+export async function chooseFormat(wish) {
+  if (wish === "pcm" || !(await opusSupported())) return wish === "opus" ? null : "pcm";
+  return "opus";
+}
+
+/** Both ends in `format`; `send(payload)`, `play(audio)`, and `failed(error)` when the browser's codec has failed for good. */
+export function openCodecs(format, { send, play, failed }) {
+  if (format === "pcm") return { sender: new PcmSender(send), receiver: new PcmReceiver(play) };
+  const sender = new OpusSender(send, failed);
+  try {
+    return { sender, receiver: new OpusReceiver(play, failed) };
+  } catch (error) {
+    sender.close();
+    throw error;
+  }
+}
+
 export class OpusSender {
+  /** `onError(error)` when the browser's encoder has failed for good. */
   constructor(onPayload, onError) {
     this.muxer = new OggMuxer({ inputRate: WIRE_RATE });
     this.samples = 0;
+    this.onError = onError;
     this.encoder = new AudioEncoder({
-      output: (chunk) => {
+      output: guard((chunk) => {
         const packet = new Uint8Array(chunk.byteLength);
         chunk.copyTo(packet);
         onPayload(this.muxer.page(packet));
-      },
+      }, onError),
       error: onError,
     });
     this.encoder.configure(ENCODER);
@@ -55,6 +79,10 @@ export class OpusSender {
 
   push(samples) {
     if (this.encoder.state !== "configured") return;
+    guard(() => this.#encode(samples), this.onError)();
+  }
+
+  #encode(samples) {
     const data = new AudioData({
       format: "f32-planar",
       sampleRate: WIRE_RATE,
@@ -74,14 +102,17 @@ export class OpusSender {
 }
 
 export class OpusReceiver {
-  constructor(onAudio) {
+  /** `onError(error)` when the browser's decoder has failed for good. */
+  constructor(onAudio, onError) {
     this.onAudio = onAudio;
+    this.onError = onError;
     this.demuxer = new OggDemuxer();
     /** Where the next packet begins, in 48 kHz samples. */
     this.granule = 0;
     /** Seconds of its answer that the server left out (it says so by its granule positions). */
     this.skipped = 0;
     this.failures = 0;
+    this.failuresInARow = 0;
     this.#open();
   }
 
@@ -91,19 +122,25 @@ export class OpusReceiver {
 
   #open() {
     this.decoder = new AudioDecoder({
-      output: (data) => {
+      output: guard((data) => {
+        this.failuresInARow = 0;
         const pcm = new Float32Array(data.numberOfFrames);
         data.copyTo(pcm, { planeIndex: 0, format: "f32-planar" });
-        this.onAudio({ pcm, rate: data.sampleRate, position: data.timestamp / 1e6 });
+        const audio = { pcm, rate: data.sampleRate, position: data.timestamp / 1e6 };
         data.close();
-      },
-      // A packet that cannot be decoded closes the decoder: open the next one and go on.
-      error: () => {
-        this.failures += 1;
-        this.#open();
-      },
+        this.onAudio(audio);
+      }, this.onError),
+      error: guard((error) => this.#failed(error), this.onError),
     });
     this.decoder.configure(DECODER);
+  }
+
+  /** A packet that cannot be decoded closes the decoder: the next one goes on, unless it is none that fails. */
+  #failed(error) {
+    this.failures += 1;
+    this.failuresInARow += 1;
+    if (this.failuresInARow > MOST_FAILURES) this.onError(error);
+    else this.#open();
   }
 
   push(payload) {

@@ -1,11 +1,13 @@
 // One WebSocket call, the waits between tries, and finding out why a server said no.
 
-import { decodeMessage, encodeAudio, subprotocols } from "./protocol.js";
+import { PING, decodeMessage, encodeAudio, subprotocols } from "./protocol.js";
 
 /** A server that says nothing for this long is lost: while we talk, its answer comes every 80 ms. */
 const SILENCE_MS = 10000;
 /** What `onClose` gets for a code when the server fell silent; no server sends it. */
 export const SILENCE = -1;
+/** A wait that ends so much later than it should was that of a frozen page; what came meanwhile is still to be read. */
+const LATE_MS = 1000;
 /** Loading a model may take a while before the handshake. */
 const HANDSHAKE_MS = 60000;
 /** Audio beyond this in the socket's own buffer would arrive too late to matter. */
@@ -22,6 +24,7 @@ export class Connection {
     this.opened = false;
     this.ready = false;
     this.closed = false;
+    this.answers = true;
     this.bytesSent = 0;
     this.bytesReceived = 0;
     this.unknown = 0;
@@ -41,10 +44,24 @@ export class Connection {
   /** Starts the wait for the next sign of life anew. */
   #expect(milliseconds) {
     clearTimeout(this.timer);
+    if (this.closed || (this.ready && !this.answers)) return;
+    const due = performance.now() + milliseconds;
     this.timer = setTimeout(() => {
+      if (performance.now() > due + LATE_MS) return this.#expect(LATE_MS);
       this.#finish(SILENCE, "");
       this.socket.close();
     }, milliseconds);
+  }
+
+  /** Whether the server has anything to answer: while nothing is said to it, its silence means nothing. */
+  expectAnswers(yes) {
+    this.answers = yes;
+    if (this.ready) this.#expect(SILENCE_MS);
+  }
+
+  /** Shows that the caller lives. */
+  ping() {
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(PING);
   }
 
   #receive(data) {
@@ -55,6 +72,7 @@ export class Connection {
       this.ready = true;
       this.events.onReady(message);
     }
+    if (this.closed) return; // it could not begin
     if (message.kind === "invalid") this.unknown += 1;
     this.#expect(this.ready ? SILENCE_MS : HANDSHAKE_MS);
     this.events.onMessage(message);

@@ -42,11 +42,53 @@ export const HELP = Object.freeze({
     steps: ["Choose another microphone in the settings.", "Reload the page."],
     retry: "Try again",
   },
-  "microphone-lost": {
+  "sound-paused": {
+    title: "The sound is paused",
+    text: "The system has given it to something else, perhaps a telephone call. This call goes on by itself when it is back.",
+    steps: [],
+    retry: "Go on",
+  },
+  "microphone-muted": {
+    title: "The system has muted the microphone",
+    text: "Moshi hears silence until it is back. Another call may have it, or a switch on the device is off.",
+    steps: [],
+    retry: "Go on",
+  },
+  "microphone-away": {
     title: "The microphone went away",
-    text: "It was unplugged or switched off during the call, and no other one is there.",
-    steps: ["Plug it in again."],
-    retry: "Start again",
+    text: "Moshi hears silence until there is one again.",
+    steps: ["Plug one in, or switch it on."],
+    retry: "Go on",
+  },
+  "microphone-taken": {
+    title: "Something else has taken the microphone",
+    text: "Moshi hears silence until it is free again.",
+    steps: ["Close other calls and recorders."],
+    retry: "Go on",
+  },
+  "microphone-denied": {
+    title: "The microphone is not allowed any more",
+    text: "Moshi hears silence until it is.",
+    steps: ["Click the icon left of the address and allow the microphone for this page again."],
+    retry: "Go on",
+  },
+  "gave-up": {
+    title: "The call was paused for too long",
+    text: "Sound or microphone did not come back within ten minutes, so the page has ended the call.",
+    steps: [],
+    retry: "Call again",
+  },
+  idle: {
+    title: "The server ended the call",
+    text: "It heard nothing from this page for too long, and has given the place to others.",
+    steps: [],
+    retry: "Call again",
+  },
+  left: {
+    title: "The call ended when you left the page",
+    text: "Nothing was heard or sent since.",
+    steps: [],
+    retry: "Call again",
   },
   full: {
     title: "Every line is busy",
@@ -112,9 +154,15 @@ export const HELP = Object.freeze({
     retry: "Call again",
   },
   codec: {
-    title: "The browser's audio encoder failed",
+    title: "The browser's audio codec failed",
     text: "The call was stopped.",
     steps: ["Choose “Raw samples” under Sound in the settings."],
+    retry: "Try again",
+  },
+  "no-opus": {
+    title: "This browser has no Opus codec",
+    text: "“Opus” is chosen in the settings, and this browser cannot encode or decode it.",
+    steps: ["Choose “Opus if possible” or “Raw samples” under Sound in the settings."],
     retry: "Try again",
   },
   unexpected: {

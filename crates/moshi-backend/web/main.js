@@ -4,6 +4,7 @@ import { missingFeature } from "./audio.js";
 import { Call } from "./call.js";
 import { serverStatus } from "./connection.js";
 import { Visualiser } from "./meter.js";
+import { Notices } from "./notices.js";
 import { RecordingView } from "./recording-view.js";
 import { SettingsDialog } from "./settings-dialog.js";
 import { loadSettings, saveSettings } from "./settings.js";
@@ -11,6 +12,7 @@ import { TranscriptView, Ui } from "./ui.js";
 
 const ui = new Ui();
 const words = new TranscriptView();
+const notices = new Notices((text) => ui.showNotice(text));
 const recordings = new RecordingView(ui.talk);
 let settings = loadSettings();
 
@@ -23,7 +25,8 @@ const call = new Call(location.href, {
   onText: (piece, at) => words.add(piece, at),
   onBreak: () => words.breakHere(),
   onMetadata(value) {
-    ui.showModel(modelName(value));
+    const name = modelName(value);
+    if (name) ui.showModel(name);
     dialog.showServersChoice(value);
   },
   onRecording: (recording) => recordings.show(recording),
@@ -31,10 +34,10 @@ const call = new Call(location.href, {
     if (name === "key") dialog.showAccess();
     ui.showHelp(name, detail);
   },
-  onNotice: (text) => ui.showNotice(text || standingNotice),
+  onNotice: (text) => notices.show(text),
+  onPause: (name) => ui.setPause(name),
 });
 
-let standingNotice = "";
 const visualiser = new Visualiser(ui.canvas, ui.swatches, () => call.stats().levels);
 
 function applyTheme() {
@@ -66,14 +69,24 @@ ui.mute.onclick = () => {
   call.setMuted(!call.muted);
   ui.showMuted(call.muted);
 };
-document.getElementById("help-retry").onclick = () => (call.state === "waiting" ? call.retryNow() : talkOrHangUp());
+document.getElementById("help-retry").onclick = () => {
+  if (call.state === "waiting") call.retryNow();
+  else if (call.state === "idle") talkOrHangUp();
+  else call.goOn();
+};
 document.getElementById("help-stop").onclick = () => {
   call.hangUp();
   ui.hideHelp();
   ui.talk.focus();
 };
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => visualiser.restyle());
-addEventListener("pagehide", () => call.hangUp());
+let left = false;
+addEventListener("pagehide", () => {
+  left = call.state !== "idle";
+  if (left) call.hangUp();
+});
+// Browsers may keep a page that was left, and show it again as it was.
+addEventListener("pageshow", ({ persisted }) => persisted && left && ui.showHelp("left"));
 setInterval(() => ui.showStats(call.stats()), 200);
 
 /** What a server calls its model: its own name for it, or the file's without the folders. */
@@ -84,12 +97,7 @@ function modelName({ model, lm_model_file: file }) {
 async function introduce() {
   const { body } = await serverStatus(location.href, settings.key);
   if (typeof body.model === "string") ui.showModel(modelName(body));
-  if (typeof body.notice === "string") standingNotice = body.notice;
-  const voices = Array.isArray(body.prompts?.voices) ? body.prompts.voices.filter((name) => typeof name === "string") : [];
-  const prompts = { text: body.prompts?.text === true, voices };
-  call.takesPrompts = prompts.text || voices.length > 0;
-  dialog.showPrompts(prompts);
-  if (call.state === "idle") ui.showNotice(standingNotice);
+  if (typeof body.notice === "string") notices.setStanding(body.notice);
 }
 
 applyTheme();

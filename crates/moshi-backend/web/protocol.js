@@ -34,6 +34,9 @@ export const SAMPLING = Object.freeze([
   { name: "audio_seed", label: "Voice: seed", min: 0, max: 4294967295, step: 1, usual: null },
 ]);
 
+/** A message that shows that the caller lives. */
+export const PING = Uint8Array.of(MessageType.PING);
+
 /** An audio message around `payload` (whole Ogg pages, or s16le samples). */
 export function encodeAudio(payload) {
   const message = new Uint8Array(payload.length + 1);
@@ -108,10 +111,9 @@ export function subprotocols(key) {
 
 /**
  * The address of the call: `api/chat` beside the page, so that the page also works behind a path prefix.
- * `sampling` maps parameter names to numbers or null; `format` is "opus" or "pcm"; `prompts` may have the texts
- * `text_prompt` and `voice_prompt` for models that take them.
+ * `sampling` maps parameter names to numbers or null; `format` is "opus" or "pcm".
  */
-export function chatUrl(pageUrl, sampling, format, prompts = {}) {
+export function chatUrl(pageUrl, sampling, format) {
   const url = new URL("api/chat", pageUrl);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   url.hash = "";
@@ -120,7 +122,6 @@ export function chatUrl(pageUrl, sampling, format, prompts = {}) {
     const value = sampling[name];
     if (typeof value === "number" && Number.isFinite(value)) url.searchParams.set(name, String(value));
   }
-  for (const [name, text] of Object.entries(prompts)) if (text) url.searchParams.set(name, text);
   if (format === "pcm") url.searchParams.set("format", "pcm");
   return url;
 }

@@ -1,11 +1,11 @@
 // The settings dialog: shows and changes what settings.js keeps.
 
-import { listDevices } from "./audio.js";
+import { listDevices } from "./microphone.js";
 import { SAMPLING } from "./protocol.js";
 import { defaultSettings, inRange } from "./settings.js";
 
 const byId = (id) => document.getElementById(id);
-const VALUES = ["input", "output", "format", "theme", "key", "role", "voice"];
+const VALUES = ["input", "output", "format", "theme", "key"];
 const CHECKS = ["echoCancellation", "noiseSuppression", "autoGainControl", "announce", "record"];
 
 export class SettingsDialog {
@@ -31,16 +31,6 @@ export class SettingsDialog {
   /** The server has asked for a key. */
   showAccess() {
     byId("access").hidden = false;
-  }
-
-  /** What the server's model takes: `text` whether a role, `voices` the names to choose from. */
-  showPrompts({ text, voices }) {
-    byId("prompts").hidden = !text && voices.length === 0;
-    byId("role-field").hidden = !text;
-    byId("voice-field").hidden = voices.length === 0;
-    const options = voices.map((name) => new Option(name, name));
-    byId("set-voice").replaceChildren(new Option("The server's choice", ""), ...options);
-    this.#show();
   }
 
   async open() {

@@ -19,8 +19,6 @@ export function defaultSettings() {
     announce: false,
     record: true,
     key: "",
-    role: "",
-    voice: "",
     sampling: Object.fromEntries(SAMPLING.map(({ name }) => [name, null])),
   };
 }

@@ -17,6 +17,13 @@ const STATUS = {
 };
 
 const MUTED = "Muted: Moshi hears silence.";
+const PAUSED = "Paused.";
+const DEAF = "Moshi hears silence.";
+
+/** What the page does by itself while a help is shown: nothing, calling again, or going on when it can. */
+const ENDED = "ended";
+const WAITING = "waiting";
+const PAUSE = "pause";
 
 export class Ui {
   constructor() {
@@ -28,6 +35,7 @@ export class Ui {
     this.figures = byId("figures");
     this.retryAt = null;
     this.muted = false;
+    this.pause = null;
   }
 
   /** Shows the state of the call; `retryAt` (in performance.now seconds) while it waits to connect again. */
@@ -41,30 +49,56 @@ export class Ui {
     byId("clock").hidden = state !== "live" && state !== "waiting";
     if (busy) this.figures.hidden = false;
     this.retryAt = retryAt;
-    if (state === "waiting") this.showHelp(help, detail, { automatic: true });
+    if (state === "waiting") this.showHelp(help, detail, WAITING);
     // While it connects anew, the help and whatever button the person is about to press stay where they are.
-    else if (state !== "connecting" && state !== "idle") this.hideHelp();
+    else if (state !== "connecting" && state !== "idle") this.#showPause();
     byId("line").hidden = state !== "queued";
     byId("place").textContent = place ?? "";
-    byId("status").textContent = state === "live" && this.muted ? MUTED : (place === null ? STATUS[state] : placeInLine(place));
+    this.place = place;
+    this.#showStatus();
     byId("countdown").textContent = "";
   }
 
-  /** Shows what is wrong and what to do; `automatic` when the page will try again by itself. */
-  showHelp(name, detail = "", { automatic = false } = {}) {
+  #showStatus() {
+    const { state } = document.body.dataset;
+    byId("status").textContent = this.place === null ? this.#statusOf(state) : placeInLine(this.place);
+  }
+
+  #statusOf(state) {
+    if (state === "live" && this.pause !== null) return this.pause === "sound-paused" ? PAUSED : DEAF;
+    return state === "live" && this.muted ? MUTED : STATUS[state];
+  }
+
+  /** Sound or microphone are away, for what `name` says, or back again (null). */
+  setPause(name) {
+    const before = this.pause;
+    this.pause = name;
+    if (name !== null && document.body.dataset.state !== "waiting") this.#showPause();
+    if (name === null && byId("help").dataset.name === before) this.hideHelp();
+    this.#showStatus();
+  }
+
+  /** What keeps a call from going on, if anything does. */
+  #showPause() {
+    if (this.pause !== null) this.showHelp(this.pause, "", PAUSE);
+    else this.hideHelp();
+  }
+
+  /** Shows what is wrong and what to do; `how` tells what the page does by itself. */
+  showHelp(name, detail = "", how = ENDED) {
     const { title, text, steps, retry } = HELP[name] ?? HELP.unexpected;
     byId("help-title").textContent = title;
     byId("help-text").textContent = text;
     setOptional("help-detail", detail);
     byId("help-steps").replaceChildren(...steps.map((step) => element("li", step)));
-    byId("help-steps").hidden = steps.length === 0 || automatic;
-    setOptional("help-retry", automatic ? "Reconnect now" : (retry ?? ""));
-    byId("help-stop").hidden = !automatic;
+    byId("help-steps").hidden = steps.length === 0 || how === WAITING;
+    setOptional("help-retry", how === WAITING ? "Reconnect now" : (retry ?? ""));
+    byId("help-stop").hidden = how !== WAITING;
     const help = byId("help");
     help.dataset.name = name;
     help.hidden = false;
     help.scrollIntoView({ block: "nearest" });
-    if (!automatic) byId("help-title").focus({ preventScroll: true });
+    if (how === ENDED) byId("help-title").focus({ preventScroll: true });
   }
 
   hideHelp() {
@@ -84,7 +118,7 @@ export class Ui {
   showMuted(muted) {
     this.mute.setAttribute("aria-pressed", String(muted));
     this.muted = muted;
-    if (document.body.dataset.state === "live") byId("status").textContent = muted ? MUTED : STATUS.live;
+    if (document.body.dataset.state === "live") this.#showStatus();
     this.mute.title = muted ? "The microphone is muted" : "Mute the microphone";
   }
 
@@ -98,11 +132,11 @@ export class Ui {
     if (this.figures.hidden) return;
     this.#showLag(stats.lag);
     byId("gaps").textContent = String(stats.underruns);
-    const left = stats.dropped + stats.skipped + stats.unsent * 0.02;
+    const left = stats.dropped + stats.skipped + stats.unsent;
     byId("dropped").textContent = left < 10 ? `${Math.round(left * 1000)} ms` : `${left.toFixed(1)} s`;
     byId("dropped-parts").lastChild.textContent =
       ` is audio that came so late that playing it would only have added to the lag: ${milliseconds(stats.dropped)} by this page,` +
-      ` ${milliseconds(stats.skipped)} by the server, ${milliseconds(stats.unsent * 0.02)} of yours on a slow network.` +
+      ` ${milliseconds(stats.skipped)} by the server, ${milliseconds(stats.unsent)} of yours on a slow network or a busy device.` +
       ` Besides, ${milliseconds(stats.trimmed)} of silence were shortened.`;
     byId("call-facts").textContent = facts(stats);
   }
