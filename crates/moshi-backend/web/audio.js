@@ -2,6 +2,7 @@
 // back, and an audio context that has died is replaced.
 
 import { AudioGraph } from "./graph.js";
+import { guard } from "./guard.js";
 import { Microphone, listDevices } from "./microphone.js";
 import { watchMoments } from "./moments.js";
 import { Pulse } from "./pulse.js";
@@ -14,15 +15,16 @@ export class AudioDevices {
    * Events: `onChunk(samples, late)` 480 samples of the microphone at 24 kHz, `late` when they are too old to be of use;
    * `onStats(stats)` and `onPushed({ tag, waiting })` of the player; `onRecorded(samples, rate)` both voices in turn, 16
    * bits; `onPause(name)` when sound or microphone are taken away (in the words of help.js) or given back (null);
-   * `onNotice(text)`.
+   * `onNotice(text)`, `onError(error)`.
    */
   constructor(events) {
     this.events = events;
     this.pause = null;
     this.muted = false;
     this.#countFromZero();
+    this.look = guard((moment) => this.#look(moment), (error) => this.events.onError(error));
     this.microphone = new Microphone({
-      onChange: () => this.#look(),
+      onChange: () => this.look(),
       onStream: (stream) => this.#useStream(stream),
     });
   }
@@ -36,7 +38,7 @@ export class AudioDevices {
   async open(settings) {
     this.settings = settings;
     this.graph = this.#makeGraph();
-    this.stopWatching = watchMoments((moment) => this.#look(moment));
+    this.stopWatching = watchMoments(this.look);
     const running = new Promise((resolve) => (this.firstBeat = resolve));
     try {
       await this.microphone.open(settings);
@@ -55,12 +57,14 @@ export class AudioDevices {
     // One that is built to take the place of another says nothing before it does.
     const current = (handle) => (...given) => graph === this.graph && handle(...given);
     const graph = new AudioGraph({
-      onBeat: current(() => this.#noteBeat()),
-      onChunk: current((samples, late) => events.onChunk(samples, late)),
+      onChunk: current((samples, late) => {
+        this.#noteBeat("microphone");
+        events.onChunk(samples, late);
+      }),
       onStats: current((stats) => this.#noteStats(stats)),
       onPushed: current((pushed) => events.onPushed(pushed)),
       onRecorded: current((samples, rate) => events.onRecorded(samples, rate)),
-      onState: current(() => this.#look()),
+      onState: current(() => this.look()),
     });
     return graph;
   }
@@ -70,14 +74,15 @@ export class AudioDevices {
     return graph.build(this.microphone.stream, { record, output, muted: this.muted });
   }
 
-  #noteBeat() {
+  #noteBeat(part) {
     this.firstBeat?.();
     this.firstBeat = undefined;
-    this.pulse?.beat(seconds());
+    this.pulse?.beat(part, seconds());
     if (this.pause === "sound-paused") this.#look();
   }
 
   #noteStats(stats) {
+    this.#noteBeat("player");
     this.player = { ...stats };
     for (const name of COUNTERS) this.player[name] += this.counted[name];
     this.events.onStats(this.player);

@@ -27,7 +27,7 @@ const BUSY = 1013;
 const IDLE = 4000;
 
 /** While sound or microphone are away, the server is told so often that the caller lives. */
-const KEEP_ALIVE_MS = 5000;
+const KEEP_ALIVE_MS = 2000;
 /** A telephone call takes minutes, but a place at a server is not kept for ever. */
 const PATIENCE_SECONDS = 600;
 
@@ -106,6 +106,7 @@ export class Call {
         onPushed: ({ tag, waiting }) => this.lag.notePlaced(tag, waiting, devices.outputLatency),
         onPause: (name) => this.#paused(name),
         onNotice: (text) => this.events.onNotice(text),
+        onError: (error) => this.#break(error),
       }),
     );
     this.devices = devices;
@@ -156,6 +157,7 @@ export class Call {
         onReady: () => this.#ready(),
         onMessage: (message) => this.#receive(message),
         onClose: (end) => this.#closed(end),
+        onError: (error) => this.#break(error),
       };
       this.connection = new Connection(this.#address(), this.settings.key, this.#guarded(handlers));
     } catch (error) {
@@ -171,7 +173,7 @@ export class Call {
     this.devices.resetPlayer();
     this.backoff.reset();
     this.time.begin(seconds());
-    if (this.pause === "sound-paused") this.#stopTime();
+    if (this.pause === "sound-paused") this.#standStill();
     this.events.onBreak();
     this.#setState("live");
   }
@@ -212,17 +214,20 @@ export class Call {
     if (this.state === "idle") return;
     if (this.pause === null) this.pausedAt = seconds();
     this.pause = name;
-    if (name === "sound-paused") {
-      this.#stopTime();
-      this.microphoneLevel = 0;
-      this.player = { ...this.player, rms: 0, playing: false };
-    } else this.time.goOn(seconds());
-    this.connection?.expectAnswers(name !== "sound-paused");
+    if (name === "sound-paused") this.#standStill();
+    else {
+      this.time.goOn(seconds());
+      this.connection?.expectAnswers(true);
+    }
     this.events.onPause(name);
   }
 
-  #stopTime() {
+  /** Nothing is said and nothing is answered. */
+  #standStill() {
     this.time.stop(this.heardAt);
+    this.microphoneLevel = 0;
+    this.player = { ...this.player, rms: 0, playing: false };
+    this.connection?.expectAnswers(false);
   }
 
   /** The server ends calls of which it hears nothing; while there is hope, it hears of this one. */
@@ -301,7 +306,7 @@ export class Call {
   async #askWhy() {
     const { devices } = this;
     const why = await diagnose(this.pageUrl, this.#address(), this.settings.key);
-    if (this.devices === devices && this.state === "connecting") this.#unanswered(why);
+    if (this.devices === devices && this.connection === undefined) this.#unanswered(why);
   }
 
   /** A refusal ends a first call, where a person waits and reads; after a lost connection it is worth waiting out. */
@@ -337,7 +342,9 @@ export class Call {
       if (changed(["output"])) await devices.setOutput(settings.output);
       if (changed(["input", "echoCancellation", "noiseSuppression", "autoGainControl"])) await devices.replaceMicrophone(settings);
     } catch (error) {
-      if (this.devices === devices) this.#break(error);
+      if (this.devices !== devices) return;
+      if (error instanceof MicrophoneError) this.events.onNotice(`The chosen microphone could not be started: ${error.message}.`);
+      else this.#break(error);
     }
   }
 

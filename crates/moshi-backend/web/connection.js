@@ -1,5 +1,6 @@
 // One WebSocket call, the waits between tries, and finding out why a server said no.
 
+import { guard } from "./guard.js";
 import { PING, decodeMessage, encodeAudio, subprotocols } from "./protocol.js";
 
 /** A server that says nothing for this long is lost: while we talk, its answer comes every 80 ms. */
@@ -17,7 +18,7 @@ export class Connection {
   /**
    * Throws a SyntaxError if `key` has characters that no header can carry.
    * Events: `onReady(handshake)`, `onMessage(message)`, and once, at the end, `onClose({ opened, ready, code, reason })`
-   * with `code` SILENCE if it was us who gave up.
+   * with `code` SILENCE if it was us who gave up; `onError(error)` for what goes wrong in the page while it hears.
    */
   constructor(url, key, events) {
     this.events = events;
@@ -32,12 +33,13 @@ export class Connection {
     this.unsent = 0;
     this.socket = new WebSocket(url, subprotocols(key));
     this.socket.binaryType = "arraybuffer";
-    this.socket.onopen = () => {
+    const on = (handle) => guard(handle, (error) => this.events.onError(error));
+    this.socket.onopen = on(() => {
       this.opened = true;
       this.#expect(HANDSHAKE_MS);
-    };
-    this.socket.onmessage = ({ data }) => this.#receive(data);
-    this.socket.onclose = ({ code, reason }) => this.#finish(code, reason);
+    });
+    this.socket.onmessage = on(({ data }) => this.#receive(data));
+    this.socket.onclose = on(({ code, reason }) => this.#finish(code, reason));
     this.#expect(SILENCE_MS);
   }
 

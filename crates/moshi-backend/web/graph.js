@@ -13,9 +13,9 @@ const MONO = { numberOfInputs: 1, numberOfOutputs: 1, outputChannelCount: [1], c
 export class AudioGraph {
   /**
    * Makes a context; must happen in a click for the sound to be allowed.
-   * Events: `onBeat()` at every sign of life of the audio thread, `onChunk(samples, late)` 480 samples of the microphone
-   * at 24 kHz, `onStats(stats)` and `onPushed({ tag, waiting })` of the player, `onRecorded(samples, rate)` both voices in
-   * turn, 16 bits, and `onState()` when the browser says that the context runs, or no longer does.
+   * Events: `onChunk(samples, late)` 480 samples of the microphone at 24 kHz, `onStats(stats)` and
+   * `onPushed({ tag, waiting })` of the player, `onRecorded(samples, rate)` both voices in turn, 16 bits, and `onState()`
+   * when the browser says that the context runs, or no longer does.
    */
   constructor(events) {
     this.events = events;
@@ -73,7 +73,6 @@ export class AudioGraph {
     const { context, events } = this;
     this.capture = new AudioWorkletNode(context, "moshi-capture", { ...MONO, numberOfOutputs: 2, outputChannelCount: [1, 1] });
     this.capture.port.onmessage = ({ data: { samples, time } }) => {
-      events.onBeat();
       events.onChunk(samples, context.currentTime - time > LATE_SECONDS);
     };
     this.playback = new AudioWorkletNode(context, "moshi-playback", { ...MONO, numberOfInputs: 0 });

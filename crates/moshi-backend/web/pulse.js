@@ -3,7 +3,7 @@
 // Pure: times come in as arguments, in seconds.
 
 export const PULSE_DEFAULTS = Object.freeze({
-  /** A running audio thread is heard of every 20 ms; after so much silence the sound counts as paused. */
+  /** A running audio thread is heard of every 20 to 40 ms; after so much silence the sound counts as paused. */
   quiet: 0.8,
   /** Room for an audio thread that only starts. */
   start: 2,
@@ -22,7 +22,7 @@ export class Pulse {
   /** The audio thread was started at `now`. */
   constructor(now, options = {}) {
     this.limits = { ...PULSE_DEFAULTS, ...options };
-    this.beatAt = -Infinity;
+    this.beats = { microphone: -Infinity, player: -Infinity };
     /** Nothing before this counts as silence. */
     this.countFrom = now + this.limits.start - this.limits.quiet;
     this.judgedAt = now;
@@ -33,9 +33,9 @@ export class Pulse {
     this.askedAt = Infinity;
   }
 
-  /** Something came from the audio thread. */
-  beat(now) {
-    this.beatAt = now;
+  /** Something came from the audio thread's "microphone" or "player". */
+  beat(part, now) {
+    this.beats[part] = now;
   }
 
   /** A person wants the sound back. */
@@ -58,9 +58,11 @@ export class Pulse {
   /** What to think of a context in `state`: "well", "paused", or "dead" when another one should take its place. */
   judge(state, now) {
     this.#noteTime(state, now);
-    const heardAt = Math.max(this.beatAt, this.countFrom);
+    const { microphone, player } = this.beats;
+    const beatAt = Math.min(microphone, player);
+    const heardAt = Math.max(beatAt, this.countFrom);
     const { quiet } = this.limits;
-    if (now - this.beatAt < quiet || (!this.paused && now - heardAt < quiet)) {
+    if (now - beatAt < quiet || (!this.paused && now - heardAt < quiet)) {
       this.paused = false;
       this.fruitless = 0;
       this.askedAt = Infinity;
