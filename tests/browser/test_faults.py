@@ -3,78 +3,76 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 
 import pytest
 
 
-def places(server) -> int:
-    with urllib.request.urlopen(f"{server.url}status", timeout=5) as answer:
-        return json.load(answer)["sessions"]
+def all_places_are_free(server) -> None:
+    for _ in range(20):
+        with urllib.request.urlopen(f"{server.url}status", timeout=5) as answer:
+            if json.load(answer)["sessions"] == 0:
+                return
+        time.sleep(0.1)
+    pytest.fail("a place is still taken", pytrace=False)
 
 
-NO_WEB_CODECS = "delete window.AudioEncoder; delete window.AudioDecoder"
-THROWING = "throw new Error('out of order')"
-
-#: What goes wrong, and the help that a person sees. Each is put on when the call begins.
+#: What goes wrong, and the help that a person sees. `broken` throws.
 FAULTS = {
-    "no encoder, no decoder": (NO_WEB_CODECS, "no-opus"),
+    "no encoder, no decoder": ("delete window.AudioEncoder; delete window.AudioDecoder", "no-opus"),
     "no encoder": ("delete window.AudioEncoder", "no-opus"),
     "Opus is not among the codecs": ("AudioEncoder.isConfigSupported = async () => ({supported: false})", "no-opus"),
-    "asking about codecs fails": (f"AudioDecoder.isConfigSupported = async () => {{ {THROWING} }}", "no-opus"),
-    "the encoder cannot be made": (f"window.AudioEncoder = class {{ static isConfigSupported = async () => ({{supported: true}});"
-                                   f" constructor() {{ {THROWING} }} }}", "codec"),
-    "the encoder takes no configuration": (f"AudioEncoder.prototype.configure = () => {{ {THROWING} }}", "codec"),
-    "the encoder takes no audio": (f"AudioEncoder.prototype.encode = () => {{ {THROWING} }}", "codec"),
-    "the encoder's packets cannot be read": (f"EncodedAudioChunk.prototype.copyTo = () => {{ {THROWING} }}", "codec"),
-    "the decoder takes no configuration": (f"AudioDecoder.prototype.configure = () => {{ {THROWING} }}", "codec"),
-    "the decoder decodes nothing": ("const { configure } = AudioDecoder.prototype;"
-                                    " AudioDecoder.prototype.configure = function () { configure.call(this, {codec: 'opus',"
-                                    " sampleRate: 48000, numberOfChannels: 1, description: new Uint8Array(3)}); }", "codec"),
-    "the decoder takes no packets": (f"AudioDecoder.prototype.decode = () => {{ {THROWING} }}", "unexpected"),
-    "messages cannot be read": (f"TextDecoder.prototype.decode = () => {{ {THROWING} }}", "unexpected"),
-    "sending fails": (f"WebSocket.prototype.send = () => {{ {THROWING} }}", "unexpected"),
-    "a word cannot be shown": (f"Object.defineProperty(document.querySelector('#words'), 'append', {{value() {{ {THROWING} }}}})", "unexpected"),
-    "a state cannot be shown": (f"Object.defineProperty(document.querySelector('#clock'), 'hidden', {{set() {{ {THROWING} }}}})", "unexpected"),
-    "no audio context": (f"window.AudioContext = class {{ constructor() {{ {THROWING} }} }}", "unexpected"),
-    "the worklets cannot be loaded": (f"AudioWorklet.prototype.addModule = async () => {{ {THROWING} }}", "unexpected"),
-    "the worklets cannot be started": (f"window.AudioWorkletNode = class {{ constructor() {{ {THROWING} }} }}", "unexpected"),
-    "no socket": (f"window.WebSocket = class {{ constructor() {{ throw new DOMException('forbidden', 'SecurityError') }} }}", "unexpected"),
-}
-
-
-@pytest.fixture(scope="module")
-def alone(backend):
-    """A server where nobody else calls."""
-    from conftest import Server
-
-    running = Server(backend)
-    yield running
-    running.stop()
+    "asking about codecs fails": ("AudioDecoder.isConfigSupported = async () => broken()", "no-opus"),
+    "the encoder cannot be made": ("window.AudioEncoder = made(AudioEncoder)", "codec"),
+    "the encoder takes no configuration": ("AudioEncoder.prototype.configure = broken", "codec"),
+    "the encoder takes no audio": ("AudioEncoder.prototype.encode = broken", "codec"),
+    "the encoder's packets cannot be read": ("EncodedAudioChunk.prototype.copyTo = broken", "codec"),
+    "the decoder cannot be made": ("window.AudioDecoder = made(AudioDecoder)", "codec"),
+    "the decoder takes no configuration": ("AudioDecoder.prototype.configure = broken", "codec"),
+    "the decoder decodes nothing": ("const { configure } = AudioDecoder.prototype, description = new Uint8Array(3);"
+                                    " AudioDecoder.prototype.configure = function (as) {"
+                                    " configure.call(this, {...as, description}); }", "codec"),
+    "the decoder takes no packets": ("AudioDecoder.prototype.decode = broken", "unexpected"),
+    "messages cannot be read": ("TextDecoder.prototype.decode = broken", "unexpected"),
+    "sending fails": ("WebSocket.prototype.send = broken", "unexpected"),
+    "a word cannot be shown": ("document.querySelector('#words').append = broken", "unexpected"),
+    "a state cannot be shown": ("Object.defineProperty(document.querySelector('#clock'), 'hidden', {set: broken})",
+                                "unexpected"),
+    "no audio context": ("window.AudioContext = made(AudioContext)", "unexpected"),
+    "the worklets cannot be loaded": ("AudioWorklet.prototype.addModule = async () => broken()", "unexpected"),
+    "the worklets cannot be started": ("window.AudioWorkletNode = made(AudioWorkletNode)", "unexpected"),
+    "no socket": ("window.WebSocket = made(WebSocket)", "unexpected"),
+}  # fmt: skip
+BROKEN = """
+const broken = () => { throw new Error("out of order"); };
+const made = (Class) => class extends Class { constructor(...given) { broken(); super(...given); } };
+"""
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_error_ends_the_call_with_words_and_frees_its_place(alone, visitor, fault):
+def test_an_error_ends_the_call_with_words_and_frees_its_place(server, visitor, fault):
     script, name = FAULTS[fault]
-    page = visitor.open(alone.url, "{format: 'opus'}")
-    page.evaluate(f"() => {{ {script} }}")
+    page = visitor.open(server.url, "{format: 'opus'}")
+    page.evaluate(f"() => {{ {BROKEN} {script} }}")
     page.click("#talk")
     assert visitor.help() == name
     assert visitor.stats()["state"] == "idle"
     assert page.inner_text("#talk-label") == "Start talking" and page.is_enabled("#talk")
-    for _ in range(20):
-        if places(alone) == 0:
-            break
-        page.wait_for_timeout(50)
-    assert places(alone) == 0, "the place is free at once"
+    all_places_are_free(server)
     if name == "no-opus" and "no decoder" in fault:
         visitor.look("help-no-opus")
 
 
-def test_after_a_fault_the_next_call_is_as_good_as_any(alone, visitor):
-    page = visitor.open(alone.url)
-    page.evaluate("() => { const { encode } = AudioEncoder.prototype; AudioEncoder.prototype.encode = function () {"
-                  " AudioEncoder.prototype.encode = encode; throw new Error('once'); } }")  # fmt: skip
+def test_after_a_fault_the_next_call_is_as_good_as_any(server, visitor):
+    page = visitor.open(server.url)
+    page.evaluate("""() => {
+      const { encode } = AudioEncoder.prototype;
+      AudioEncoder.prototype.encode = () => {
+        AudioEncoder.prototype.encode = encode;
+        throw new Error("once");
+      };
+    }""")
     page.click("#talk")
     assert visitor.help() == "codec"
     page.click("#help-retry")
@@ -82,10 +80,15 @@ def test_after_a_fault_the_next_call_is_as_good_as_any(alone, visitor):
     assert page.is_hidden("#help")
 
 
-def test_a_recording_that_cannot_be_kept_does_not_cost_the_call(alone, visitor):
-    page = visitor.open(alone.url)
-    page.evaluate("() => { const add = Array.prototype.push; Array.prototype.push = function (...given) {"
-                  " if (given[0] instanceof Int16Array) throw new RangeError('no memory'); return add.apply(this, given); } }")  # fmt: skip
+def test_a_recording_that_cannot_be_kept_does_not_cost_the_call(server, visitor):
+    page = visitor.open(server.url)
+    page.evaluate("""() => {
+      const { push } = Array.prototype;
+      Array.prototype.push = function (...given) {
+        if (given[0] instanceof Int16Array) throw new RangeError("no memory");
+        return push.apply(this, given);
+      };
+    }""")
     visitor.call()
     visitor.wait_for("s.played > 1")
     assert "recording" in page.inner_text("#notice")
@@ -108,7 +111,8 @@ def test_a_server_that_vanishes_while_one_waits_in_its_line_is_told(start_server
 
 
 def test_what_the_server_wants_known_is_shown_once_and_calmly(server, visitor):
-    metadata = {"lm_model_file": "loopback", "notices": [{"kind": "audio_lost", "text": "2.5 s of your voice were not heard"}, {"kind": "x"}, 3]}
+    lost = {"kind": "audio_lost", "text": "2.5 s of your voice were not heard"}
+    metadata = {"lm_model_file": "loopback", "notices": [lost, {"kind": "of another time"}, 3]}
     routes = []
 
     def forward(route):

@@ -1,7 +1,7 @@
 """A call while the system takes sound or microphone away, and gives them back: another call, another program, a cable.
 
-No test machine has a telephone, so `SYSTEM` plays its part at the edge of the browser: what it takes is really gone (the
-contexts are suspended or closed, the tracks stopped), and only the browser's own answers about it are put on.
+No test machine has a telephone, so `SYSTEM` plays its part at the edge of the browser: what it takes is really gone
+(contexts are suspended or closed, tracks stopped), and only the browser's own answers about it are put on.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ window.system = { taken: null, made: [], nodes: [], tracks: [], gone: null, open
     const how = taken(this);
     return how === "stands still" ? "running" : how === "interrupted" ? how : state.call(this);
   } });
-  system.take = (how, only) => { system.only = only; system.taken = how; system.made.forEach((context) => context.suspend().catch(() => {})); };
+  system.take = (how, only) => {
+    Object.assign(system, { only, taken: how });
+    for (const context of system.made) context.suspend().catch(() => {});
+  };
   system.giveBack = () => { system.taken = null; };
 
   const { getUserMedia } = MediaDevices.prototype;
@@ -140,6 +143,7 @@ def test_the_button_goes_on_where_a_browser_wants_a_touch(caller):
     assert caller.stats()["pause"] == "sound-paused"
     caller.page.click("#help-retry")
     is_heard_again(caller)
+    assert caller.page.evaluate("document.activeElement.id") == "words", "and not the button that hangs up"
 
 
 DEATHS = {
@@ -295,8 +299,8 @@ def test_the_chosen_devices_are_taken_again_when_they_come_back(server, visitor)
     page.add_init_script(SYSTEM)
     visitor.open(server.url)
     page.evaluate("""() => {
-      const here = [{ kind: "audioinput", deviceId: "default", label: "Default" }, { kind: "audiooutput", deviceId: "default", label: "Default" }];
-      const headset = ["audioinput", "audiooutput"].map((kind) => ({ kind, deviceId: "headset", label: "Headset" }));
+      const both = (deviceId, label) => ["audioinput", "audiooutput"].map((kind) => ({ kind, deviceId, label }));
+      const here = both("default", "Default"), headset = both("headset", "Headset");
       MediaDevices.prototype.enumerateDevices = async () => system.headset ? [...here, ...headset] : here;
       const get = MediaDevices.prototype.getUserMedia;
       MediaDevices.prototype.getUserMedia = async function ({ audio }) {

@@ -5,10 +5,14 @@ import { AudioGraph } from "./graph.js";
 import { guard } from "./guard.js";
 import { Microphone, listDevices } from "./microphone.js";
 import { watchMoments } from "./moments.js";
-import { Pulse } from "./pulse.js";
+import { Pulse, isPaused } from "./pulse.js";
 
 /** What the player counts since it began; a player that takes the place of another counts on. */
 const COUNTERS = ["energy", "underruns", "drops", "played", "silence", "dropped", "trimmed"];
+const ZERO = Object.freeze(Object.fromEntries(COUNTERS.map((name) => [name, 0])));
+
+/** The figures of a player that has not begun. */
+export const SILENT_PLAYER = Object.freeze({ ...ZERO, rms: 0, playing: false, buffered: 0 });
 
 export class AudioDevices {
   /**
@@ -30,8 +34,8 @@ export class AudioDevices {
   }
 
   #countFromZero() {
-    this.counted = Object.fromEntries(COUNTERS.map((name) => [name, 0]));
-    this.player = { ...this.counted };
+    this.counted = ZERO;
+    this.player = SILENT_PLAYER;
   }
 
   /** Asks for the microphone, and is done when the sound runs. Must begin in a click for the sound to be allowed. */
@@ -106,8 +110,8 @@ export class AudioDevices {
     if (!this.pulse) return "well"; // It has not begun.
     if (asked) this.pulse.ask(now);
     const verdict = this.pulse.judge(this.graph.state, now);
-    // While nobody sees the page, the system is likely to give nothing to it.
-    if (document.visibilityState !== "visible") this.pulse.beLenient(now);
+    // What a system pauses because nobody sees the page, it gives back when somebody does.
+    if (document.visibilityState !== "visible" && isPaused(this.graph.state)) this.pulse.beLenient(now);
     else if (verdict === "dead") this.#replaceGraph();
     return verdict;
   }

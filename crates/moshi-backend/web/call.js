@@ -1,9 +1,10 @@
 // One call from the click to the end: microphone, connection, codecs, player, and what to do when any of them fails.
 
-import { AudioDevices } from "./audio.js";
+import { AudioDevices, SILENT_PLAYER } from "./audio.js";
 import { CallTime } from "./call-time.js";
 import { chooseFormat, openCodecs } from "./codec.js";
-import { Backoff, Connection, SILENCE, diagnose } from "./connection.js";
+import { Backoff, Connection, diagnose } from "./connection.js";
+import { meaningOf } from "./ending.js";
 import { eachOf, guard } from "./guard.js";
 import { LagMeter } from "./lag.js";
 import { MicrophoneError } from "./microphone.js";
@@ -14,34 +15,16 @@ import { ScreenLock } from "./screen-lock.js";
 /** Audio in one message. */
 const MESSAGE_SECONDS = 0.02;
 
+/** A level older than this says nothing. */
+const LEVEL_SECONDS = 0.2;
+
 /** After this many tries in a row, about two minutes, only a person tries again. */
 const MOST_TRIES = 12;
-
-/** Close codes of calls that ended as they should: finished, and out of time. */
-const ENDED = [1000, 4001];
-/** Close codes after which calling again by itself makes sense: the server goes away, or nobody said anything. */
-const BROKEN = [1001, 1005, 1006, 1012, SILENCE];
-/** Try again later: every line is busy. */
-const BUSY = 1013;
-/** The server has heard nothing for too long. */
-const IDLE = 4000;
 
 /** While sound or microphone are away, the server is told so often that the caller lives. */
 const KEEP_ALIVE_MS = 2000;
 /** A telephone call takes minutes, but a place at a server is not kept for ever. */
 const PATIENCE_SECONDS = 600;
-
-const NO_PLAYER_STATS = Object.freeze({
-  rms: 0,
-  energy: 0,
-  playing: false,
-  underruns: 0,
-  drops: 0,
-  buffered: 0,
-  played: 0,
-  dropped: 0,
-  trimmed: 0,
-});
 
 /** States: idle, opening (the microphone), connecting, queued (in the server's line), live, waiting (to connect again). */
 export class Call {
@@ -65,7 +48,7 @@ export class Call {
   }
 
   #forget() {
-    this.player = NO_PLAYER_STATS;
+    this.player = SILENT_PLAYER;
     this.microphoneLevel = 0;
     this.sentSeconds = 0;
     this.messages = 0;
@@ -225,8 +208,6 @@ export class Call {
   /** Nothing is said and nothing is answered. */
   #standStill() {
     this.time.stop(this.heardAt);
-    this.microphoneLevel = 0;
-    this.player = { ...this.player, rms: 0, playing: false };
     this.connection?.expectAnswers(false);
   }
 
@@ -288,19 +269,15 @@ export class Call {
     if (fresh.length > 0) this.events.onNotice(fresh.join(" "));
   }
 
-  #closed({ opened, ready, code, reason }) {
+  #closed(end) {
     this.#keepCounts();
     this.#closeCodecs();
     this.connection = undefined;
-    // The server's own message says more than the reason of the close frame.
-    const words = this.serverError ?? reason;
-    if (code === IDLE) this.#fail("idle", "");
-    else if (code === BUSY) this.#unanswered({ help: "full", detail: reason });
-    else if (ready && ENDED.includes(code)) this.#fail("ended", reason);
-    else if (ready && BROKEN.includes(code)) this.#reconnectLater(code === 1001 ? "draining" : "lost", "");
-    else if (ready || (opened && words)) this.#fail("call-error", words || `code ${code}`);
-    else if (opened && code === SILENCE) this.#fail("silent", "");
-    else this.#askWhy();
+    const { what, help, detail } = meaningOf(end, this.serverError);
+    if (what === "over") this.#fail(help, detail);
+    else if (what === "refused") this.#unanswered({ help, detail });
+    else if (what === "broken") this.#reconnectLater(help, detail);
+    else return this.#askWhy();
   }
 
   async #askWhy() {
@@ -319,7 +296,7 @@ export class Call {
   #reconnectLater(help, detail) {
     if (this.backoff.tries >= MOST_TRIES) return this.#fail(help, detail);
     const wait = this.backoff.next();
-    this.retryTimer = setTimeout(this.#guard(() => this.retryNow()), 1000 * wait);
+    this.retryTimer = setTimeout(() => this.retryNow(), 1000 * wait);
     this.#setState("waiting", { retryAt: seconds() + wait, help, detail });
   }
 
@@ -328,7 +305,7 @@ export class Call {
     if (this.state !== "waiting") return;
     clearTimeout(this.retryTimer);
     this.reconnects += 1;
-    this.#connect();
+    this.#guard(() => this.#connect())();
   }
 
   /** Takes over what can change during a call: the devices and their clean-up. */
@@ -398,6 +375,12 @@ export class Call {
     this.late = 0;
   }
 
+  /** What is heard and played at this moment: nothing, once the audio thread is silent. */
+  #levels() {
+    if (seconds() - this.heardAt > LEVEL_SECONDS) return { you: 0, agent: 0 };
+    return { you: this.microphoneLevel, agent: this.player.rms };
+  }
+
   #counts() {
     const { before, player } = this;
     return {
@@ -426,7 +409,7 @@ export class Call {
       format: this.format,
       seconds: this.callSeconds,
       lag: this.state === "live" ? this.lag.value : null,
-      levels: { you: this.microphoneLevel, agent: this.player.rms },
+      levels: this.#levels(),
       sent: this.sentSeconds,
       played: this.player.played,
       playedEnergy: this.player.energy,

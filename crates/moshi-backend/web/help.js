@@ -80,7 +80,7 @@ export const HELP = Object.freeze({
   },
   idle: {
     title: "The server ended the call",
-    text: "It heard nothing from this page for too long, and has given the place to others.",
+    text: "It heard nothing from this page for too long, or could not reach it, and has given the place to others.",
     steps: [],
     retry: "Call again",
   },

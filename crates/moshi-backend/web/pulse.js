@@ -18,6 +18,11 @@ export const PULSE_DEFAULTS = Object.freeze({
   longest: 40,
 });
 
+/** Whether a context in `state` says of itself that the system has paused it. */
+export function isPaused(state) {
+  return state === "suspended" || state === "interrupted";
+}
+
 export class Pulse {
   /** The audio thread was started at `now`. */
   constructor(now, options = {}) {
@@ -83,7 +88,7 @@ export class Pulse {
 
   #patience(state) {
     if (state === "closed" && this.fruitless === 0) return 0;
-    const first = state === "suspended" || state === "interrupted" ? this.limits.refused : this.limits.stalled;
+    const first = isPaused(state) ? this.limits.refused : this.limits.stalled;
     return Math.min(this.limits.longest, first * 2 ** this.fruitless);
   }
 }

@@ -65,7 +65,7 @@ export class Ui {
   }
 
   #statusOf(state) {
-    if (state === "live" && this.pause !== null) return this.pause === "sound-paused" ? PAUSED : DEAF;
+    if ((state === "live" || state === "opening") && this.pause !== null) return this.pause === "sound-paused" ? PAUSED : DEAF;
     return state === "live" && this.muted ? MUTED : STATUS[state];
   }
 
@@ -74,7 +74,8 @@ export class Ui {
     const before = this.pause;
     this.pause = name;
     if (name !== null && document.body.dataset.state !== "waiting") this.#showPause();
-    if (name === null && byId("help").dataset.name === before) this.hideHelp();
+    // Who has just pressed "Go on" shall not find the focus on "Hang up".
+    if (name === null && byId("help").dataset.name === before) this.hideHelp(byId("words"));
     this.#showStatus();
   }
 
@@ -101,9 +102,10 @@ export class Ui {
     if (how === ENDED) byId("help-title").focus({ preventScroll: true });
   }
 
-  hideHelp() {
+  /** `focusAfter` takes the focus if it was in the help. */
+  hideHelp(focusAfter = this.talk) {
     const help = byId("help");
-    if (help.contains(document.activeElement)) this.talk.focus();
+    if (help.contains(document.activeElement)) focusAfter.focus({ preventScroll: true });
     help.hidden = true;
   }
 

@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { decodePcm, encodePcm } from "../../../crates/moshi-backend/web/codec.js";
-import { Backoff, diagnose } from "../../../crates/moshi-backend/web/connection.js";
+import { Backoff, SILENCE, diagnose } from "../../../crates/moshi-backend/web/connection.js";
+import { meaningOf } from "../../../crates/moshi-backend/web/ending.js";
+import { eachOf, guard } from "../../../crates/moshi-backend/web/guard.js";
 import { HELP } from "../../../crates/moshi-backend/web/help.js";
 import { LagMeter } from "../../../crates/moshi-backend/web/lag.js";
 import { Smooth, loudness } from "../../../crates/moshi-backend/web/meter.js";
@@ -67,6 +69,53 @@ test("a refused call is explained by the server's own reason where it has one", 
   const odd = { error: "parameter", reason: "audio_topk is -1" };
   assert.deepEqual(await why("", 400, odd), { help: "refused", detail: odd.reason });
   assert.equal((await why("", 426, { error: "not_a_websocket", reason: "no upgrade" })).detail, "");
+});
+
+test("the end of a connection means what its code and the moment say", () => {
+  const means = (code, more = {}, error = null) => {
+    const { what, help } = meaningOf({ opened: true, ready: true, code, reason: "", ...more }, error);
+    return `${what} ${help}`;
+  };
+  for (const code of [1000, 4001]) assert.equal(means(code), "over ended");
+  for (const code of [1005, 1006, 1012, SILENCE]) assert.equal(means(code), "broken lost");
+  assert.equal(means(1001), "broken draining");
+  // Also in line, before the handshake.
+  for (const ready of [true, false]) {
+    for (const code of [4000, 4002]) assert.equal(means(code, { ready }), "over idle");
+    assert.equal(means(1013, { ready }), "refused full");
+  }
+  assert.equal(means(1011), "over call-error");
+  assert.equal(means(1011, { ready: false }, "the model failed"), "over call-error");
+  assert.equal(means(SILENCE, { ready: false }), "over silent");
+  for (const code of [1006, SILENCE]) assert.equal(meaningOf({ opened: false, ready: false, code, reason: "" }, null).what, "unknown");
+  assert.equal(meaningOf({ opened: true, ready: true, code: 1011, reason: "short" }, "long").detail, "long");
+});
+
+test("no error of a handler is lost, whenever it comes", async () => {
+  const seen = [];
+  const note = (error) => seen.push(error.message);
+  guard(() => {
+    throw new Error("now");
+  }, note)();
+  guard(async () => {
+    throw new Error("later");
+  }, note)();
+  guard((a, b) => seen.push(a + b), note)(1, 2);
+  await new Promise((resolve) => setTimeout(resolve));
+  assert.deepEqual(seen, ["now", 3, "later"]);
+});
+
+test("a step that fails does not keep the others from being taken", (context) => {
+  context.mock.method(console, "error", () => {});
+  const taken = [];
+  eachOf(
+    () => taken.push(1),
+    () => {
+      throw new Error("two");
+    },
+    () => taken.push(3),
+  );
+  assert.deepEqual(taken, [1, 3]);
 });
 
 test("every help names what happened and leaves the person something to do", () => {
