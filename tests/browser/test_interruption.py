@@ -109,6 +109,8 @@ def test_sound_that_was_taken_away_comes_back_without_anybody_doing_anything(cal
         assert [after[what] for what in ("sent", "seconds")] == [before[what] for what in ("sent", "seconds")], how
         system(caller, "system.giveBack()")
         is_heard_again(caller)
+    stats = caller.stats()
+    assert stats["recorded"] == pytest.approx(stats["seconds"], abs=1), "the words' times are the recording's"
 
 
 MOMENTS = {
