@@ -104,7 +104,7 @@ impl FileTensors {
         })
     }
 
-    /// A tensor of 32-bit integers.
+    /// A tensor of 32-bit integers, or of 16-bit ones, widened.
     ///
     /// # Errors
     /// [`TensorError`] when it is missing or holds something else.
@@ -112,6 +112,7 @@ impl FileTensors {
         let tensor = self.get(name)?;
         match tensor.dtype {
             Dtype::I32 => Ok(words(&tensor.bytes, i32::from_le_bytes)),
+            Dtype::I16 => Ok(words(&tensor.bytes, |b| i32::from(i16::from_le_bytes(b)))),
             found => Err(self.format(name, found)),
         }
     }
