@@ -9,11 +9,17 @@ mod depth;
 mod error;
 mod forward;
 mod model;
+pub mod prompt;
+pub mod script;
 mod shape;
+pub mod spelling;
 mod state;
 pub mod text;
+pub mod text_rule;
 mod tokens;
+pub mod translation;
 mod watch;
+pub mod words;
 
 pub use error::{LmError, Result};
 pub use forward::{FORWARD_CHUNK, Forward};
