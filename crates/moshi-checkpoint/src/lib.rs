@@ -39,6 +39,7 @@ mod repository;
 pub mod save;
 mod source;
 mod tensors;
+mod voice;
 
 pub use config::{LmConfig, MimiConfig, ModelConfig};
 pub use error::{Error, Result};
@@ -50,3 +51,4 @@ pub use names::{TensorSpec, lm_tensors};
 pub use repository::{EmbeddedRepository, OpenOptions, Parts, Repository};
 pub use source::{HubSource, Source};
 pub use tensors::Tensors;
+pub use voice::VoiceFile;

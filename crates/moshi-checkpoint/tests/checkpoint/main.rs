@@ -13,6 +13,7 @@ mod invented;
 mod layouts;
 mod quantize;
 mod quantized;
+mod voice;
 mod written;
 
 use std::path::{Path, PathBuf};

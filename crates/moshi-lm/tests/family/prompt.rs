@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use moshi_checkpoint::VoiceFile;
 use moshi_lm::LmConfig;
 use moshi_lm::delay::{Cell, DelayConfig, DelayLine};
 use moshi_lm::prompt::{CODEBOOKS, Prompt, PromptError, ReplayedVoice, SILENCE, SINE, Voice, role_text};
@@ -143,8 +144,8 @@ fn a_replayed_voice_leaves_its_table_behind() {
 #[test]
 fn a_replayed_voice_ends_in_the_published_table() {
     let results = GOLDEN.results().unwrap();
-    let table = telling_table(19);
-    let voice = Voice::Replayed(ReplayedVoice::new(19, &table, &config()).unwrap());
+    let file = VoiceFile::read(&GOLDEN.path("voices/VARF0.pt")).unwrap();
+    let voice = Voice::Replayed(ReplayedVoice::new(file.inputs, &file.table, &config()).unwrap());
     let prompt = Prompt::new(&voice, &role(), &config()).unwrap();
     assert_eq!(prompt.steps(), 81);
     let mut line = line(&config());
