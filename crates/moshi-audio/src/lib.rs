@@ -22,6 +22,7 @@
 mod error;
 mod file;
 mod framer;
+mod loudness;
 mod ogg_reader;
 mod ogg_writer;
 mod opus;
@@ -34,6 +35,7 @@ mod wav;
 pub use error::AudioError;
 pub use file::{AudioFile, Recording, load};
 pub use framer::Framer;
+pub use loudness::{LoudnessError, gain_to, loudness};
 pub use ogg_reader::{OggOpusDecoder, OggOpusDecoderConfig, StreamStats};
 pub use ogg_writer::{OggOpusEncoder, OggOpusEncoderConfig};
 pub use opus::{OpusDecoder, OpusEncoder, OpusEncoderConfig, PACKET_SAMPLES};
