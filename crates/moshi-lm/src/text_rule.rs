@@ -31,11 +31,12 @@ use crate::spelling::{NEW_WORD, NOTHING, PADDING};
 pub struct TextRuleConfig {
     /// Number of text tokens of the model, without the initial token.
     pub text_card: usize,
-    /// Steps that the audio runs behind the text: `audio_delay` times the frame rate, rounded down.
+    /// Steps that the audio runs behind the text ([`Self::delay_steps`]).
     pub delay_steps: usize,
     /// How many words ahead the second text stream reads; 0 where the model has none.
     pub second_stream_ahead: usize,
     /// Frames of the spoken prefix that is the voice; 0 without one. So many steps feed no text before the rule begins.
+    /// The published programs encode the whole sound and leave out its last 2 frames.
     pub prefix_frames: usize,
     /// Most steps of padding between two words.
     pub max_padding: u32,
@@ -51,6 +52,11 @@ impl TextRuleConfig {
         let (max_padding, initial_padding, final_padding) = (8, 2, 4);
         let (second_stream_ahead, prefix_frames) = (0, 0);
         Self { text_card, delay_steps, second_stream_ahead, prefix_frames, max_padding, initial_padding, final_padding }
+    }
+
+    /// The steps of an `audio_delay` in seconds: rounded down.
+    pub fn delay_steps(audio_delay: f64, frame_rate: f64) -> usize {
+        (audio_delay * frame_rate) as usize
     }
 
     /// The value that stands for two tokens at once; `second` is [`NOTHING`] where only the first stream speaks.

@@ -25,7 +25,8 @@ pub enum WordEvent {
         /// In seconds.
         start: f64,
     },
-    /// The end of the last word that started.
+    /// The end of the last word that started. [`LiveWords`] tells no end of a word that another follows without a boundary,
+    /// as the published server does not.
     Ended {
         /// In seconds.
         stop: f64,
@@ -166,8 +167,6 @@ impl LiveWords {
         let text = speller.read(self.pieces.drain(..));
         let text = text.trim();
         if !text.is_empty() {
-            // The published server gives no end to a word that another follows without a boundary.
-            self.end(out);
             out.push(WordEvent::Started { text: text.to_owned(), start: self.boundary });
             self.open = true;
         }

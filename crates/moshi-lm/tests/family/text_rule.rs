@@ -109,6 +109,12 @@ fn pairs_of_tokens_come_apart_again() {
 }
 
 #[test]
+fn delays_are_whole_steps() {
+    let steps = |seconds| TextRuleConfig::delay_steps(seconds, 12.5);
+    assert_eq!([steps(0.0), steps(0.64), steps(1.28), steps(1.3), steps(-1.0)], [0, 8, 16, 16, 0]);
+}
+
+#[test]
 fn nothing_to_say_is_a_short_run() {
     for ahead in [0, 2] {
         let config = TextRuleConfig { second_stream_ahead: ahead, ..TextRuleConfig::new(84, 8) };

@@ -112,6 +112,15 @@ fn a_live_word_is_told_at_the_first_padding_and_ends_at_the_next_boundary() {
 }
 
 #[test]
+fn live_words_without_a_boundary_between_them_start_together() {
+    let (coat, over) = (spelled("coat"), spelled("over"));
+    let tokens = [&[0][..], &coat, &[3], &over, &[3, 0]].concat();
+    let starts: Vec<bool> =
+        live(&stt(), 0, &tokens).iter().map(|event| matches!(event, WordEvent::Started { start: 0.08, .. })).collect();
+    assert_eq!(starts, [true, true, false]);
+}
+
+#[test]
 fn live_words_come_before_they_end() {
     let (mut rule, mut events, speller) = (LiveWords::new(12.5, 0), Vec::new(), stt());
     for token in [&[0][..], &spelled("coat")].concat() {
@@ -162,10 +171,15 @@ proptest! {
             prop_assert!(!word.text.is_empty() && !word.text.contains(char::is_whitespace));
             last = word.stop;
         }
-        let mut last = 0.0;
-        for word in words(&live(&speller, delay, &tokens)) {
-            prop_assert!(word.start >= last && word.stop >= word.start, "{word:?} after {last}");
-            last = word.stop;
+        let (mut last, mut open) = (0.0, false);
+        for event in live(&speller, delay, &tokens) {
+            let (time, starts) = match event {
+                WordEvent::Started { start, .. } => (start, true),
+                WordEvent::Ended { stop } => (stop, false),
+            };
+            prop_assert!(time >= last && (starts || open), "{time} after {last}");
+            (last, open) = (time, starts);
         }
+        prop_assert!(!open, "the last word ends");
     }
 }
