@@ -109,6 +109,41 @@ fn pairs_of_tokens_come_apart_again() {
 }
 
 #[test]
+fn a_session_waits_only_for_words_that_the_next_step_may_need() {
+    let word = || Entry { text: "word".into(), tokens: vec![7, 8], padding: 0 };
+    let pause = || Entry { text: String::new(), tokens: vec![], padding: 1 };
+    let config = TextRuleConfig { second_stream_ahead: 2, prefix_frames: 1, ..TextRuleConfig::new(84, 8) };
+    let mut rule = TextRule::new(config);
+    let mut free = 0;
+    while rule.ready() {
+        rule.step(0);
+        free += 1;
+    }
+    assert_eq!(free, 1 + 2, "the prefix and the padding before the first word need no text");
+    for ready in [false, false, true] {
+        rule.push(word());
+        assert_eq!(rule.ready(), ready);
+    }
+    // The word's pieces are fed; then the next word waits for one more behind it.
+    assert!(rule.step(3).taken.is_some());
+    assert!(rule.ready());
+    rule.step(3);
+    assert!(!rule.ready());
+    // Pauses are no words, but one that is next is taken at once.
+    rule.push(pause());
+    assert!(!rule.ready());
+    let mut copy = rule.clone();
+    copy.push(word());
+    assert!(copy.ready());
+    rule.end();
+    assert!(rule.ready());
+    let mut rule = TextRule::new(TextRuleConfig { initial_padding: 0, ..config });
+    rule.step(3);
+    rule.push(pause());
+    assert!(rule.ready());
+}
+
+#[test]
 fn delays_are_whole_steps() {
     let steps = |seconds| TextRuleConfig::delay_steps(seconds, 12.5);
     assert_eq!([steps(0.0), steps(0.64), steps(1.28), steps(1.3), steps(-1.0)], [0, 8, 16, 16, 0]);
