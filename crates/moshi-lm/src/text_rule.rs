@@ -31,7 +31,7 @@ use crate::spelling::{NEW_WORD, NOTHING, PADDING};
 pub struct TextRuleConfig {
     /// Number of text tokens of the model, without the initial token.
     pub text_card: usize,
-    /// Steps that the audio runs behind the text ([`Self::delay_steps`]).
+    /// Steps that the audio runs behind the text ([`Self::delay_steps()`]).
     pub delay_steps: usize,
     /// How many words ahead the second text stream reads; 0 where the model has none.
     pub second_stream_ahead: usize,
