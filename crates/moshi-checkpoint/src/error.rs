@@ -24,8 +24,8 @@ pub enum Error {
     },
     /// A model was named in a way that says neither where it is on disk nor in which repository.
     #[error(
-        "{given:?}: {problem}; give a folder, a .safetensors file, a hub repository such as kyutai/moshiko-pytorch-bf16, \
-             hf://owner/repository/file or file:///path"
+        "{given:?}: {problem}; give a folder, a .safetensors file, a hub repository such as kyutai/moshiko-pytorch-bf16 \
+             (or owner/name@revision), hf://owner/name/file or file:///path"
     )]
     Source {
         /// The text given.
@@ -55,8 +55,8 @@ pub enum Error {
         /// What it is instead.
         found: String,
     },
-    /// A recognised layout that cannot be read (yet).
-    #[error("{}: this is {layout}, which is not supported yet; {advice}", .path.display())]
+    /// A recognised layout that cannot be read.
+    #[error("{}: this is {layout}, which cannot be read here; {advice}", .path.display())]
     Layout {
         /// The file.
         path: PathBuf,
@@ -64,6 +64,20 @@ pub enum Error {
         layout: String,
         /// What to use instead.
         advice: String,
+    },
+    /// Files that belong to the one that was found are not there.
+    #[error(
+        "{}: {count} of the {needed} files that belong together here are missing: {names}; put them beside it", .path.display()
+    )]
+    MissingParts {
+        /// An index, or one of the parts.
+        path: PathBuf,
+        /// How many are missing.
+        count: usize,
+        /// How many there should be.
+        needed: usize,
+        /// Up to five of the missing names.
+        names: String,
     },
     /// Tensors that the model needs are not in the file.
     #[error("{}: {count} of {needed} tensors are missing: {names}; does config.json belong to this file?", .path.display())]
@@ -173,8 +187,17 @@ pub enum Error {
         problem: String,
     },
     /// The repository was opened without this part.
-    #[error("the {0} was left out when this checkpoint was opened; ask for it in OpenOptions::parts")]
+    #[error("the {0} was left out when this checkpoint was opened")]
     NotOpened(&'static str),
+    /// The file that was named as the model is a codec's.
+    #[error(
+        "{}: this file holds the codec Mimi alone, and no language model; give the folder or repository of a whole \
+         model, such as kyutai/moshiko-pytorch-bf16, or its language model's file", .path.display()
+    )]
+    CodecAlone {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file could not be had from the hub.
     #[error(transparent)]
     Hub(#[from] HubError),

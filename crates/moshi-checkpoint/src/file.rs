@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
+use crate::foreign;
 use crate::gguf::{self, Blocks};
 use crate::{Error, Result};
 
@@ -93,6 +94,9 @@ impl TensorFile {
         if !file.metadata().map_err(io("read"))?.is_file() {
             return Err(format_error(path, "a folder or device".to_owned()));
         }
+        if let Some(why) = foreign::unfinished(path) {
+            return Err(format_error(path, why));
+        }
         Self::read(path, Store::Map(map(&file).map_err(io("map into memory"))?))
     }
 
@@ -171,7 +175,7 @@ fn format_error(path: &Path, found: String) -> Error {
 
 /// Why the header cannot be used, in terms of what the user can check.
 fn header_error(path: &Path, bytes: &[u8], error: &SafeTensorError) -> Error {
-    if let Some(kind) = describe(bytes) {
+    if let Some(kind) = foreign::by_bytes(bytes) {
         return format_error(path, kind);
     }
     let size = bytes.len();
@@ -192,42 +196,4 @@ fn header_error(path: &Path, bytes: &[u8], error: &SafeTensorError) -> Error {
         other => format!("a damaged header ({other})"),
     };
     format_error(path, found)
-}
-
-/// What a file that is no checkpoint looks like, from its first bytes; `None` when it is nothing well known.
-pub(crate) fn describe(bytes: &[u8]) -> Option<String> {
-    let starts = |magic: &[u8]| bytes.starts_with(magic);
-    let known = if bytes.is_empty() {
-        "an empty file"
-    } else if starts(b"version https://git-lfs") {
-        "a Git LFS pointer, not the file itself; run `git lfs pull` in that repository, or download the file"
-    } else if starts(b"GGUF") {
-        "a GGUF file"
-    } else if starts(b"PK\x03\x04") || starts(b"\x80\x02") {
-        "a PyTorch pickle; convert it to safetensors first"
-    } else if starts(b"RIFF") {
-        "a RIFF (wav) file"
-    } else if starts(b"OggS") {
-        "an Ogg file"
-    } else if starts(b"<!") || starts(b"<html") || starts(b"<HTML") {
-        "a web page: the download went wrong"
-    } else if is_text(bytes) {
-        let start = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).trim().to_owned();
-        return Some(format!("a text file that begins {start:?}"));
-    } else {
-        return None;
-    };
-    Some(known.to_owned())
-}
-
-/// Whether the beginning is printable text, as no header length below a petabyte is.
-fn is_text(bytes: &[u8]) -> bool {
-    let start = &bytes[..bytes.len().min(64)];
-    let text = match std::str::from_utf8(start) {
-        Ok(text) => text,
-        // Cut in the middle of a character.
-        Err(e) if e.error_len().is_none() => return is_text(&start[..e.valid_up_to()]),
-        Err(_) => return false,
-    };
-    !text.is_empty() && text.chars().all(|c| !c.is_control() || c.is_whitespace())
 }

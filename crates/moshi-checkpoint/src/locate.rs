@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::foreign;
 use crate::hub::{Hub, HubError, Progress};
+use crate::hub_source::HubSource;
+use crate::part_name::PartName;
 use crate::repository::OpenOptions;
-use crate::source::{HubSource, Source, is_inside};
+use crate::source::{Source, is_inside};
 use crate::{Error, Result};
 
 /// Names that published repositories give their language model, in the order they are tried.
@@ -15,14 +18,37 @@ const LM_NAMES: [&str; 5] = [
     "model.q8.safetensors",
     "model.q4.safetensors",
 ];
-const MIMI_NAME: &str = "tokenizer-e351c8d8-checkpoint125.safetensors";
+const MIMI_NAMES: [&str; 4] = [
+    "tokenizer-e351c8d8-checkpoint125.safetensors",
+    "mimi.safetensors",
+    "mimi-pytorch-e351c8d8@125.safetensors",
+    "mimi-dbaa9758@125.safetensors",
+];
+const TOKENIZER_NAMES: [&str; 2] = ["tokenizer_spm_32k_3.model", "tokenizer.model"];
 const ADAPTER_NAME: &str = "lora.safetensors";
-const TOKENIZER_NAME: &str = "tokenizer_spm_32k_3.model";
 
 /// Where the files of a repository lie.
 enum Root<'a> {
     Folder(PathBuf),
     Hub(HubSource, Box<Hub<'a>>),
+}
+
+/// A file that was found.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    place: Place,
+}
+
+/// Where the files are that belong to a found one.
+#[derive(Debug, Clone)]
+enum Place {
+    /// Beside it.
+    Disk,
+    /// In the repository, where it has this name.
+    Repository(String),
+    /// In another repository.
+    Elsewhere(HubSource),
 }
 
 /// Finds, and downloads where needed, the files of one repository.
@@ -31,6 +57,9 @@ pub(crate) struct Locator<'a> {
     single: Option<Single>,
     options: &'a OpenOptions,
     progress: &'a mut dyn Progress,
+    /// Names of which nobody could say whether they are in the repository, and why.
+    unknown: Vec<(String, HubError)>,
+    warnings: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -52,126 +81,239 @@ impl<'a> Locator<'a> {
                 (root, hub.file.clone().map(Single::Hub))
             }
         };
-        Ok(Self { root, single, options, progress })
+        Ok(Self { root, single, options, progress, unknown: Vec::new(), warnings: Vec::new() })
+    }
+
+    /// What a person should know of how the files were found, one sentence each.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let complaint = match &self.root {
+            Root::Hub(_, hub) => hub.complaint().map(served_from_cache),
+            Root::Folder(_) => None,
+        };
+        complaint.into_iter().chain(self.warnings.iter().cloned()).collect()
     }
 
     /// The file that the source names, when it names one.
-    pub(crate) fn single_file(&mut self) -> Result<Option<PathBuf>> {
+    pub(crate) fn single_file(&mut self) -> Result<Option<Found>> {
         match self.single.clone() {
             None => Ok(None),
-            Some(Single::Path(path)) => Ok(Some(path)),
+            Some(Single::Path(path)) => Ok(Some(Found { path, place: Place::Disk })),
             Some(Single::Hub(file)) => self.need("model", &file).map(Some),
         }
     }
 
     /// config.json, if there is one.
     pub(crate) fn config(&mut self) -> Result<Option<PathBuf>> {
-        match &self.options.config {
-            Some(given) => self.given(given).map(Some),
-            None => self.find("config.json"),
-        }
+        let found = match &self.options.config {
+            Some(given) => Some(self.given(given)?),
+            None => self.find("config.json")?,
+        };
+        Ok(found.map(|found| found.path))
     }
 
     /// The language model's file or index.
-    pub(crate) fn lm(&mut self, name: Option<&str>) -> Result<PathBuf> {
+    pub(crate) fn lm(&mut self, name: Option<&str>) -> Result<Found> {
         if let Some(given) = &self.options.files.moshi {
             return self.given(given);
         }
         let Some(name) = name else {
-            for name in LM_NAMES {
-                if let Some(path) = self.find(name)? {
-                    return Ok(path);
-                }
-            }
-            return Err(self.no_file("language model", LM_NAMES[0]));
+            return match self.find_first(&LM_NAMES)?.or_else(|| self.only_first_part()) {
+                Some(found) => Ok(found),
+                None => Err(self.no_file("language model", LM_NAMES[0])),
+            };
         };
-        if let Some(path) = self.find(name)? {
-            return Ok(path);
+        if let Some(found) = self.find(name)? {
+            return Ok(found);
         }
         match self.find(&format!("{name}.index.json"))? {
-            Some(path) => Ok(path),
+            Some(found) => Ok(found),
             None => Err(self.no_file("language model", name)),
         }
     }
 
-    /// The codec's or tokenizer's file.
-    pub(crate) fn file(&mut self, what: &'static str, name: Option<&str>) -> Result<PathBuf> {
-        let files = &self.options.files;
-        let (given, default) =
-            if what == "codec" { (&files.mimi, MIMI_NAME) } else { (&files.tokenizer, TOKENIZER_NAME) };
-        match given {
-            Some(given) => self.given(given),
-            None => self.need(what, name.unwrap_or(default)),
-        }
+    /// The codec's file.
+    pub(crate) fn codec(&mut self, name: Option<&str>) -> Result<PathBuf> {
+        let given = self.options.files.mimi.as_deref();
+        self.part("codec", given, name, &MIMI_NAMES)
+    }
+
+    /// The tokenizer's file.
+    pub(crate) fn tokenizer(&mut self, name: Option<&str>) -> Result<PathBuf> {
+        let given = self.options.files.tokenizer.as_deref();
+        self.part("tokenizer", given, name, &TOKENIZER_NAMES)
+    }
+
+    fn part(
+        &mut self,
+        what: &'static str,
+        given: Option<&str>,
+        name: Option<&str>,
+        usual: &[&'static str],
+    ) -> Result<PathBuf> {
+        let found = match (given, name) {
+            (Some(given), _) => self.given(given)?,
+            (None, Some(name)) => self.need(what, name)?,
+            (None, None) => match self.find_first(usual)? {
+                Some(found) => found,
+                None => return Err(self.no_file(what, usual[0])),
+            },
+        };
+        Ok(found.path)
     }
 
     /// The adapter's file.
     pub(crate) fn adapter(&mut self, name: Option<&str>) -> Result<PathBuf> {
-        self.need("LoRA adapter", name.unwrap_or(ADAPTER_NAME))
+        Ok(self.need("LoRA adapter", name.unwrap_or(ADAPTER_NAME))?.path)
     }
 
     /// The codec's configuration: the one named, or one that lies beside it on disk.
     pub(crate) fn mimi_config(&mut self, name: Option<&str>) -> Result<Option<PathBuf>> {
-        match (&self.options.files.mimi_config, name) {
-            (Some(given), _) => self.given(given).map(Some),
-            (None, Some(name)) => self.need("codec configuration", name).map(Some),
+        let found = match (&self.options.files.mimi_config, name) {
+            (Some(given), _) => Some(self.given(given)?),
+            (None, Some(name)) => Some(self.need("codec configuration", name)?),
             (None, None) => match &self.root {
-                Root::Folder(_) => self.find("mimi_config.json"),
-                Root::Hub(..) => Ok(None),
+                Root::Folder(_) => self.find("mimi_config.json")?,
+                Root::Hub(..) => None,
             },
-        }
+        };
+        Ok(found.map(|found| found.path))
     }
 
-    /// A file that an index names, beside the index.
-    pub(crate) fn beside(&mut self, index: &Path, name: &str) -> Result<PathBuf> {
-        match (&self.root, index.parent()) {
-            (Root::Hub(..), _) => self.need("language model", name),
-            (Root::Folder(_), Some(folder)) if is_inside(name) => Ok(folder.join(name)),
-            _ => Err(outside(name)),
+    /// The files `names`, which belong to a found one and lie beside it. All of them, or an error that counts.
+    pub(crate) fn beside(&mut self, found: &Found, names: &[String]) -> Result<Vec<PathBuf>> {
+        let (mut paths, mut missing) = (Vec::new(), Vec::new());
+        for name in names {
+            if !is_inside(name) {
+                return Err(outside(name));
+            }
+            match self.sibling(found, name)? {
+                Some(path) => paths.push(path),
+                None => missing.push(name.clone()),
+            }
         }
+        if missing.is_empty() {
+            return Ok(paths);
+        }
+        if let Some(error) = self.why_unknown(&missing[0]) {
+            return Err(error.into());
+        }
+        Err(Error::MissingParts {
+            path: found.path.clone(),
+            count: missing.len(),
+            needed: names.len(),
+            names: crate::error::some_of(&missing),
+        })
+    }
+
+    fn sibling(&mut self, found: &Found, name: &str) -> Result<Option<PathBuf>> {
+        let beside =
+            |file: &str| file.rsplit_once('/').map_or(name.to_owned(), |(folder, _)| format!("{folder}/{name}"));
+        let sibling = match &found.place {
+            Place::Disk => return Ok(Some(found.path.with_file_name(name)).filter(|p| p.exists())),
+            Place::Repository(file) => self.find(&beside(file))?,
+            Place::Elsewhere(hub) => {
+                let file = beside(hub.file.as_deref().unwrap_or_default());
+                Some(self.fetch_elsewhere(&hub.with_file(file))?)
+            }
+        };
+        Ok(sibling.map(|found| found.path))
+    }
+
+    /// The first part of a model in parts that has no index, where a folder holds one such model.
+    fn only_first_part(&self) -> Option<Found> {
+        let Root::Folder(folder) = &self.root else { return None };
+        let is_first = |name: &String| {
+            let readable = name.ends_with(".safetensors") || name.ends_with(".gguf");
+            readable && PartName::parse(name).is_some_and(|part| part.number == 1)
+        };
+        let first: Vec<_> = names_in(folder).into_iter().filter(is_first).collect();
+        let [only] = &first[..] else { return None };
+        Some(Found { path: folder.join(only), place: Place::Repository(only.clone()) })
     }
 
     /// A file that the caller chose: a path, `file:///path` or `hf://owner/name/file`.
-    fn given(&mut self, given: &str) -> Result<PathBuf> {
+    fn given(&mut self, given: &str) -> Result<Found> {
         match Source::parse(given)? {
-            Source::File(path) => Ok(path),
-            Source::Hub(HubSource { file: Some(file), repo, revision }) => {
-                let repo = HubSource { repo, revision, file: None };
-                Ok(Hub::new(&self.options.hub, &repo)?.fetch(&file, self.progress)?)
-            }
+            Source::File(path) => Ok(Found { path, place: Place::Disk }),
+            Source::Hub(hub) if hub.file.is_some() => self.fetch_elsewhere(&hub),
             _ => Err(Error::Source { given: given.to_owned(), problem: "expected a file".to_owned() }),
         }
     }
 
-    fn need(&mut self, what: &'static str, name: &str) -> Result<PathBuf> {
-        self.find(name)?.ok_or_else(|| self.no_file(what, name))
+    /// A file of another repository.
+    fn fetch_elsewhere(&mut self, source: &HubSource) -> Result<Found> {
+        let mut hub = Hub::new(&self.options.hub, source)?;
+        let path = hub.fetch(source.file.as_deref().unwrap_or_default(), self.progress)?;
+        self.warnings.extend(hub.complaint().map(served_from_cache));
+        Ok(Found { path, place: Place::Elsewhere(source.clone()) })
+    }
+
+    fn need(&mut self, what: &'static str, name: &str) -> Result<Found> {
+        match self.find(name)? {
+            Some(found) => Ok(found),
+            None => Err(self.no_file(what, name)),
+        }
+    }
+
+    fn find_first(&mut self, names: &[&str]) -> Result<Option<Found>> {
+        for name in names {
+            if let Some(found) = self.find(name)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// A file that the configuration names: inside the repository, `file:///path` or `hf://owner/name/file`.
-    fn find(&mut self, name: &str) -> Result<Option<PathBuf>> {
+    ///
+    /// When nobody can be asked, a file that is not in the cache is not there: what it is needed for says so.
+    fn find(&mut self, name: &str) -> Result<Option<Found>> {
         if name.contains("://") {
             return self.given(name).map(Some);
         }
         if !is_inside(name) {
             return Err(outside(name));
         }
-        match &mut self.root {
-            Root::Folder(folder) => Ok(Some(folder.join(name)).filter(|p| p.exists())),
+        let path = match &mut self.root {
+            Root::Folder(folder) => Some(folder.join(name)).filter(|p| p.exists()),
             Root::Hub(_, hub) => match hub.fetch(name, self.progress) {
-                Ok(path) => Ok(Some(path)),
-                Err(HubError::NoFile { .. }) => Ok(None),
-                Err(e) => Err(e.into()),
+                Ok(path) => Some(path),
+                Err(HubError::NoFile { .. }) => None,
+                Err(e) if e.leaves_the_cache() => {
+                    self.unknown.push((name.to_owned(), e));
+                    None
+                }
+                Err(e) => return Err(e.into()),
             },
-        }
+        };
+        Ok(path.map(|path| Found { path, place: Place::Repository(name.to_owned()) }))
     }
 
-    fn no_file(&self, what: &'static str, name: &str) -> Error {
-        let (folder, advice) = match &self.root {
-            Root::Hub(hub, _) => (PathBuf::from(hub.to_string()), "name the file in config.json".to_owned()),
-            Root::Folder(folder) => (folder.clone(), format!("the folder holds {}", listing(folder))),
+    /// Why nobody could say whether a file is in the repository; of several reasons the one about this file.
+    fn why_unknown(&mut self, name: &str) -> Option<HubError> {
+        let about = self.unknown.iter().position(|(unknown, _)| unknown == name).unwrap_or(0);
+        (!self.unknown.is_empty()).then(|| self.unknown.remove(about).1)
+    }
+
+    fn no_file(&mut self, what: &'static str, name: &str) -> Error {
+        if let Some(error) = self.why_unknown(name) {
+            return error.into();
+        }
+        let (folder, advice) = match &mut self.root {
+            Root::Hub(source, hub) => {
+                let probe = foreign::PROBES.iter().find(|probe| hub.has(probe));
+                let hint = probe.and_then(|probe| told(probe)).map(|hint| format!("the repository holds {hint}"));
+                let advice = hint.unwrap_or_else(|| "name the file in config.json".to_owned());
+                (PathBuf::from(HubSource { file: None, ..source.clone() }.to_string()), advice)
+            }
+            Root::Folder(folder) => (folder.clone(), contents(folder)),
         };
         Error::NoFile { folder, what, name: name.to_owned(), advice }
     }
+}
+
+fn served_from_cache(complaint: &str) -> String {
+    format!("{complaint} (what is in the cache is used)")
 }
 
 fn outside(name: &str) -> Error {
@@ -179,10 +321,25 @@ fn outside(name: &str) -> Error {
     Error::Source { given: name.to_owned(), problem }
 }
 
-/// Some files of a folder, for a message.
-fn listing(folder: &Path) -> String {
-    let Ok(entries) = std::fs::read_dir(folder) else { return "nothing that can be read".to_owned() };
-    let mut names: Vec<_> = entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+/// What a file that cannot be used is, by its name.
+fn told(name: &str) -> Option<String> {
+    foreign::by_name(name).map(|what| format!("{name}, {what}"))
+}
+
+/// What a folder holds, for a message: some names, and what is to be said about one of them.
+fn contents(folder: &Path) -> String {
+    let names = names_in(folder);
+    let some = if names.is_empty() { "no files".to_owned() } else { crate::error::some_of(&names) };
+    match names.iter().find_map(|name| told(name)) {
+        Some(hint) => format!("the folder holds {some}; there is {hint}"),
+        None => format!("the folder holds {some}"),
+    }
+}
+
+/// The names of a folder's files, sorted; none where it cannot be read.
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
-    if names.is_empty() { "no files".to_owned() } else { crate::error::some_of(&names) }
+    names
 }

@@ -7,11 +7,13 @@ use serde_json::Value;
 
 use crate::config::{FileNames, MimiConfig, ModelConfig, read_json};
 use crate::file::TensorFile;
+use crate::foreign;
 use crate::hub::{HubOptions, Progress};
 use crate::layouts::{self, Layout};
-use crate::locate::Locator;
+use crate::locate::{Found, Locator};
 use crate::mimi_names::mimi_tensors;
 use crate::names::{TensorSpec, lm_tensors};
+use crate::part_name::PartName;
 use crate::source::Source;
 use crate::tensors::Tensors;
 use crate::{Error, Result};
@@ -63,6 +65,8 @@ pub struct Repository {
     lm: Option<(Tensors, Layout)>,
     mimi: Option<(Tensors, MimiConfig, Option<Value>)>,
     tokenizer: Option<Tokenizer>,
+    /// The file that was named as the model, where it holds the codec alone.
+    codec_alone: Option<PathBuf>,
     warnings: Vec<String>,
 }
 
@@ -98,30 +102,47 @@ impl Repository {
     pub fn open(source: &Source, options: &OpenOptions, progress: &mut dyn Progress) -> Result<Self> {
         let mut locator = Locator::new(source, options, progress)?;
         let config_path = locator.config()?;
-        let (config, warnings) = match &config_path {
-            Some(path) => ModelConfig::read(path)?,
-            None => (ModelConfig::moshi_7b(), Vec::new()),
+        let config = match &config_path {
+            Some(path) => ModelConfig::read(path),
+            None => Ok((ModelConfig::moshi_7b(), Vec::new())),
         };
-        let mut parts = options.parts;
-        let single = locator.single_file()?.map(|path| TensorFile::open(&path)).transpose()?;
-        let is_codec = single.as_ref().is_some_and(|f| f.tensors().contains_key("encoder.model.0.conv.conv.weight"));
-        if is_codec {
-            // A codec alone: there is no language model to look for beside it.
-            parts = Parts::MIMI;
+        // A codec's file is a codec whatever lies beside it.
+        let config = if matches!(source, Source::File(_)) { config } else { Ok(config?) };
+        let single = locator.single_file()?.map(|found| open_files(&found, &mut locator)).transpose()?;
+        let codec_alone = single.iter().flatten().find(|f| foreign::is_codec(f)).map(|f| f.path().to_path_buf());
+        let (config, warnings) = match config {
+            Err(Error::Layout { .. }) if codec_alone.is_some() => (ModelConfig::moshi_7b(), Vec::new()),
+            config => config?,
+        };
+        if let (None, false, Some(files)) = (&codec_alone, options.parts.lm, &single) {
+            return Err(layouts::no_codec(files));
         }
-        let mut this = Self { config, config_path, lm: None, mimi: None, tokenizer: None, warnings };
-        let (lm_file, mimi_file) = if is_codec { (None, single) } else { (single, None) };
+        // Of a codec alone there is no language model to look for beside it.
+        let (parts, lm_files, mimi_files) =
+            if codec_alone.is_some() { (Parts::MIMI, None, single) } else { (options.parts, single, None) };
+        let mut this = Self { config, config_path, lm: None, mimi: None, tokenizer: None, codec_alone, warnings };
+        this.open_parts(parts, (lm_files, mimi_files), &mut locator)?;
+        this.warnings.extend(locator.warnings());
+        Ok(this)
+    }
+
+    fn open_parts(
+        &mut self,
+        parts: Parts,
+        (lm, mimi): (Option<Vec<TensorFile>>, Option<Vec<TensorFile>>),
+        locator: &mut Locator<'_>,
+    ) -> Result<()> {
         if parts.lm {
-            this.open_lm(lm_file, &mut locator)?;
+            self.open_lm(lm, locator)?;
         }
         if parts.mimi {
-            this.open_mimi(mimi_file, &mut locator)?;
+            self.open_mimi(mimi, locator)?;
         }
         if parts.tokenizer {
-            let path = locator.file("tokenizer", this.config.names.tokenizer.as_deref())?;
-            this.tokenizer = Some(Tokenizer::File(path));
+            let path = locator.tokenizer(self.config.names.tokenizer.as_deref())?;
+            self.tokenizer = Some(Tokenizer::File(path));
         }
-        Ok(this)
+        Ok(())
     }
 
     /// Opens a repository that is part of the program.
@@ -160,14 +181,18 @@ impl Repository {
             lm: Some((tensors, layout)),
             mimi: Some((mimi, mimi_config, Some(raw))),
             tokenizer: Some(Tokenizer::Embedded(files.tokenizer)),
+            codec_alone: None,
             warnings,
         })
     }
 
-    fn open_lm(&mut self, single: Option<TensorFile>, locator: &mut Locator<'_>) -> Result<()> {
+    fn open_lm(&mut self, single: Option<Vec<TensorFile>>, locator: &mut Locator<'_>) -> Result<()> {
         let files = match single {
-            Some(file) => vec![file],
-            None => open_sharded(locator, self.config.names.moshi.as_deref())?,
+            Some(files) => files,
+            None => {
+                let found = locator.lm(self.config.names.moshi.as_deref())?;
+                open_files(&found, locator)?
+            }
         };
         let (mut tensors, layout, warnings) = resolve_lm(files, &self.config)?;
         if let Some(lora) = &self.config.lora {
@@ -179,11 +204,14 @@ impl Repository {
         Ok(())
     }
 
-    fn open_mimi(&mut self, single: Option<TensorFile>, locator: &mut Locator<'_>) -> Result<()> {
-        let file = match single {
-            Some(file) => file,
-            None => TensorFile::open(&locator.file("codec", self.config.names.mimi.as_deref())?)?,
+    fn open_mimi(&mut self, single: Option<Vec<TensorFile>>, locator: &mut Locator<'_>) -> Result<()> {
+        let files = match single {
+            Some(files) => files,
+            None => vec![TensorFile::open(&locator.codec(self.config.names.mimi.as_deref())?)?],
         };
+        if !files.iter().any(foreign::is_codec) {
+            return Err(layouts::no_codec(&files));
+        }
         let (mut config, raw) = (MimiConfig::published(), None);
         let raw = match locator.mimi_config(self.config.names.mimi_config.as_deref())? {
             Some(path) => {
@@ -194,12 +222,11 @@ impl Repository {
                 Some(json)
             }
             None => {
-                config.quantizer.n_q = codebooks(&file).max(1);
+                config.quantizer.n_q = files.iter().map(codebooks).sum::<usize>().max(1);
                 raw
             }
         };
-        let (tensors, warnings) =
-            Tensors::resolve(vec![file], &mimi_tensors(&config), &layouts::place_mimi, &|_| false)?;
+        let (tensors, warnings) = Tensors::resolve(files, &mimi_tensors(&config), &layouts::place_mimi, &|_| false)?;
         self.warnings.extend(warnings);
         self.mimi = Some((tensors, config, raw));
         Ok(())
@@ -223,9 +250,9 @@ impl Repository {
     /// The language model's tensors, under canonical names.
     ///
     /// # Errors
-    /// [`Error::NotOpened`] when [`Parts::lm`] was not asked for, or the source was a codec file.
+    /// [`Error::CodecAlone`] when the source was a codec's file, [`Error::NotOpened`] when [`Parts::lm`] was not asked for.
     pub fn lm(&self) -> Result<Tensors> {
-        self.lm.as_ref().map(|(tensors, _)| tensors.clone()).ok_or(Error::NotOpened("language model"))
+        self.opened_lm().map(|(tensors, _)| tensors.clone())
     }
 
     /// The layout of the language model's file.
@@ -233,7 +260,15 @@ impl Repository {
     /// # Errors
     /// As [`Repository::lm`].
     pub fn lm_layout(&self) -> Result<Layout> {
-        self.lm.as_ref().map(|(_, layout)| *layout).ok_or(Error::NotOpened("language model"))
+        self.opened_lm().map(|(_, layout)| *layout)
+    }
+
+    fn opened_lm(&self) -> Result<&(Tensors, Layout)> {
+        let why = || match &self.codec_alone {
+            Some(path) => Error::CodecAlone { path: path.clone() },
+            None => Error::NotOpened("language model"),
+        };
+        self.lm.as_ref().ok_or_else(why)
     }
 
     /// The codec's tensors.
@@ -293,18 +328,33 @@ fn codebooks(file: &TensorFile) -> usize {
     file.tensors().keys().filter(|n| n.ends_with("._codebook.embedding_sum")).count()
 }
 
-/// Opens the language model's file, or all files of its index.
-fn open_sharded(locator: &mut Locator<'_>, name: Option<&str>) -> Result<Vec<TensorFile>> {
-    let path = locator.lm(name)?;
-    if path.extension().is_none_or(|e| e != "json") {
-        return Ok(vec![TensorFile::open(&path)?]);
-    }
-    let index = read_json(&path)?;
-    let shards: Option<BTreeSet<&str>> =
-        index.get("weight_map").and_then(Value::as_object).and_then(|map| map.values().map(Value::as_str).collect());
-    let Some(shards) = shards.filter(|s| !s.is_empty()) else {
-        let found = "JSON without a \"weight_map\" of file names".to_owned();
-        return Err(Error::Format { path, expected: "an index of safetensors files", found });
+/// Opens a file and those that it says belong to it: the other parts, or all files of an index.
+fn open_files(found: &Found, locator: &mut Locator<'_>) -> Result<Vec<TensorFile>> {
+    let name = found.path.file_name().unwrap_or_default().to_string_lossy();
+    let names = if found.path.extension().is_some_and(|e| e == "json") {
+        read_index(&found.path)?
+    } else if let Some(part) = PartName::parse(&name) {
+        part.all().map(|part| part.to_string()).collect()
+    } else {
+        Vec::new()
     };
-    shards.into_iter().map(|shard| TensorFile::open(&locator.beside(&path, shard)?)).collect()
+    let paths = if names.is_empty() { vec![found.path.clone()] } else { locator.beside(found, &names)? };
+    let files = paths.iter().map(|path| TensorFile::open(path)).collect::<Result<Vec<_>>>()?;
+    layouts::check_split(&files)?;
+    Ok(files)
+}
+
+/// The files that an index names.
+fn read_index(path: &Path) -> Result<Vec<String>> {
+    let index = read_json(path)?;
+    let files: Option<BTreeSet<&str>> =
+        index.get("weight_map").and_then(Value::as_object).and_then(|map| map.values().map(Value::as_str).collect());
+    match files.filter(|files| !files.is_empty()) {
+        Some(files) => Ok(files.into_iter().map(str::to_owned).collect()),
+        None => Err(Error::Format {
+            path: path.to_path_buf(),
+            expected: "an index of safetensors files",
+            found: "JSON without a \"weight_map\" of file names".to_owned(),
+        }),
+    }
 }

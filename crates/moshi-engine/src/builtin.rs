@@ -40,5 +40,5 @@ pub fn builtin(options: &LoadOptions) -> Result<Loaded, EngineError> {
 /// # Errors
 /// As [`builtin`].
 pub fn builtin_repository() -> Result<Repository, EngineError> {
-    Repository::embedded(&FILES).map_err(|e| EngineError::Model(e.to_string()))
+    Repository::embedded(&FILES).map_err(|e| EngineError::Load(e.to_string()))
 }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use mimi::Mimi;
-use moshi_checkpoint::Repository;
 use moshi_checkpoint::quantize::{Plan, Quantize};
+use moshi_checkpoint::{Repository, Stop};
 use moshi_lm::Lm;
 use moshi_lm::text::Detokenizer;
 use moshi_nn::executors::{Arithmetic, Candle, Cpu};
@@ -104,6 +104,8 @@ pub struct LoadOptions {
     pub exact: bool,
     /// Threads per step; `None` takes one for each core, or one where steps are too small to share.
     pub threads: Option<NonZeroUsize>,
+    /// Ends the loading, which then errs, between two tensors: a large model takes minutes to lay out.
+    pub stop: Stop,
 }
 
 /// A model, and its codec alone.
@@ -131,7 +133,7 @@ pub(crate) fn load_model_with_notice(
     let threads = threads(repository, options);
     let options = &LoadOptions { threads: Some(threads), ..options.clone() };
     let arithmetic = if options.exact { Arithmetic::Exact } else { Arithmetic::Fast };
-    match options.device {
+    let loaded = match options.device {
         Device::Auto | Device::Cpu => {
             let cpu = Cpu::new(threads);
             let codec = cpu.clone().with_arithmetic(codec_arithmetic(options));
@@ -139,7 +141,8 @@ pub(crate) fn load_model_with_notice(
         }
         Device::Reference => model_on((Candle::cpu(), Candle::cpu()), repository, source, options, notice),
         missing => Err(unavailable(missing)),
-    }
+    };
+    loaded.map_err(EngineError::while_loading)
 }
 
 /// Lays out the codec of an opened repository.
@@ -147,14 +150,15 @@ pub(crate) fn load_model_with_notice(
 /// # Errors
 /// As [`load_model`]; also when the file holds fewer codebooks than were asked for.
 pub fn load_codec(repository: &Repository, options: &LoadOptions) -> Result<Arc<dyn Codec>, EngineError> {
-    match options.device {
+    let codec = match options.device {
         Device::Auto | Device::Cpu => {
             let cpu = Cpu::new(threads(repository, options)).with_arithmetic(codec_arithmetic(options));
             codec_on(cpu, repository, options)
         }
         Device::Reference => codec_on(Candle::cpu(), repository, options),
         missing => Err(unavailable(missing)),
-    }
+    };
+    codec.map_err(EngineError::while_loading)
 }
 
 /// In which numbers the codec computes.
@@ -164,9 +168,7 @@ fn codec_arithmetic(options: &LoadOptions) -> Arithmetic {
 
 fn unavailable(device: Device) -> EngineError {
     let name = if device == Device::Cuda { "cuda" } else { "metal" };
-    EngineError::Model(format!(
-        "device \"{name}\" is not in this build yet; use \"cpu\", or \"auto\" for what there is"
-    ))
+    EngineError::Load(format!("device \"{name}\" is not in this build yet; use \"cpu\", or \"auto\" for what there is"))
 }
 
 /// One thread where a step is too small to share, one for each core otherwise.
@@ -193,7 +195,7 @@ fn model_on<B: Backend>(
     let mimi_weights = Weights::new(&mimi_tensors, &LoadOptions { dtype: None, ..options.clone() });
     let mimi = Arc::new(Mimi::load(codec, &mimi_weights, repository.mimi_config().map_err(failed)?, codebooks)?);
     let words = Detokenizer::from_bytes(source, &repository.tokenizer_bytes().map_err(failed)?, lm.config())
-        .map_err(|e| EngineError::Model(e.to_string()))?;
+        .map_err(|e| EngineError::Load(e.to_string()))?;
     let weight_bytes = lm_weights.read.get() + mimi_weights.read.get();
     let threads = options.threads.map_or(1, NonZeroUsize::get);
     let info = ModelInfo { notice, weight_bytes, threads, ..describe(&lm, source, repository) };
@@ -209,7 +211,8 @@ fn codec_on<B: Backend>(
     let tensors = repository.mimi().map_err(failed)?;
     let config = repository.mimi_config().map_err(failed)?;
     let codebooks = options.num_codebooks.unwrap_or(DEFAULT_CODEBOOKS.min(config.quantizer.n_q));
-    Ok(Arc::new(MimiCodec(Arc::new(Mimi::load(backend, &tensors, config, codebooks)?))))
+    let weights = Weights::new(&tensors, &LoadOptions { dtype: None, ..options.clone() });
+    Ok(Arc::new(MimiCodec(Arc::new(Mimi::load(backend, &weights, config, codebooks)?))))
 }
 
 /// Codebooks of a codec that is loaded alone and not told otherwise: those of Moshi.
@@ -240,8 +243,13 @@ fn describe<B: Backend>(lm: &Lm<B>, source: &str, repository: &Repository) -> Mo
 }
 
 fn failed(error: moshi_checkpoint::Error) -> EngineError {
-    EngineError::Model(error.to_string())
+    EngineError::Load(error.to_string())
 }
+
+/// The loading was ended by [`LoadOptions::stop`].
+#[derive(Debug, thiserror::Error)]
+#[error("the loading was stopped")]
+struct Stopped;
 
 /// A source that converts matrices on the way and counts the bytes that a step will read.
 struct Weights<'a> {
@@ -249,13 +257,19 @@ struct Weights<'a> {
     dtype: Option<Dtype>,
     quantize: Option<Plan>,
     threads: NonZeroUsize,
+    stop: Stop,
     read: Cell<u64>,
 }
 
 impl<'a> Weights<'a> {
     fn new(inner: &'a dyn WeightSource, options: &LoadOptions) -> Self {
         let threads = options.threads.unwrap_or(NonZeroUsize::MIN);
-        Self { inner, dtype: options.dtype, quantize: None, threads, read: Cell::new(0) }
+        Self { inner, dtype: options.dtype, quantize: None, threads, stop: options.stop.clone(), read: Cell::new(0) }
+    }
+
+    /// Errs when the loading shall end.
+    fn go_on(&self) -> moshi_nn::Result<()> {
+        if self.stop.is_raised() { Err(moshi_nn::Error::source(Stopped)) } else { Ok(()) }
     }
 
     /// A matrix as the options want it. What the plan makes integers of is not rounded to the other format first.
@@ -282,6 +296,7 @@ impl WeightSource for Weights<'_> {
     }
 
     fn matrix(&self, name: &str, rows: usize, cols: usize) -> moshi_nn::Result<HostWeight<'_>> {
+        self.go_on()?;
         let weight = self.inner.matrix(name, rows, cols)?;
         let weight = self.converted(name, weight)?;
         self.count(name, weight.bytes());
@@ -289,6 +304,7 @@ impl WeightSource for Weights<'_> {
     }
 
     fn vector(&self, name: &str, shape: &[usize]) -> moshi_nn::Result<Vec<f32>> {
+        self.go_on()?;
         let values = self.inner.vector(name, shape)?;
         self.count(name, 4 * values.len());
         Ok(values)

@@ -100,9 +100,20 @@ pub enum EngineError {
     /// The model failed.
     #[error("the model failed: {0}")]
     Model(String),
+    /// The model cannot be loaded: a file, setting or device, and what to do.
+    #[error("{0}")]
+    Load(String),
 }
 
 impl EngineError {
+    /// What fails while a model is loaded is no failure of a model that runs.
+    pub(crate) fn while_loading(self) -> Self {
+        match self {
+            Self::Model(why) => Self::Load(why),
+            other => other,
+        }
+    }
+
     /// A row can only be copied from a model of the same kind.
     pub(crate) fn other_model(kind: &str) -> Self {
         Self::Model(format!("cannot copy a session from another kind of model into this {kind}"))

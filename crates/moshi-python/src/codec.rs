@@ -1,6 +1,5 @@
 //! `rustymoshi.Mimi` and its streams.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use moshi_engine::{Codec, CodecStream};
@@ -9,8 +8,9 @@ use numpy::{IntoPyArray, PyArray1, PyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::args;
 use crate::errors::{RustymoshiError, engine};
-use crate::{args, source};
+use crate::source::{self, Wanted};
 
 /// Mimi, the streaming neural codec: 24 kHz audio to 12.5 frames of codes a second and back.
 ///
@@ -30,21 +30,25 @@ impl Mimi {
 
 #[pymethods]
 impl Mimi {
-    /// Load a codec from a `.safetensors` file, a folder or a hub repository.
+    /// Load a codec from a `.safetensors` file, a folder or a hub repository (`"owner/name@revision"`).
     ///
     /// `num_codebooks` is how many of the file's codebooks are used: more of them, more quality and more bits.
-    /// `dtype="f32"` computes in single precision; without it, the processor computes in faster fixed point.
+    /// `dtype="f32"` computes in single precision; without it, the processor computes in faster fixed point. `revision` and
+    /// `progress` are those of `Model.load`, and so is Ctrl-C.
     #[staticmethod]
-    #[pyo3(signature = (path, num_codebooks=8, *, dtype=None, threads=None))]
+    #[pyo3(signature = (path, num_codebooks=8, *, dtype=None, threads=None, revision=None, progress=None))]
+    #[allow(clippy::too_many_arguments)]
     fn load(
         py: Python<'_>,
-        path: PathBuf,
+        path: &Bound<'_, PyAny>,
         num_codebooks: usize,
         dtype: Option<&str>,
         threads: Option<usize>,
+        revision: Option<&str>,
+        progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let options = source::options("auto", dtype, None, threads, Some(num_codebooks))?;
-        let codec = py.detach(|| source::load_codec(&path.to_string_lossy(), &options))?;
+        let codec = Wanted::new(path, revision, progress)?.load_codec(py, options)?;
         Ok(Self { codec })
     }
 

@@ -8,6 +8,7 @@ mod args;
 mod audio;
 mod codec;
 mod errors;
+mod interrupt;
 mod model;
 mod session;
 mod source;

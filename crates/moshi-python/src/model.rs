@@ -9,10 +9,11 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::args;
 use crate::codec::Mimi;
 use crate::errors::engine;
 use crate::session::StreamingSession;
-use crate::{args, source};
+use crate::source::{self, Wanted};
 
 /// A loaded speech model: Mimi, the language model and its tokenizer. Its sessions share the weights.
 ///
@@ -33,13 +34,14 @@ impl Model {
 
 #[pymethods]
 impl Model {
-    /// Load a model from a folder, a file or a hub repository such as `"kyutai/moshiko-candle-bf16"`.
+    /// Load a model from a folder, a file or a hub repository such as `"kyutai/moshiko-candle-bf16"`, with a branch, tag or
+    /// commit `"owner/name@revision"`. Ctrl-C ends it at any moment; what was downloaded is kept for the next time.
     ///
     /// `device` is "auto", "cpu", "cuda", "metal" or "reference"; `dtype` is the format of the weights in memory ("f32",
     /// "bf16", "f16"), None keeps what the file holds; `quantize` ("q8", "q4") makes integers of them while they are loaded,
     /// with scales chosen for the least error; `exact=True` rounds nothing for speed (activations, keys and values in single
     /// precision), for comparisons; `threads` is the number of threads per step; `revision` is the
-    /// repository's branch, tag or commit; `progress(file, bytes_done, bytes_total)` is called during a download.
+    /// repository's branch, tag or commit (`"refs/pr/1"` too); `progress(file, bytes_done, bytes_total)` is called during a download.
     #[staticmethod]
     #[pyo3(signature = (path_or_repo, device="auto", dtype=None, *, quantize=None, exact=false, threads=None, revision=None, progress=None))]
     #[allow(clippy::too_many_arguments)]
@@ -51,12 +53,11 @@ impl Model {
         quantize: Option<&str>,
         exact: bool,
         threads: Option<usize>,
-        revision: Option<String>,
+        revision: Option<&str>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let options = LoadOptions { exact, ..source::options(device, dtype, quantize, threads, None)? };
-        let path = source::text(path_or_repo)?;
-        let loaded = py.detach(|| source::load_model(&path, revision, &options, progress))?;
+        let loaded = Wanted::new(path_or_repo, revision, progress)?.load_model(py, options)?;
         Ok(Self { sessions: Arc::new(Sessions::new(loaded.model)), codec: loaded.codec })
     }
 

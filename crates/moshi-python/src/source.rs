@@ -1,15 +1,17 @@
 //! Where models come from: paths, repositories, and the environment of the hub.
 
+use std::ffi::CString;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use moshi_checkpoint::quantize::Quantize;
-use moshi_checkpoint::{HubOptions, OpenOptions, Parts, Progress, Repository, Source};
-use moshi_engine::{Codec, Device, Dtype, LoadOptions, Loaded};
-use pyo3::exceptions::PyValueError;
+use moshi_checkpoint::{HubOptions, OpenOptions, Parts, Repository, Source};
+use moshi_engine::{Codec, Device, Dtype, EngineError, LoadOptions, Loaded};
+use pyo3::exceptions::{PyException, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 
 use crate::errors::{RustymoshiError, engine, failure};
+use crate::interrupt::{Report, interruptible};
 
 /// Reads the options of a `load` call.
 pub(crate) fn options(
@@ -29,74 +31,94 @@ pub(crate) fn options(
     Ok(LoadOptions { device, dtype, quantize, num_codebooks, threads, ..LoadOptions::default() })
 }
 
-/// Opens a repository and lays out its model.
-pub(crate) fn load_model(
-    given: &str,
-    revision: Option<String>,
-    options: &LoadOptions,
+/// What a `load` call names, and who is told how its download goes on.
+pub(crate) struct Wanted {
+    source: Source,
+    given: String,
     progress: Option<Py<PyAny>>,
-) -> PyResult<Loaded> {
-    let repository = open(given, revision, Parts::ALL, &mut Listener::new(progress))?;
-    moshi_engine::load_model(&repository, given, options).map_err(engine)
 }
 
-/// Opens a repository or file and lays out its codec.
-pub(crate) fn load_codec(given: &str, options: &LoadOptions) -> PyResult<Arc<dyn Codec>> {
-    let repository = open(given, None, Parts::MIMI, &mut ())?;
-    moshi_engine::load_codec(&repository, options).map_err(engine)
-}
-
-fn open(given: &str, revision: Option<String>, parts: Parts, progress: &mut dyn Progress) -> PyResult<Repository> {
-    let mut source = Source::parse(given).map_err(failure)?;
-    if let Some(revision) = revision {
-        let Source::Hub(hub) = &mut source else {
-            return Err(PyValueError::new_err(format!(
-                "revision: {given} is not a hub repository, which alone has revisions"
-            )));
+impl Wanted {
+    /// Reads the path or repository of a `load` call, with its revision.
+    ///
+    /// # Errors
+    /// `ValueError` for a revision of something that has none, or that cannot be one.
+    pub(crate) fn new(
+        path_or_repo: &Bound<'_, PyAny>,
+        revision: Option<&str>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let given = text(path_or_repo)?;
+        let source = match (Source::parse(&given).map_err(failure)?, revision) {
+            (source, None) => source,
+            (Source::Hub(hub), Some(revision)) => {
+                let wrong = |problem| PyValueError::new_err(format!("revision={revision:?}: {problem}"));
+                Source::Hub(hub.at_revision(revision).map_err(wrong)?)
+            }
+            _ => {
+                return Err(PyValueError::new_err(format!(
+                    "revision: {given} is not a hub repository, which alone has revisions"
+                )));
+            }
         };
-        hub.revision = Some(revision);
+        Ok(Self { source, given, progress })
     }
-    let options = OpenOptions { parts, hub: HubOptions::from_env(), ..OpenOptions::default() };
-    Repository::open(&source, &options, progress).map_err(failure)
+
+    /// Opens the repository and lays out its model.
+    pub(crate) fn load_model(self, py: Python<'_>, options: LoadOptions) -> PyResult<Loaded> {
+        let given = self.given.clone();
+        self.load(py, Parts::ALL, options, move |repository, options| {
+            moshi_engine::load_model(repository, &given, options)
+        })
+    }
+
+    /// Opens the repository or file and lays out its codec.
+    pub(crate) fn load_codec(self, py: Python<'_>, options: LoadOptions) -> PyResult<Arc<dyn Codec>> {
+        self.load(py, Parts::MIMI, options, |repository, options| moshi_engine::load_codec(repository, options))
+    }
+
+    fn load<T: Send + 'static>(
+        self,
+        py: Python<'_>,
+        parts: Parts,
+        options: LoadOptions,
+        lay_out: impl FnOnce(&Repository, &LoadOptions) -> Result<T, EngineError> + Send + 'static,
+    ) -> PyResult<T> {
+        let (source, mut listener) = (self.source, Listener { callback: self.progress });
+        let loaded = interruptible(py, &mut |report| listener.tell(py, &report), move |mut worker| {
+            let open = OpenOptions { parts, hub: HubOptions::from_env(), ..OpenOptions::default() };
+            let repository = Repository::open(&source, &open, &mut worker)?;
+            let laid_out = lay_out(&repository, &LoadOptions { stop: worker.stop.clone(), ..options });
+            Ok::<_, moshi_checkpoint::Error>((laid_out, repository.warnings().to_vec()))
+        })?;
+        let (laid_out, warnings) = loaded.map_err(failure)?;
+        for warning in warnings {
+            let warning = CString::new(warning).unwrap_or_default();
+            PyErr::warn(py, &py.get_type::<PyUserWarning>(), &warning, 1)?;
+        }
+        laid_out.map_err(engine)
+    }
 }
 
 /// Tells a Python callable `(file, bytes_done, bytes_total)` how a download goes on.
 struct Listener {
     callback: Option<Py<PyAny>>,
-    file: String,
-    size: u64,
 }
 
 impl Listener {
-    fn new(callback: Option<Py<PyAny>>) -> Self {
-        Self { callback, file: String::new(), size: 0 }
-    }
-
-    /// An exception in the callback must not end the download: it is shown, and the callback is asked no more.
-    fn tell(&mut self, done: u64) {
-        let Some(callback) = &self.callback else { return };
-        let told = Python::attach(|py| {
-            let called = callback.call1(py, (&self.file, done, self.size));
-            called.map(|_| ()).map_err(|e| e.write_unraisable(py, None))
-        });
-        if told.is_err() {
-            self.callback = None;
+    /// An exception in the callback must not end the download: it is shown, and the callback is asked no more. What a
+    /// signal raises is no exception of the callback, and ends it.
+    fn tell(&mut self, py: Python<'_>, report: &Report) -> PyResult<()> {
+        let Some(callback) = &self.callback else { return Ok(()) };
+        match callback.call1(py, (&report.file, report.done, report.size)) {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                error.write_unraisable(py, None);
+                self.callback = None;
+                Ok(())
+            }
+            Err(interrupt) => Err(interrupt),
         }
-    }
-}
-
-impl Progress for Listener {
-    fn start(&mut self, file: &str, done: u64, size: u64) {
-        (self.file, self.size) = (file.to_owned(), size);
-        self.tell(done);
-    }
-
-    fn update(&mut self, done: u64) {
-        self.tell(done);
-    }
-
-    fn finish(&mut self) {
-        self.tell(self.size);
     }
 }
 

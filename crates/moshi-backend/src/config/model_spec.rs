@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use moshi_checkpoint::Source;
 use moshi_checkpoint::quantize::Quantize;
 
 use super::reader::Reader;
@@ -18,30 +19,28 @@ pub enum ModelSource {
     Loopback,
     /// A folder, or a model file.
     Path(PathBuf),
-    /// A repository of the hub, `owner/name`.
+    /// A repository of the hub, or a file of it, as [`Source::parse`] understands it: `owner/name@revision`.
     Repo(String),
 }
 
 impl ModelSource {
-    /// Reads what `--model` accepts: `built-in`, `loopback`, an existing path, or `owner/name`.
+    /// Reads what `--model` accepts: `built-in`, `loopback`, and whatever [`Source::parse`] understands: an existing path,
+    /// `owner/name`, `owner/name@revision`, `hf://owner/name@revision`, ...
     ///
     /// # Errors
     /// What is neither, in words.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let part = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
         match text {
-            "built-in" => Ok(Self::BuiltIn),
-            "loopback" => Ok(Self::Loopback),
-            path if std::path::Path::new(path).exists() => Ok(Self::Path(path.into())),
-            repo if repo.split_once('/').is_some_and(|(owner, name)| {
-                part(owner) && part(name) && !owner.starts_with('.') && !name.ends_with(".safetensors")
-            }) =>
-            {
-                Ok(Self::Repo(repo.to_owned()))
-            }
-            other => Err(format!(
-                "{other} is neither a file or folder here nor a repository id such as kyutai/moshika-pytorch-bf16, \
-                 nor \"built-in\" or \"loopback\""
+            "built-in" => return Ok(Self::BuiltIn),
+            "loopback" => return Ok(Self::Loopback),
+            _ => {}
+        }
+        match Source::parse(text) {
+            Ok(Source::Folder(path) | Source::File(path)) => Ok(Self::Path(path)),
+            Ok(Source::Hub(_)) => Ok(Self::Repo(text.to_owned())),
+            Err(_) => Err(format!(
+                "{text} is neither a file or folder here nor a repository id such as kyutai/moshika-pytorch-bf16 or \
+                 owner/name@revision, nor \"built-in\" or \"loopback\""
             )),
         }
     }
@@ -97,7 +96,7 @@ impl ModelSpec {
                 r.wrong(
                     "model",
                     &model.into(),
-                    "an existing path, a repository id owner/name, \"built-in\" or \"loopback\"",
+                    "an existing path, a repository owner/name or owner/name@revision, \"built-in\" or \"loopback\"",
                 )
             })?,
             (None, Some(repo), _) => ModelSource::Repo(repo),
@@ -119,7 +118,11 @@ impl ModelSpec {
             }
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             match source {
-                ModelSource::Repo(repo) => *file = format!("hf://{repo}/{name}"),
+                ModelSource::Repo(repo) => {
+                    if let Ok(Source::Hub(hub)) = Source::parse(repo) {
+                        *file = hub.with_file(name).to_string();
+                    }
+                }
                 ModelSource::Path(folder) if folder.join(path).exists() => {
                     *file = folder.join(path).to_string_lossy().into_owned();
                 }

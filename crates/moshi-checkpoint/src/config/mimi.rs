@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::lm::{MAX_LAYERS, MAX_STREAMS, MAX_WIDTH, check_heads};
-use super::{Gating, NormKind, PositionalEmbedding, Reader, as_object, read_json};
+use super::{Gating, NormKind, PositionalEmbedding, Reader, as_object, read_json, refuse_foreign};
 use crate::Result;
 
 /// The convolutional encoder and decoder.
@@ -150,7 +150,9 @@ impl MimiConfig {
     /// # Errors
     /// As [`MimiConfig::read`], but for [`crate::Error::Io`].
     pub fn from_json(path: &Path, raw: &Value) -> Result<(Self, Vec<String>)> {
-        let reader = Reader::new(path, as_object(path, raw)?);
+        let map = as_object(path, raw)?;
+        refuse_foreign(path, map)?;
+        let reader = Reader::new(path, map);
         let mut config = Self::published();
         let mut warnings = Vec::new();
         if let Some(seanet) = reader.object("seanet")? {

@@ -137,6 +137,7 @@ impl ModelConfig {
     pub fn from_json(path: &Path, raw: Value) -> Result<(Self, Vec<String>)> {
         let (parsed, warnings) = {
             let map = as_object(path, &raw)?;
+            refuse_foreign(path, map)?;
             let reader = Reader::new(path, map);
             let mut warnings = Vec::new();
             let lm = LmConfig::parse(&reader, &mut warnings)?;
@@ -200,6 +201,14 @@ fn parse_lora(reader: &Reader<'_>) -> Result<Option<LoraConfig>> {
     Ok(Some(LoraConfig { name, rank, scaling: scaling as f32 }))
 }
 
+/// Refuses the configuration of another program, with what to take instead.
+fn refuse_foreign(path: &Path, map: &serde_json::Map<String, Value>) -> Result<()> {
+    match crate::foreign::by_config(map) {
+        Some((layout, advice)) => Err(Error::Layout { path: path.to_path_buf(), layout, advice }),
+        None => Ok(()),
+    }
+}
+
 /// A JSON file.
 pub(crate) fn read_json(path: &Path) -> Result<Value> {
     let io = |source| Error::Io { path: path.to_path_buf(), doing: "read", source };
@@ -210,7 +219,7 @@ pub(crate) fn read_json(path: &Path) -> Result<Value> {
         return Err(format(format!("a file of {size} bytes")));
     }
     let bytes = std::fs::read(path).map_err(io)?;
-    serde_json::from_slice(&bytes).map_err(|e| match crate::file::describe(&bytes) {
+    serde_json::from_slice(&bytes).map_err(|e| match crate::foreign::by_bytes(&bytes) {
         Some(kind) => format(kind),
         None => format(format!("text that is not JSON: {e}")),
     })

@@ -21,7 +21,7 @@ pub(crate) const MAGIC: &[u8] = b"GGUF";
 /// What a file says about itself.
 pub(crate) struct Header {
     pub(crate) tensors: BTreeMap<String, RawTensor>,
-    /// Values that are text.
+    /// Values that are text, and the numbers that say which part of a file this is (`split.no`, `split.count`).
     pub(crate) metadata: BTreeMap<String, String>,
 }
 
@@ -50,6 +50,9 @@ pub(crate) fn read(path: &Path, bytes: &[u8]) -> Result<Header> {
                 metadata.insert(key, text);
             }
             Value::Number(number) if key == "general.alignment" => alignment = number,
+            Value::Number(number) if key.starts_with("split.") => {
+                metadata.insert(key, number.to_string());
+            }
             _ => {}
         }
     }
@@ -136,7 +139,8 @@ impl Cursor<'_> {
 
     fn value_of(&mut self, kind: u32, depth: usize) -> Result<Value> {
         Ok(match kind {
-            4 => Value::Number(u64::from(self.u32()?)),
+            2 => Value::Number(u64::from(u16::from_le_bytes(self.array()?))),
+            4 | 5 => Value::Number(u64::from(self.u32()?)),
             10 => Value::Number(self.u64()?),
             8 => Value::Text(self.text()?),
             9 if depth < 4 => {

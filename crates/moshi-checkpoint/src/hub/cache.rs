@@ -1,6 +1,6 @@
 //! The cache on disk: blobs by checksum, snapshots by commit, references by revision.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,9 @@ use hf_hub::{Repo, RepoType};
 use sha2::{Digest, Sha256};
 
 use super::http::Remote;
-use super::{HubError, is_commit};
-use crate::source::HubSource;
+use super::{HubError, Progress, is_commit};
+use crate::hub_source::HubSource;
+use crate::stop;
 
 /// One repository's corner of the cache.
 pub(super) struct Cache {
@@ -32,8 +33,9 @@ impl Cache {
         Some(commit.trim().to_owned()).filter(|c| is_safe(c))
     }
 
+    /// Notes what the revision points to, unless the cache says so already.
     pub(super) fn set_commit(&self, commit: &str) -> Result<(), HubError> {
-        if is_commit(self.repo.revision()) {
+        if is_commit(self.repo.revision()) || self.commit().as_deref() == Some(commit) {
             return Ok(());
         }
         self.cache.repo(self.repo.clone()).create_ref(commit).map_err(disk(&self.folder, "note the commit"))
@@ -57,12 +59,19 @@ impl Cache {
     }
 
     /// Waits until no other process downloads this blob, and keeps others waiting while the result lives.
-    pub(super) fn lock(&self, etag: &str) -> Result<File, HubError> {
+    ///
+    /// On a file system without locks there is nothing to wait for: two downloads at once spoil each other at worst,
+    /// which the checksum tells.
+    pub(super) fn lock(&self, etag: &str, what: &str, progress: &dyn Progress) -> Result<File, HubError> {
         let blobs = self.folder.join("blobs");
         fs::create_dir_all(&blobs).map_err(disk(&blobs, "create the folder"))?;
         let path = blobs.join(format!("{etag}.lock"));
         let file = File::create(&path).map_err(disk(&path, "create the lock"))?;
-        file.lock().map_err(disk(&path, "lock"))?;
+        while let Err(TryLockError::WouldBlock) = file.try_lock() {
+            if !stop::sleep(stop::GLANCE, &mut || progress.is_stopped()) {
+                return Err(HubError::Stopped { what: what.to_owned() });
+            }
+        }
         Ok(file)
     }
 
@@ -80,23 +89,24 @@ impl Cache {
         fs::rename(part, self.blob(etag)).map_err(disk(part, "move into place"))
     }
 
-    /// Lets a commit's file point to a blob.
-    pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> Result<PathBuf, HubError> {
+    /// Lets a commit's file point to a blob, and returns its path: the blob's own where the cache takes no file.
+    pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> PathBuf {
+        self.put_link(commit, file, etag).unwrap_or_else(|_| self.blob(etag))
+    }
+
+    fn put_link(&self, commit: &str, file: &str, etag: &str) -> std::io::Result<PathBuf> {
         let path = self.snapshot(commit).join(file);
         if path.exists() {
             return Ok(path);
         }
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(disk(parent, "create the folder"))?;
-        }
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
         // A link to a blob that was deleted by hand.
         let _ = fs::remove_file(&path);
         let up = "../".repeat(file.split('/').count() + 1);
         let target = PathBuf::from(format!("{up}blobs/{etag}"));
         symlink(&target, &path)
             .or_else(|_| fs::hard_link(self.blob(etag), &path))
-            .or_else(|_| fs::copy(self.blob(etag), &path).map(|_| ()))
-            .map_err(disk(&path, "put the file into the snapshot"))?;
+            .or_else(|_| fs::copy(self.blob(etag), &path).map(|_| ()))?;
         Ok(path)
     }
 
@@ -110,7 +120,7 @@ impl Cache {
 }
 
 /// Checks a download against what the hub announced, and removes it when it is something else.
-pub(super) fn verify(part: &Path, remote: &Remote, what: &str) -> Result<(), HubError> {
+pub(super) fn verify(part: &Path, remote: &Remote, what: &str, progress: &dyn Progress) -> Result<(), HubError> {
     let damaged = |property, expected: String, found: String| {
         let _ = fs::remove_file(part);
         Err(HubError::Damaged { what: what.to_owned(), property, expected, found })
@@ -123,19 +133,24 @@ pub(super) fn verify(part: &Path, remote: &Remote, what: &str) -> Result<(), Hub
     if remote.etag.len() != 64 || !remote.etag.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Ok(());
     }
-    let found = sha256(part).map_err(disk(part, "read"))?;
-    if found.eq_ignore_ascii_case(&remote.etag) { Ok(()) } else { damaged("SHA-256", remote.etag.clone(), found) }
+    match sha256(part, progress).map_err(disk(part, "read"))? {
+        None => Err(HubError::Stopped { what: what.to_owned() }),
+        Some(found) if found.eq_ignore_ascii_case(&remote.etag) => Ok(()),
+        Some(found) => damaged("SHA-256", remote.etag.clone(), found),
+    }
 }
 
-fn sha256(path: &Path) -> std::io::Result<String> {
+/// `None` where the work was stopped.
+fn sha256(path: &Path, progress: &dyn Progress) -> std::io::Result<Option<String>> {
     let (mut file, mut hash, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut buffer)? {
+            _ if progress.is_stopped() => return Ok(None),
             0 => break,
             n => hash.update(&buffer[..n]),
         }
     }
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(Some(hash.finalize().iter().map(|b| format!("{b:02x}")).collect()))
 }
 
 /// Whether a name from an answer can be part of a path.

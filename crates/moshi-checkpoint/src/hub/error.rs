@@ -14,7 +14,8 @@ pub enum HubError {
     },
     /// There is no such repository or revision, or it is hidden from us.
     #[error(
-        "{what}: the hub at {endpoint} knows no such repository or revision; check the name, and if it is private set HF_TOKEN"
+        "{what}: the hub at {endpoint} knows no such repository or revision (status 404); check the name, and if it is \
+         private log in (`hf auth login`) or set HF_TOKEN"
     )]
     NoRepository {
         /// What was asked for.
@@ -27,7 +28,21 @@ pub enum HubError {
     Denied {
         /// What was asked for.
         what: String,
-        /// HTTP status: 401 or 403.
+        /// HTTP status: 401, 403, 410 or 451.
+        status: u16,
+        /// What the hub adds, with a separator in front, or nothing.
+        message: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The hub has no time for us, or a problem of its own.
+    #[error("{what}: {host} cannot answer now (status {status}{message}); {advice}; what was downloaded is kept")]
+    Busy {
+        /// What was asked for.
+        what: String,
+        /// The host that answered.
+        host: String,
+        /// HTTP status: 408, 429 or 500 and more.
         status: u16,
         /// What the hub adds, with a separator in front, or nothing.
         message: String,
@@ -39,6 +54,14 @@ pub enum HubError {
     Offline {
         /// What was asked for.
         what: String,
+    },
+    /// The file is not in the cache, and the hub has failed us before: it is not asked again.
+    #[error("{what} is not in the cache, and it cannot be downloaded: {why}")]
+    NotCached {
+        /// What was asked for.
+        what: String,
+        /// The failure that came first.
+        why: String,
     },
     /// The hub cannot be reached, or the connection broke again and again.
     #[error(
@@ -74,7 +97,7 @@ pub enum HubError {
         /// What arrived.
         found: String,
     },
-    /// The cache cannot be written: a full disk, missing rights.
+    /// The cache cannot be read or written: a full disk, missing rights.
     #[error("{}: cannot {doing}: {source}; choose another cache folder with HF_HOME", .path.display())]
     Disk {
         /// The file or folder.
@@ -84,8 +107,14 @@ pub enum HubError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// [`super::Progress::is_stopped`] became true.
+    #[error("{what}: stopped; what was downloaded is kept, and the next try goes on from there")]
+    Stopped {
+        /// What was asked for.
+        what: String,
+    },
     /// No cache folder is known.
-    #[error("no folder to download to: set HF_HOME, or HubOptions::cache")]
+    #[error("no folder to download to: set HF_HOME to one that may grow large")]
     NoCache,
     /// A setting cannot be used.
     #[error("{setting} is {found}, expected {expected}")]
@@ -97,4 +126,16 @@ pub enum HubError {
         /// What it should be.
         expected: &'static str,
     },
+}
+
+impl HubError {
+    /// Whether another try may bring what this one did not.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Network { .. } | Self::Busy { .. })
+    }
+
+    /// Whether the hub, or the way from it to the disk, has failed: what is in the cache can be used all the same.
+    pub(crate) fn leaves_the_cache(&self) -> bool {
+        !matches!(self, Self::NoFile { .. } | Self::Stopped { .. } | Self::NoCache | Self::Setting { .. })
+    }
 }

@@ -1,14 +1,17 @@
-//! The transfer: asking about files and downloading them, with redirects, resuming and new tries.
+//! Speaking with the hub: asking about files, redirects, the token, time limits.
 
-use std::fs::OpenOptions;
-use std::io::{Read, Write};
-use std::path::Path;
+use std::time::Duration;
 
 use ureq::Agent;
 use ureq::http::{Response, Uri};
 
-use super::cache::{disk, is_safe};
+use super::cache::is_safe;
 use super::{HubError, HubOptions, Progress};
+use crate::hub_source::{escape_path, escape_segment};
+use crate::stop;
+
+/// The longest wait for an answer about a file: a model in the cache should start soon when there is no network.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A file as the hub announces it.
 #[derive(Debug, Clone)]
@@ -34,29 +37,20 @@ impl Answer {
     }
 }
 
-/// A file to download.
-pub(super) struct Job<'a> {
-    pub(super) commit: &'a str,
-    pub(super) file: &'a str,
-    /// The file for messages.
-    pub(super) what: &'a str,
-    /// Where the bytes go.
-    pub(super) part: &'a Path,
-    /// How many there must be.
-    pub(super) size: u64,
-}
-
 /// Speaks with one hub about one repository.
 pub(super) struct Client {
-    agent: Agent,
-    endpoint: String,
+    pub(super) agent: Agent,
+    pub(super) endpoint: String,
     repo: String,
-    authorization: Option<String>,
-    retries: u32,
-    pause: std::time::Duration,
+    pub(super) authorization: Option<String>,
+    pub(super) retries: u32,
+    pub(super) pause: Duration,
+    patience: Duration,
 }
 
-type Body = Response<ureq::Body>;
+pub(super) type Body = Response<ureq::Body>;
+
+type Request = ureq::RequestBuilder<ureq::typestate::WithoutBody>;
 
 impl Client {
     pub(super) fn new(options: &HubOptions, repo: &str) -> Result<Self, HubError> {
@@ -92,16 +86,23 @@ impl Client {
             authorization: token.map(|t| format!("Bearer {t}")),
             retries: options.retries,
             pause: options.retry_pause,
+            patience: options.patience,
         })
     }
 
     /// Asks about a file of a revision.
-    pub(super) fn describe(&self, revision: &str, file: &str, what: &str) -> Result<Answer, HubError> {
+    pub(super) fn describe(
+        &self,
+        revision: &str,
+        file: &str,
+        what: &str,
+        progress: &dyn Progress,
+    ) -> Result<Answer, HubError> {
         // One more try at most: a model in the cache should start soon when there is no network.
         let mut tries = Tries::new(self.retries.min(1), self.pause);
         loop {
             match self.describe_once(revision, file, what) {
-                Err(e @ HubError::Network { .. }) => tries.again(e)?,
+                Err(e) if e.is_passing() => tries.again(e, what, progress)?,
                 other => return other,
             }
         }
@@ -111,7 +112,7 @@ impl Client {
         let mut url = self.url(revision, file);
         let (mut commit, mut etag, mut size) = (None, None, None);
         for _ in 0..5 {
-            let response = self.request(self.agent.head(&url), &url, what)?;
+            let response = self.request(self.ask(&url), &url, what)?;
             let get = |name: &str| header(&response, name);
             commit = commit.or_else(|| get("x-repo-commit")).filter(|c| is_safe(c));
             etag = etag.or_else(|| get("x-linked-etag"));
@@ -126,11 +127,21 @@ impl Client {
             } else if !status.is_success() {
                 return self.refusal(&response, commit, what);
             }
+            if commit.is_none() && get("content-type").is_some_and(|kind| kind.starts_with("text/html")) {
+                return Err(self.answer(what, "a web page (does a network or a proxy want a login?)".to_owned()));
+            }
             etag = etag.or_else(|| get("etag"));
             size = size.or_else(|| get("content-length").filter(|_| status.is_success()));
             return self.announced(commit, etag, size, what).map(Answer::File);
         }
         Err(self.answer(what, "more than 5 redirects".to_owned()))
+    }
+
+    /// A question about an address, which need not wait as long as a download.
+    fn ask(&self, url: &str) -> Request {
+        let patience = Some(self.patience.min(PATIENCE));
+        let config = self.agent.head(url).config();
+        config.timeout_resolve(patience).timeout_connect(patience).timeout_recv_response(patience).build()
     }
 
     fn announced(
@@ -149,136 +160,21 @@ impl Client {
         })
     }
 
-    /// What a status outside 2xx and 3xx means.
-    fn refusal(&self, response: &Body, commit: Option<String>, what: &str) -> Result<Answer, HubError> {
-        let status = response.status().as_u16();
-        let code = header(response, "x-error-code").unwrap_or_default();
-        match status {
-            404 if code == "EntryNotFound" && commit.is_none() => Err(HubError::NoFile { what: what.to_owned() }),
-            404 if code == "RepoNotFound" || code == "RevisionNotFound" => Err(self.no_repository(what)),
-            404 => commit.map(|commit| Answer::NoFile { commit }).ok_or_else(|| self.no_repository(what)),
-            401 | 403 => Err(self.denied(response, &code, what)),
-            _ => Err(self.answer(what, format!("status {status}"))),
-        }
-    }
-
-    fn denied(&self, response: &Body, code: &str, what: &str) -> HubError {
-        let message = header(response, "x-error-message").map(|m| m.chars().take(200).collect::<String>());
-        let advice = match (code, &self.authorization) {
-            ("GatedRepo", Some(_)) => "ask for access on the repository's page with the account of this HF_TOKEN",
-            ("GatedRepo", None) => "accept its terms on the repository's page, then set HF_TOKEN",
-            (_, Some(_)) => "check the name, and that HF_TOKEN is valid and may read this repository",
-            (_, None) => "check the name, or set HF_TOKEN if it is private",
-        };
-        HubError::Denied {
-            what: what.to_owned(),
-            status: response.status().as_u16(),
-            message: message.map(|m| format!(": {m}")).unwrap_or_default(),
-            advice,
-        }
-    }
-
-    fn no_repository(&self, what: &str) -> HubError {
-        HubError::NoRepository { what: what.to_owned(), endpoint: self.endpoint.clone() }
-    }
-
-    /// Brings `job` to its end, going on where its part file ends. Tries again as long as a try brings anything new.
-    pub(super) fn download(&self, job: &Job<'_>, progress: &mut dyn Progress) -> Result<(), HubError> {
-        let length = || job.part.metadata().map_or(0, |m| m.len());
-        let mut done = length();
-        if done > job.size {
-            std::fs::remove_file(job.part).map_err(disk(job.part, "remove"))?;
-            done = 0;
-        }
-        progress.start(job.file, done, job.size);
-        let (mut tries, mut best) = (Tries::new(self.retries, self.pause), done);
-        while done < job.size || !job.part.exists() {
-            match self.download_once(job, done, progress) {
-                Err(e @ HubError::Network { .. }) => {
-                    done = length();
-                    if done > best {
-                        (tries, best) = (Tries::new(self.retries, self.pause), done);
-                    }
-                    tries.again(e)?;
-                }
-                other => return other,
-            }
-        }
-        Ok(())
-    }
-
-    /// One try from byte `start` on; `Ok` when the body has ended.
-    fn download_once(&self, job: &Job<'_>, start: u64, progress: &mut dyn Progress) -> Result<(), HubError> {
-        let (part, what) = (job.part, job.what);
-        let (url, response) = self.get(self.url(job.commit, job.file), start, what)?;
-        let resumed = match response.status().as_u16() {
-            206 => true,
-            200 => false,
-            416 => {
-                std::fs::remove_file(part).map_err(disk(part, "remove"))?;
-                return Err(self.network(what, &url, "the hub would not resume".to_owned()));
-            }
-            _ => return self.refusal(&response, None, what).and(Err(self.answer(what, "no file".to_owned()))),
-        };
-        if resumed && header(&response, "content-range").is_some_and(|r| !r.starts_with(&format!("bytes {start}-"))) {
-            return Err(self.answer(what, "another range than asked for".to_owned()));
-        }
-        let mut options = OpenOptions::new();
-        options.create(true);
-        let options = if resumed { options.append(true) } else { options.write(true).truncate(true) };
-        let mut out = options.open(part).map_err(disk(part, "write"))?;
-        let mut done = if resumed { start } else { 0 };
-        let (mut body, mut buffer) = (response.into_body().into_reader(), vec![0; 1 << 18]);
-        // A server that never stops is cut off just past the announced size, which `verify` then sees.
-        while done <= job.size {
-            let n = body.read(&mut buffer).map_err(|e| self.network(what, &url, e.to_string()))?;
-            if n == 0 {
-                break;
-            }
-            out.write_all(&buffer[..n]).map_err(disk(part, "write"))?;
-            done += n as u64;
-            progress.update(done.min(job.size));
-        }
-        if done < job.size {
-            let problem = format!("the connection ended after {done} of {} bytes", job.size);
-            return Err(self.network(what, &url, problem));
-        }
-        Ok(())
-    }
-
-    /// Follows redirects; the range is asked for at every station.
-    fn get(&self, mut url: String, start: u64, what: &str) -> Result<(String, Body), HubError> {
-        for _ in 0..10 {
-            let request = self.agent.get(&url);
-            let request = if start > 0 { request.header("range", format!("bytes={start}-")) } else { request };
-            let response = self.request(request, &url, what)?;
-            if !response.status().is_redirection() {
-                return Ok((url, response));
-            }
-            url = self.redirect(&response, &url, what)?;
-        }
-        Err(self.answer(what, "more than 10 redirects".to_owned()))
-    }
-
-    fn request(
-        &self,
-        request: ureq::RequestBuilder<ureq::typestate::WithoutBody>,
-        url: &str,
-        what: &str,
-    ) -> Result<Body, HubError> {
+    /// Sends a request; the token goes along to the hub alone.
+    pub(super) fn request(&self, request: Request, url: &str, what: &str) -> Result<Body, HubError> {
         let mut request = request.header("accept-encoding", "identity");
         if let Some(authorization) = self.authorization.as_ref().filter(|_| self.is_own(url)) {
             request = request.header("authorization", authorization);
         }
         let response = request.call().map_err(|e| self.network(what, url, e.to_string()))?;
         match response.status().as_u16() {
-            status @ (408 | 429 | 500..) => Err(self.network(what, url, format!("it answers with status {status}"))),
+            408 | 429 | 500.. => Err(self.busy(&response, url, what)),
             _ => Ok(response),
         }
     }
 
     /// The address that a redirect names, absolute.
-    fn redirect(&self, response: &Body, url: &str, what: &str) -> Result<String, HubError> {
+    pub(super) fn redirect(&self, response: &Body, url: &str, what: &str) -> Result<String, HubError> {
         let location =
             header(response, "location").ok_or_else(|| self.answer(what, "a redirect to nowhere".to_owned()))?;
         if location.starts_with("http://") || location.starts_with("https://") {
@@ -295,45 +191,52 @@ impl Client {
         origin(url).is_some_and(|o| origin(&self.endpoint).is_some_and(|own| own.eq_ignore_ascii_case(o)))
     }
 
-    fn url(&self, revision: &str, file: &str) -> String {
-        format!("{}/{}/resolve/{revision}/{}", self.endpoint, self.repo, escape(file))
+    /// The address of a file. A revision is one segment of it, whatever slashes its name has.
+    pub(super) fn url(&self, revision: &str, file: &str) -> String {
+        format!("{}/{}/resolve/{}/{}", self.endpoint, self.repo, escape_segment(revision), escape_path(file))
     }
 
-    fn network(&self, what: &str, url: &str, problem: String) -> HubError {
-        let host = origin(url).unwrap_or(url).to_owned();
-        HubError::Network { what: what.to_owned(), host, problem }
+    pub(super) fn network(&self, what: &str, url: &str, problem: String) -> HubError {
+        HubError::Network { what: what.to_owned(), host: host(url), problem }
     }
 
-    fn answer(&self, what: &str, problem: String) -> HubError {
+    pub(super) fn answer(&self, what: &str, problem: String) -> HubError {
         HubError::Answer { what: what.to_owned(), host: self.endpoint.clone(), problem }
     }
 }
 
 /// How many more tries there are.
-struct Tries {
+pub(super) struct Tries {
     left: u32,
-    pause: std::time::Duration,
+    pause: Duration,
 }
 
 impl Tries {
-    fn new(left: u32, pause: std::time::Duration) -> Self {
+    pub(super) fn new(left: u32, pause: Duration) -> Self {
         Self { left, pause }
     }
 
     /// Waits before another try, or gives up with `error`.
-    fn again(&mut self, error: HubError) -> Result<(), HubError> {
+    pub(super) fn again(&mut self, error: HubError, what: &str, progress: &dyn Progress) -> Result<(), HubError> {
         if self.left == 0 {
             return Err(error);
         }
         self.left -= 1;
-        std::thread::sleep(self.pause);
+        if !stop::sleep(self.pause, &mut || progress.is_stopped()) {
+            return Err(HubError::Stopped { what: what.to_owned() });
+        }
         self.pause *= 2;
         Ok(())
     }
 }
 
-fn header(response: &Body, name: &str) -> Option<String> {
+pub(super) fn header(response: &Body, name: &str) -> Option<String> {
     response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
+}
+
+/// An address without its path, for messages.
+pub(super) fn host(url: &str) -> String {
+    origin(url).unwrap_or(url).to_owned()
 }
 
 /// Scheme, host and port of an address.
@@ -341,10 +244,4 @@ fn origin(url: &str) -> Option<&str> {
     let start = url.find("://")? + 3;
     let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |n| start + n);
     Some(&url[..end])
-}
-
-/// A path of the repository as part of an address.
-fn escape(file: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~/".contains(&b);
-    file.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }

@@ -5,12 +5,16 @@
 //! answer's file names and asserts on malformed answers.
 //!
 //! All files of one opened repository come from one commit: the first request finds out which, the others ask for it.
-//! When the hub cannot be reached, the commit last seen is used, as far as its files are in the cache.
+//! When the hub does not help (no network, a refusal, an answer without sense) or the cache cannot be written, the commit
+//! last seen is used, as far as its files are in the cache, and the hub is asked no more: files of two moods of the hub
+//! would be no model.
 
 mod cache;
+mod download;
 mod error;
 mod http;
 mod options;
+mod refusal;
 
 use std::path::PathBuf;
 
@@ -18,9 +22,10 @@ pub use error::HubError;
 pub use options::HubOptions;
 
 use cache::Cache;
-use http::{Answer, Client, Job, Remote};
+use download::Job;
+use http::{Answer, Client, Remote};
 
-use crate::source::HubSource;
+use crate::hub_source::HubSource;
 
 /// Told how a download goes on. `()` does not listen.
 pub trait Progress {
@@ -30,6 +35,10 @@ pub trait Progress {
     fn update(&mut self, done: u64);
     /// The file is complete and checked.
     fn finish(&mut self);
+    /// Whether the work shall end: asked between pieces of a file, and many times a second while it waits.
+    fn is_stopped(&self) -> bool {
+        false
+    }
 }
 
 impl Progress for () {
@@ -45,6 +54,8 @@ pub struct Hub<'a> {
     cache: Cache,
     client: Client,
     commit: Option<String>,
+    /// Why the hub is asked no more.
+    complaint: Option<String>,
 }
 
 impl<'a> Hub<'a> {
@@ -57,30 +68,50 @@ impl<'a> Hub<'a> {
         let folder = options.cache.clone().ok_or(HubError::NoCache)?;
         let cache = Cache::new(folder, &source);
         let client = Client::new(options, &source.repo)?;
-        Ok(Self { options, source, cache, client, commit: None })
+        Ok(Self { options, source, cache, client, commit: None, complaint: None })
+    }
+
+    /// Why the hub is asked no more, if it has failed once: whoever goes on with the cache alone should be told.
+    pub fn complaint(&self) -> Option<&str> {
+        self.complaint.as_deref()
     }
 
     /// Brings `file` into the cache, unless it is there, and returns its path.
     ///
     /// # Errors
-    /// [`HubError::NoFile`] when the repository has none of that name; others as [`HubError`] says.
+    /// [`HubError::NoFile`] when the repository has none of that name, [`HubError::Stopped`] when `progress` says so;
+    /// others as [`HubError`] says. After the first of these others the hub is not asked again.
     pub fn fetch(&mut self, file: &str, progress: &mut dyn Progress) -> Result<PathBuf, HubError> {
-        let (commit, known) = self.resolve(file)?;
+        let fetched = self.fetch_once(file, progress);
+        if let Err(error) = &fetched
+            && error.leaves_the_cache()
+            && !self.options.offline
+            && self.complaint.is_none()
+        {
+            self.complaint = Some(error.to_string());
+        }
+        fetched
+    }
+
+    /// Whether the repository has a file, as far as anybody can tell without a download.
+    pub fn has(&mut self, file: &str) -> bool {
+        let Ok((commit, known)) = self.resolve(file, &()) else { return false };
+        let asks = !self.options.offline && self.complaint.is_none();
+        self.cache.find(&commit, file).is_some()
+            || asks && matches!(self.answer(&commit, file, known, &()), Ok(Answer::File(_)))
+    }
+
+    fn fetch_once(&mut self, file: &str, progress: &mut dyn Progress) -> Result<PathBuf, HubError> {
+        let (commit, known) = self.resolve(file, progress)?;
         if let Some(path) = self.cache.find(&commit, file) {
             return Ok(path);
         }
-        let what = || format!("{}/{file}", self.source);
-        if self.options.offline {
-            return Err(match self.cache.is_known_missing(&commit, file) {
-                true => HubError::NoFile { what: what() },
-                false => HubError::Offline { what: what() },
-            });
+        let what = || self.what(file);
+        if self.cache.is_known_missing(&commit, file) && (self.options.offline || self.complaint.is_some()) {
+            return Err(HubError::NoFile { what: what() });
         }
-        let answer = match known {
-            Some(answer) => answer,
-            None => self.client.describe(&commit, file, &what())?,
-        };
-        match answer {
+        self.may_ask(file)?;
+        match self.answer(&commit, file, known, progress)? {
             Answer::File(remote) => self.download(&commit, file, &remote, progress),
             Answer::NoFile { .. } => {
                 self.cache.remember_missing(&commit, file);
@@ -89,30 +120,66 @@ impl<'a> Hub<'a> {
         }
     }
 
+    fn answer(
+        &self,
+        commit: &str,
+        file: &str,
+        known: Option<Answer>,
+        progress: &dyn Progress,
+    ) -> Result<Answer, HubError> {
+        known.map_or_else(|| self.client.describe(commit, file, &self.what(file), progress), Ok)
+    }
+
     /// The commit to read from, and the hub's answer about `file` if it was asked.
-    fn resolve(&mut self, file: &str) -> Result<(String, Option<Answer>), HubError> {
+    fn resolve(&mut self, file: &str, progress: &dyn Progress) -> Result<(String, Option<Answer>), HubError> {
         if let Some(commit) = &self.commit {
             return Ok((commit.clone(), None));
         }
-        let what = format!("{}/{file}", self.source);
         let revision = self.source.revision.clone().unwrap_or_else(|| "main".to_owned());
         let (commit, answer) = if is_commit(&revision) {
             (revision, None)
-        } else if self.options.offline {
-            (self.cache.commit().ok_or(HubError::Offline { what })?, None)
+        } else if let Err(error) = self.may_ask(file) {
+            (self.cache.commit().ok_or(error)?, None)
         } else {
-            match self.client.describe(&revision, file, &what) {
-                Ok(answer) => (answer.commit().to_owned(), Some(answer)),
-                // A model that is in the cache starts without a network.
-                Err(e @ HubError::Network { .. }) => (self.cache.commit().ok_or(e)?, None),
-                Err(e) => return Err(e),
+            match self.client.describe(&revision, file, &self.what(file), progress) {
+                Ok(answer) => self.adopt(answer),
+                // A model that is in the cache starts whatever the hub says.
+                Err(e) => (self.held_in_spite_of(e)?, None),
             }
         };
-        if answer.is_some() {
-            self.cache.set_commit(&commit)?;
-        }
         self.commit = Some(commit.clone());
         Ok((commit, answer))
+    }
+
+    /// The commit that the cache holds, for a hub that did not name one.
+    fn held_in_spite_of(&mut self, error: HubError) -> Result<String, HubError> {
+        if error.leaves_the_cache() {
+            self.complaint = Some(error.to_string());
+        } else if !matches!(error, HubError::NoFile { .. }) {
+            return Err(error);
+        }
+        self.cache.commit().ok_or(error)
+    }
+
+    /// The commit of an answer; where the cache cannot take a new one, the commit that it holds.
+    fn adopt(&mut self, answer: Answer) -> (String, Option<Answer>) {
+        let (new, held) = (answer.commit().to_owned(), self.cache.commit());
+        match (self.cache.set_commit(&new), held) {
+            (Err(e), Some(held)) => {
+                self.complaint = Some(format!("{}: the hub has a newer commit, {new}, and {e}", self.source));
+                (held, None)
+            }
+            _ => (new, Some(answer)),
+        }
+    }
+
+    /// Errs where only the cache counts.
+    fn may_ask(&self, file: &str) -> Result<(), HubError> {
+        match &self.complaint {
+            _ if self.options.offline => Err(HubError::Offline { what: self.what(file) }),
+            Some(why) => Err(HubError::NotCached { what: self.what(file), why: why.clone() }),
+            None => Ok(()),
+        }
     }
 
     fn download(
@@ -122,18 +189,25 @@ impl<'a> Hub<'a> {
         remote: &Remote,
         progress: &mut dyn Progress,
     ) -> Result<PathBuf, HubError> {
-        let what = format!("{}/{file}", self.source);
-        let _lock = self.cache.lock(&remote.etag)?;
-        // Another process may have brought it while we waited for the lock.
+        let what = self.what(file);
         if !self.cache.has_blob(&remote.etag) {
-            let part = self.cache.part(&remote.etag);
-            let job = Job { commit, file, what: &what, part: &part, size: remote.size };
-            self.client.download(&job, progress)?;
-            cache::verify(&part, remote, &what)?;
-            self.cache.keep(&part, &remote.etag)?;
-            progress.finish();
+            let _lock = self.cache.lock(&remote.etag, &what, progress)?;
+            // Another process may have brought it while we waited for the lock.
+            if !self.cache.has_blob(&remote.etag) {
+                let part = self.cache.part(&remote.etag);
+                let job = Job { commit, file, what: &what, part: &part, size: remote.size };
+                self.client.download(&job, progress)?;
+                cache::verify(&part, remote, &what, progress)?;
+                self.cache.keep(&part, &remote.etag)?;
+                progress.finish();
+            }
         }
-        self.cache.link(commit, file, &remote.etag)
+        Ok(self.cache.link(commit, file, &remote.etag))
+    }
+
+    /// A file for messages.
+    fn what(&self, file: &str) -> String {
+        self.source.with_file(file).to_string()
     }
 }
 

@@ -5,13 +5,14 @@
 
 mod candle;
 mod mlx;
-mod other;
 mod pytorch;
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use crate::config::LmConfig;
 use crate::file::TensorFile;
+use crate::foreign;
 use crate::names::TensorSpec;
 use crate::{Error, Result};
 
@@ -62,7 +63,7 @@ impl Place {
 /// [`Error::Format`] for files of another kind.
 pub(crate) fn detect(files: &[TensorFile]) -> Result<Layout> {
     if let Some(file) = files.first()
-        && other::is_adapter(files)
+        && foreign::is_adapter(files)
     {
         return Err(Error::Format {
             path: file.path().to_path_buf(),
@@ -81,8 +82,45 @@ pub(crate) fn detect(files: &[TensorFile]) -> Result<Layout> {
     if has("text_emb.weight") || has("emb.0.weight") {
         return Ok(Layout::PyTorch);
     }
-    let path = files.first().map(|f| f.path().to_path_buf()).unwrap_or_default();
-    Err(Error::Format { path, expected: "a language model of the Moshi family", found: other::describe(files) })
+    let path = first_path(files);
+    Err(Error::Format { path, expected: "a language model of the Moshi family", found: foreign::by_tensors(files) })
+}
+
+/// What to say of files that should hold the codec and do not.
+pub(crate) fn no_codec(files: &[TensorFile]) -> Error {
+    let found = match detect(files) {
+        Ok(_) => "a language model, whose codec is a file of its own (\"mimi_name\" in its config.json); give that \
+                  file, or the folder"
+            .to_owned(),
+        Err(_) if foreign::is_adapter(files) => "a LoRA adapter of a language model".to_owned(),
+        Err(_) => foreign::by_tensors(files),
+    };
+    Error::Format { path: first_path(files), expected: "the codec Mimi", found }
+}
+
+/// Checks that no file says of itself that others belong to it which are not here.
+///
+/// # Errors
+/// [`Error::Format`] for a GGUF file that was split, where the names do not tell which parts there are.
+pub(crate) fn check_split(files: &[TensorFile]) -> Result<()> {
+    let number = |file: &TensorFile, key: &str| file.metadata().get(key)?.parse::<usize>().ok();
+    let Some((file, count)) = files.iter().find_map(|f| Some((f, number(f, "split.count")?))) else { return Ok(()) };
+    if count <= files.len() {
+        return Ok(());
+    }
+    let part = number(file, "split.no").map_or(1, |n| n + 1);
+    Err(Error::Format {
+        path: file.path().to_path_buf(),
+        expected: "a whole model",
+        found: format!(
+            "part {part} of {count} of a GGUF file that was split; keep all parts beside each other under the names \
+             that they had (NAME-00001-of-{count:05}.gguf is the first), or join them with llama-gguf-split --merge"
+        ),
+    })
+}
+
+fn first_path(files: &[TensorFile]) -> PathBuf {
+    files.first().map(|f| f.path().to_path_buf()).unwrap_or_default()
 }
 
 /// The place of `tensor` in files of `layout`; `has` says which entries there are.

@@ -10,10 +10,10 @@ use tempfile::TempDir;
 use crate::hub_server::{FakeHub, Request, State};
 use crate::{assert_says, golden};
 
-const REPO: &str = "someone/tiny-moshi";
+pub(crate) const REPO: &str = "someone/tiny-moshi";
 
 /// A hub that holds the tiny model, and an empty cache.
-fn hub() -> (FakeHub, TempDir, OpenOptions) {
+pub(crate) fn hub() -> (FakeHub, TempDir, OpenOptions) {
     let names = ["config.json", "model.safetensors", "mimi.safetensors", "mimi_config.json", "tokenizer.model"];
     let files = names.map(|n| (n.to_owned(), std::fs::read(golden("tiny-moshi").join(n)).unwrap()));
     let commit = "0123456789abcdef0123456789abcdef01234567".to_owned();
@@ -30,15 +30,15 @@ fn hub() -> (FakeHub, TempDir, OpenOptions) {
     (hub, cache, OpenOptions { hub: options, ..OpenOptions::default() })
 }
 
-fn source() -> Source {
+pub(crate) fn source() -> Source {
     Source::parse(REPO).unwrap()
 }
 
-fn fetch(options: &OpenOptions, file: &str) -> Result<PathBuf, HubError> {
+pub(crate) fn fetch(options: &OpenOptions, file: &str) -> Result<PathBuf, HubError> {
     Hub::new(&options.hub, &HubSource::new(REPO))?.fetch(file, &mut ())
 }
 
-fn original(file: &str) -> Vec<u8> {
+pub(crate) fn original(file: &str) -> Vec<u8> {
     std::fs::read(golden("tiny-moshi").join(file)).unwrap()
 }
 
@@ -46,7 +46,7 @@ fn gets(requests: &[Request]) -> Vec<&Request> {
     requests.iter().filter(|r| r.method == "GET").collect()
 }
 
-fn refusal(result: Result<PathBuf, HubError>) -> String {
+pub(crate) fn refusal(result: Result<PathBuf, HubError>) -> String {
     result.unwrap_err().to_string()
 }
 

@@ -45,6 +45,14 @@ pub(crate) struct State {
     pub(crate) circle: bool,
     /// Bodies never begin.
     pub(crate) silent: bool,
+    /// Bodies come a little at a time, in steps of 10 ms.
+    pub(crate) slow: bool,
+    /// Every answer of the hub has this status.
+    pub(crate) refusal: Option<u16>,
+    /// Every answer of the hub is a web page.
+    pub(crate) page: bool,
+    /// The name of the commit, besides main.
+    pub(crate) revision: Option<String>,
     pub(crate) log: Vec<Request>,
     /// Where large files are; set at the start.
     pub(crate) storage: Option<SocketAddr>,
@@ -109,7 +117,7 @@ impl Reply {
 fn serve(mut stream: TcpStream, storage: bool, state: &Mutex<State>) {
     let Some(request) = read(&stream, storage) else { return };
     let is_head = request.method == "HEAD";
-    let (reply, cut, silent) = {
+    let (reply, cut, silent, slow) = {
         let mut state = state.lock().unwrap();
         state.log.push(request.clone());
         let reply = match state.statuses.is_empty() {
@@ -118,7 +126,7 @@ fn serve(mut stream: TcpStream, storage: bool, state: &Mutex<State>) {
         };
         let has_body = !is_head && !reply.body.is_empty();
         let cut = (has_body && !state.cuts.is_empty()).then(|| state.cuts.remove(0));
-        (reply, cut, state.silent && has_body)
+        (reply, cut, state.silent && has_body, state.slow)
     };
     let mut head = format!("HTTP/1.1 {} X\r\nconnection: close\r\n", reply.status);
     if !reply.headers.iter().any(|(n, _)| n == "content-length") {
@@ -132,7 +140,12 @@ fn serve(mut stream: TcpStream, storage: bool, state: &Mutex<State>) {
     if silent {
         std::thread::sleep(std::time::Duration::from_secs(5));
     }
-    let _ = stream.write_all(body);
+    for piece in body.chunks(if slow { 1_000 } else { usize::MAX }) {
+        if stream.write_all(piece).is_err() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(if slow { 10 } else { 0 }));
+    }
 }
 
 fn read(stream: &TcpStream, storage: bool) -> Option<Request> {
@@ -157,6 +170,12 @@ fn answer(state: &State, request: &Request) -> Reply {
         let name = request.path.trim_start_matches("/large/");
         return state.files.get(name).map_or(Reply::new(404), |body| content(state, request, body));
     }
+    if let Some(status) = state.refusal {
+        return Reply::new(status).with("x-error-message", "so it is");
+    }
+    if state.page {
+        return Reply { body: b"<html>log in</html>".to_vec(), ..Reply::new(200).with("content-type", "text/html") };
+    }
     if let Some(rest) = request.path.strip_prefix("/api/resolve-cache/") {
         let name = rest.split_once('/').map_or("", |(_, name)| name);
         let Some(body) = state.files.get(name) else { return Reply::new(404) };
@@ -165,7 +184,8 @@ fn answer(state: &State, request: &Request) -> Reply {
         return content(state, request, body).with("etag", format!("\"{etag}\"")).with("x-repo-commit", &state.commit);
     }
     let (repo, file) = match request.path.trim_start_matches('/').split_once("/resolve/") {
-        Some((repo, rest)) => (repo, rest.split_once('/').filter(|(r, _)| *r == "main" || *r == state.commit)),
+        // A revision is one segment of the address.
+        Some((repo, rest)) => (repo, rest.split_once('/').filter(|(r, _)| is_revision(state, &r.replace("%2F", "/")))),
         None => ("", None),
     };
     let allowed = state.token.is_none() || request.authorization == state.token.as_ref().map(|t| format!("Bearer {t}"));
@@ -183,6 +203,10 @@ fn answer(state: &State, request: &Request) -> Reply {
         return Reply::new(404).with("x-error-code", "EntryNotFound").with("x-repo-commit", &state.commit);
     };
     redirect(state, request, file, body)
+}
+
+fn is_revision(state: &State, name: &str) -> bool {
+    name == "main" || name == state.commit || state.revision.as_deref() == Some(name)
 }
 
 fn redirect(state: &State, request: &Request, file: &str, body: &[u8]) -> Reply {

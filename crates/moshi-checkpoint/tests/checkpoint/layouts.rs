@@ -128,7 +128,7 @@ fn a_single_file_takes_the_rest_from_its_folder() {
     assert!(repo.mimi().is_ok() && !repo.tokenizer_bytes().unwrap().is_empty());
     let codec = open(&golden("tiny-moshi/mimi.safetensors")).unwrap();
     assert_eq!(codec.mimi_config().unwrap().seanet.dimension, 64);
-    assert!(matches!(codec.lm(), Err(Error::NotOpened("language model"))));
+    assert!(matches!(codec.lm(), Err(Error::CodecAlone { .. })));
 }
 
 #[test]

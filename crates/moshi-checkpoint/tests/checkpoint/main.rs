@@ -6,14 +6,18 @@
 mod configs;
 mod damage;
 mod export;
+mod foreign;
 mod gguf;
 mod hub;
+mod hub_moods;
 mod hub_server;
 mod invented;
 mod layouts;
+mod parts;
 mod quantize;
 mod quantized;
 mod voice;
+mod revisions;
 mod written;
 
 use std::path::{Path, PathBuf};

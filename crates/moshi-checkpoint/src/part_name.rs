@@ -1,0 +1,67 @@
+//! The names of a model's files in parts: `model-00001-of-00004.safetensors`, `model.q8-00001-of-00002.gguf`.
+
+use std::fmt;
+
+/// The largest number of parts that is taken for meant.
+const MOST: usize = 10_000;
+
+/// The name of one part of several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PartName {
+    stem: String,
+    /// From 1.
+    pub(crate) number: usize,
+    pub(crate) count: usize,
+    extension: String,
+}
+
+impl PartName {
+    /// Reads a file's name; `None` for one that is no part, or the only one.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let (rest, extension) = name.rsplit_once('.')?;
+        let (rest, count) = rest.rsplit_once("-of-")?;
+        let (stem, number) = rest.rsplit_once('-')?;
+        let digits = |s: &str| Some(s).filter(|s| s.len() == 5)?.parse::<usize>().ok();
+        let (number, count) = (digits(number)?, digits(count)?);
+        let is_part = (1..=count).contains(&number) && (2..=MOST).contains(&count);
+        is_part.then(|| Self { stem: stem.to_owned(), number, count, extension: extension.to_owned() })
+    }
+
+    /// The names of all parts, this one among them, in their order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Self> + '_ {
+        (1..=self.count).map(|number| Self { number, ..self.clone() })
+    }
+}
+
+impl fmt::Display for PartName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stem, number, count, extension } = self;
+        write!(f, "{stem}-{number:05}-of-{count:05}.{extension}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_know_their_siblings_and_other_names_are_none() {
+        let part = PartName::parse("model.q8-00002-of-00003.gguf").unwrap();
+        assert_eq!((part.number, part.count), (2, 3));
+        let all: Vec<_> = part.all().map(|p| p.to_string()).collect();
+        assert_eq!(all[0], "model.q8-00001-of-00003.gguf");
+        assert_eq!((all[1].as_str(), all.len()), ("model.q8-00002-of-00003.gguf", 3));
+        for none in [
+            "model.safetensors",
+            "model-00001-of-00001.gguf",
+            "model-00000-of-00002.gguf",
+            "model-00003-of-00002.gguf",
+            "model-1-of-2.gguf",
+            "model-00001-of-99999.gguf",
+            "00001-of-00002",
+            "a-00001-of-00002",
+        ] {
+            assert_eq!(PartName::parse(none), None, "{none}");
+        }
+    }
+}
