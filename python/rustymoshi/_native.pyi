@@ -37,7 +37,13 @@ def save_audio(path: str | PathLike[str], pcm: _Pcm) -> None: ...
 class Mimi:
     @staticmethod
     def load(
-        path: str | PathLike[str], num_codebooks: int = 8, *, dtype: str | None = None, threads: int | None = None
+        path: str | PathLike[str],
+        num_codebooks: int = 8,
+        *,
+        dtype: str | None = None,
+        threads: int | None = None,
+        revision: str | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
     ) -> Mimi: ...
     def encode(self, pcm: _Pcm) -> NDArray[np.int32]: ...
     def decode(self, codes: _Codes) -> _Pcm: ...

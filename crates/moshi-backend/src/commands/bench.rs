@@ -24,7 +24,7 @@ use crate::model;
 /// Measure a model: time of a step, real-time factor, memory, and the share of the memory bandwidth that a step reaches.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// A folder, file or repository; by default the built-in model.
+    /// A folder, file or repository (owner/name@revision); by default the built-in model.
     #[arg(long, env = "MOSHI_MODEL", default_value = "built-in")]
     model: String,
     /// Instead of a model, random weights of published sizes, made on the fly.

@@ -14,7 +14,7 @@ use super::say;
 /// f32 where it cannot, so that nothing is rounded.
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
-    /// A folder, file or repository; an adapter that it names is merged.
+    /// A folder, file or repository (owner/name@revision); an adapter that it names is merged.
     input: String,
     /// Folder to write a repository to, or a .safetensors or .gguf file for the language model alone.
     output: PathBuf,
@@ -27,7 +27,7 @@ pub struct ConvertArgs {
 /// PyTorch package, mlx-q8 and mlx-q4 for MLX; bf16, f16 and f32 with the input's names.
 #[derive(Debug, Args)]
 pub struct QuantizeArgs {
-    /// A folder, file or repository; an adapter that it names is merged.
+    /// A folder, file or repository (owner/name@revision); an adapter that it names is merged.
     input: String,
     /// Folder to write a repository to, or a .safetensors or .gguf file for the language model alone.
     output: PathBuf,

@@ -20,7 +20,7 @@ use crate::quality::{QualityReport, codes_of_audio, conversation, trace};
 /// Both hear the same audio and are given the words and codes that the single precision would say.
 #[derive(Debug, Args)]
 pub struct QualityArgs {
-    /// A folder, file or repository.
+    /// A folder, file or repository (owner/name@revision).
     model: String,
     /// The language model's file, where it is not the one that config.json names.
     #[arg(long, env = "MOSHI_LM_FILE")]

@@ -25,8 +25,8 @@ pub struct StandaloneArgs {
     /// Server configuration (JSON); files of the published Rust server are understood.
     #[arg(long, env = "MOSHI_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Model to serve: a folder, a file, a repository id such as kyutai/moshika-pytorch-bf16, "built-in", or
-    /// "loopback" (no model: callers hear themselves).
+    /// Model to serve: a folder, a file, a repository id such as kyutai/moshika-pytorch-bf16 (or owner/name@revision with
+    /// a branch, tag or commit), "built-in", or "loopback" (no model: callers hear themselves).
     #[arg(long, env = "MOSHI_MODEL", value_name = "PATH_OR_REPO")]
     pub model: Option<String>,
     /// Make integers of the weights while loading: q8 or q4 [default: as the file holds them].

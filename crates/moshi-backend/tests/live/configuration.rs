@@ -64,6 +64,26 @@ fn files_are_looked_for_where_they_are_in_the_models_folder_and_in_its_repositor
 }
 
 #[test]
+fn a_repository_may_have_a_revision_wherever_it_is_named() {
+    for model in ["a/b@v1.0", "a/b@refs/pr/1", "hf://a/b@v1.0", "hf://a/b", "https://huggingface.co/a/b/tree/v1.0"] {
+        let source = ModelSource::Repo(model.to_owned());
+        assert_eq!(ModelSource::parse(model).unwrap(), source);
+        assert_eq!(read(&format!(r#"{{"model": "{model}"}}"#)).unwrap().model.source, source);
+        assert_eq!(read(&format!(r#"{{"hf_repo": "{model}"}}"#)).unwrap().model.source, source);
+    }
+    let file = |repo: &str| {
+        let text = format!(r#"{{"model": "{repo}", "mimi_model_file": "m.safetensors"}}"#);
+        read(&text).unwrap().model.mimi_model_file.unwrap()
+    };
+    assert_eq!(file("a/b@v1.0"), "hf://a/b@v1.0/m.safetensors");
+    assert_eq!(file("hf://a/b@refs/pr/1"), "hf://a/b@refs%2Fpr%2F1/m.safetensors");
+    for bad in ["a/b@", "a/b@../x", "a@v1/b", "hf://a"] {
+        assert!(ModelSource::parse(bad).unwrap_err().contains("owner/name@revision"), "{bad}");
+        assert!(read(&format!(r#"{{"model": "{bad}"}}"#)).unwrap_err().contains("owner/name@revision"), "{bad}");
+    }
+}
+
+#[test]
 fn paths_may_name_environment_variables() {
     let home = std::env::var("HOME").unwrap();
     let config = read(r#"{"lm_model_file": "$HOME/model.safetensors"}"#).unwrap();

@@ -57,7 +57,9 @@ fn codec_and_tokenizer_are_found_under_their_usual_names_too() {
     let (hub, cache, mut options) = hub();
     hub.change(|s| {
         let mut config: serde_json::Value = serde_json::from_slice(&s.files["config.json"]).unwrap();
-        ["mimi_name", "tokenizer_name", "moshi_name"].map(|key| config.as_object_mut().unwrap().remove(key));
+        for key in ["mimi_name", "tokenizer_name", "moshi_name"] {
+            config.as_object_mut().unwrap().remove(key);
+        }
         s.files.insert("config.json".to_owned(), config.to_string().into_bytes());
     });
     open(&options).unwrap();
@@ -106,7 +108,7 @@ fn a_hub_that_does_not_help_is_a_warning_while_nothing_is_missing() {
     change(&|s| s.page = true, &["a web page", "login"]);
     change(&|s| (s.circle, s.large) = (true, usize::MAX), &["more than 5 redirects"]);
     change(&|s| s.nowhere = true, &["a redirect to nowhere"]);
-    change(&|s| s.commit = "../..".to_owned(), &["x-repo-commit"]);
+    change(&|s| s.commit = "../..".to_owned(), &["cache"]);
     hub.change(|s| (s.nowhere, s.commit) = (false, "0123456789abcdef0123456789abcdef01234567".to_owned()));
     assert_eq!(open(&options).unwrap().warnings(), Vec::<String>::new());
     options.hub.token = Some("hf_of_last_year".to_owned());
