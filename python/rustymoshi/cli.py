@@ -58,7 +58,7 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--quantize", type=click.Choice(["q8", "q4"]), help="Make integers of the weights while loading."),
         click.option("--dtype", type=click.Choice(["f32", "bf16", "f16"]), help="Weights in memory, not as the file."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, metal or reference."),
-        click.option("--model", "-m", help="A folder, file or hub repository (owner/name@revision); default: built-in."),
+        click.option("--model", "-m", help="A folder, file or repository (owner/name@revision); default: built-in."),
     ):
         command = option(command)
     return command

@@ -111,6 +111,9 @@ pub enum Error {
         /// The shape in the file.
         found: Vec<usize>,
     },
+    /// As the error inside says, and nobody has said which sizes the model has.
+    #[error("{0} There is no config.json with it, so it was taken for Moshi 7B: put the model's config.json beside it")]
+    WithoutConfig(Box<Error>),
     /// A tensor is stored in a number format that cannot be used for it.
     #[error("{}: tensor {name:?} is stored as {found}, expected bf16, f16 or f32", .path.display())]
     Dtype {

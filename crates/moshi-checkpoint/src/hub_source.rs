@@ -61,7 +61,7 @@ impl HubSource {
         if let Some(rest) = given.strip_prefix("hf://") {
             return Some(Self::parse_with_file(rest));
         }
-        let rest = ["https://", "http://"].iter().find_map(|scheme| given.strip_prefix(scheme))?;
+        let rest = ["https://", "http://"].iter().find_map(|scheme| given.strip_prefix(scheme)).unwrap_or(given);
         let rest = rest.strip_prefix("www.").unwrap_or(rest);
         let rest = ["huggingface.co/", "hf.co/"].iter().find_map(|site| rest.strip_prefix(site))?;
         let path = rest.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');

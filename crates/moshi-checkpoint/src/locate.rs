@@ -84,6 +84,13 @@ impl<'a> Locator<'a> {
         Ok(Self { root, single, options, progress, unknown: Vec::new(), warnings: Vec::new() })
     }
 
+    /// Says that everything that was looked for has been found.
+    pub(crate) fn settle(&mut self) {
+        if let Root::Hub(_, hub) = &mut self.root {
+            hub.settle();
+        }
+    }
+
     /// What a person should know of how the files were found, one sentence each.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let complaint = match &self.root {
@@ -244,6 +251,7 @@ impl<'a> Locator<'a> {
     fn fetch_elsewhere(&mut self, source: &HubSource) -> Result<Found> {
         let mut hub = Hub::new(&self.options.hub, source)?;
         let path = hub.fetch(source.file.as_deref().unwrap_or_default(), self.progress)?;
+        hub.settle();
         self.warnings.extend(hub.complaint().map(served_from_cache));
         Ok(Found { path, place: Place::Elsewhere(source.clone()) })
     }
@@ -301,7 +309,7 @@ impl<'a> Locator<'a> {
         }
         let (folder, advice) = match &mut self.root {
             Root::Hub(source, hub) => {
-                let probe = foreign::PROBES.iter().find(|probe| hub.has(probe));
+                let probe = foreign::PROBES.iter().find(|probe| what == "language model" && hub.has(probe));
                 let hint = probe.and_then(|probe| told(probe)).map(|hint| format!("the repository holds {hint}"));
                 let advice = hint.unwrap_or_else(|| "name the file in config.json".to_owned());
                 (PathBuf::from(HubSource { file: None, ..source.clone() }.to_string()), advice)

@@ -121,7 +121,9 @@ impl Repository {
         let (parts, lm_files, mimi_files) =
             if codec_alone.is_some() { (Parts::MIMI, None, single) } else { (options.parts, single, None) };
         let mut this = Self { config, config_path, lm: None, mimi: None, tokenizer: None, codec_alone, warnings };
-        this.open_parts(parts, (lm_files, mimi_files), &mut locator)?;
+        let opened = this.open_parts(parts, (lm_files, mimi_files), &mut locator);
+        opened.map_err(|error| if this.config_path.is_none() { without_config(error) } else { error })?;
+        locator.settle();
         this.warnings.extend(locator.warnings());
         Ok(this)
     }
@@ -299,10 +301,19 @@ impl Repository {
     pub fn tokenizer_bytes(&self) -> Result<Vec<u8>> {
         match self.tokenizer.as_ref().ok_or(Error::NotOpened("tokenizer"))? {
             Tokenizer::Embedded(bytes) => Ok(bytes.to_vec()),
-            Tokenizer::File(path) => {
-                std::fs::read(path).map_err(|source| Error::Io { path: path.clone(), doing: "read", source })
-            }
+            Tokenizer::File(path) => read_tokenizer(path),
         }
+    }
+}
+
+/// The bytes of a SentencePiece model; another file that is well known is named.
+fn read_tokenizer(path: &Path) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_path_buf(), doing: "read", source })?;
+    match foreign::by_bytes(&bytes).filter(|_| !foreign::is_sentencepiece(&bytes)) {
+        Some(found) => {
+            Err(Error::Format { path: path.to_path_buf(), expected: "a SentencePiece tokenizer (.model)", found })
+        }
+        None => Ok(bytes),
     }
 }
 
@@ -321,6 +332,14 @@ fn resolve_lm(files: Vec<TensorFile>, config: &ModelConfig) -> Result<(Tensors, 
         }
     }
     Ok((tensors, layout, warnings))
+}
+
+/// An error of tensors that do not fit sizes which no file has said.
+fn without_config(error: Error) -> Error {
+    match error {
+        Error::MissingTensors { .. } | Error::Shape { .. } => Error::WithoutConfig(Box::new(error)),
+        other => other,
+    }
 }
 
 /// Codebooks in a codec file.

@@ -3,10 +3,9 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
 use moshi_checkpoint::export::{Export, Numbers, WriteLayout, write_model, write_repository};
-use moshi_checkpoint::{HubOptions, Layout, OpenOptions, Parts, Repository, Source};
+use moshi_checkpoint::{HubOptions, Layout, OpenOptions, Parts};
 
 use super::say;
 
@@ -89,8 +88,7 @@ fn write(
     let single = matches!(extension, Some("safetensors" | "gguf"));
     let parts = if single { Parts::LM } else { Parts::ALL };
     let open = OpenOptions { parts, hub: HubOptions::from_env(), ..OpenOptions::default() };
-    let repository = Repository::open(&Source::parse(input)?, &open, &mut ())
-        .with_context(|| format!("cannot open the model {input}"))?;
+    let repository = super::open(input, &open)?;
     let (layout, numbers) = choose(repository.lm_layout()?);
     if single && (extension == Some("gguf")) != (layout == WriteLayout::Gguf) {
         let right = if layout == WriteLayout::Gguf { "a .gguf" } else { "a .safetensors" };

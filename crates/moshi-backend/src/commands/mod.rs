@@ -9,6 +9,23 @@ pub mod standalone;
 
 use std::io::Write;
 
+use anyhow::Context;
+use moshi_checkpoint::{OpenOptions, Repository, Source};
+
+/// Opens a model for a command that logs nothing; its warnings go to standard error.
+///
+/// # Errors
+/// As [`Repository::open`], with the model's name in front.
+pub(crate) fn open(model: &str, options: &OpenOptions) -> anyhow::Result<Repository> {
+    let opened = Source::parse(model).and_then(|source| Repository::open(&source, options, &mut ()));
+    let repository = opened.with_context(|| format!("cannot open the model {model}"))?;
+    for warning in repository.warnings() {
+        // A closed standard error is no reason to stop.
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+    }
+    Ok(repository)
+}
+
 /// Writes one line for the person at the terminal; log lines go to standard error.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use clap::Args;
 use mimi::Mimi;
 use moshi_checkpoint::config::FileNames;
 use moshi_checkpoint::quantize::{Plan, Quantize};
-use moshi_checkpoint::{HubOptions, OpenOptions, Repository, Source};
+use moshi_checkpoint::{HubOptions, OpenOptions};
 use moshi_lm::Lm;
 use moshi_nn::executors::{Arithmetic, Cpu};
 use moshi_nn::{HostWeight, LowRankPair, WeightSource};
@@ -52,7 +52,7 @@ pub struct QualityArgs {
 pub fn run(args: &QualityArgs) -> anyhow::Result<()> {
     let files = FileNames { moshi: args.lm_file.clone(), ..FileNames::default() };
     let options = OpenOptions { files, hub: HubOptions::from_env(), ..OpenOptions::default() };
-    let repository = Repository::open(&Source::parse(&args.model)?, &options, &mut ())?;
+    let repository = super::open(&args.model, &options)?;
     let threads = args.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let (tensors, config) = (repository.lm()?, &repository.config().lm);
     let cpu = Cpu::new(threads);

@@ -219,7 +219,9 @@ pub(crate) fn read_json(path: &Path) -> Result<Value> {
         return Err(format(format!("a file of {size} bytes")));
     }
     let bytes = std::fs::read(path).map_err(io)?;
-    serde_json::from_slice(&bytes).map_err(|e| match crate::foreign::by_bytes(&bytes) {
+    // Editors of Windows begin a text with a mark.
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    serde_json::from_slice(text).map_err(|e| match crate::foreign::by_bytes(&bytes) {
         Some(kind) => format(kind),
         None => format(format!("text that is not JSON: {e}")),
     })

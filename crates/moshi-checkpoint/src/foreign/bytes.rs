@@ -66,7 +66,7 @@ fn zip(start: &[u8]) -> Option<String> {
 /// Formats without a magic of their own.
 fn binary(start: &[u8]) -> Option<&'static str> {
     let at = |index: usize| start.get(index).copied().unwrap_or_default();
-    let near = &start[..start.len().min(256)];
+    let near = beginning(start);
     if at(0) == 0x80 && (2..=5).contains(&at(1)) {
         return Some(PICKLE);
     }
@@ -76,7 +76,7 @@ fn binary(start: &[u8]) -> Option<&'static str> {
     if start.get(4..8) == Some(b"TFL3") {
         return Some("a TensorFlow Lite file; take the .safetensors file");
     }
-    if at(0) == b'\n' && (holds(near, b"<unk>") || holds(near, b"<s>")) {
+    if is_sentencepiece(start) {
         return Some("a SentencePiece tokenizer, which belongs beside a model; give the model's folder or file");
     }
     if at(0) == 0x08 && at(1) <= 20 && (holds(near, b"onnx") || holds(near, b"pytorch") || at(2) == 0x12) {
@@ -89,6 +89,17 @@ fn binary(start: &[u8]) -> Option<&'static str> {
         return Some("a file that begins with zeros only: its download has not finished");
     }
     None
+}
+
+/// Whether a file is a SentencePiece model: a message whose first field holds the pieces, the special ones in front.
+pub(crate) fn is_sentencepiece(bytes: &[u8]) -> bool {
+    let near = beginning(bytes);
+    near.first() == Some(&b'\n') && (holds(near, b"<unk>") || holds(near, b"<s>"))
+}
+
+/// As much of a file as names and special pieces are looked for in.
+fn beginning(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(256)]
 }
 
 fn page() -> String {

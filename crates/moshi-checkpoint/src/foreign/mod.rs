@@ -7,7 +7,7 @@ mod config;
 mod names;
 mod tensors;
 
-pub(crate) use bytes::by_bytes;
+pub(crate) use bytes::{by_bytes, is_sentencepiece};
 pub(crate) use config::by_config;
 pub(crate) use names::{PROBES, by_name, unfinished};
 pub(crate) use tensors::{by_tensors, is_adapter, is_codec};

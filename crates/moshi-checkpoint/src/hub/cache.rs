@@ -41,6 +41,12 @@ impl Cache {
         self.cache.repo(self.repo.clone()).create_ref(commit).map_err(disk(&self.folder, "note the commit"))
     }
 
+    /// Makes room for the files of a commit.
+    pub(super) fn make_room(&self, commit: &str) -> Result<(), HubError> {
+        let snapshot = self.snapshot(commit);
+        fs::create_dir_all(&snapshot).map_err(disk(&snapshot, "create the folder"))
+    }
+
     /// A file of a commit, if it is here.
     pub(super) fn find(&self, commit: &str, file: &str) -> Option<PathBuf> {
         Some(self.snapshot(commit).join(file)).filter(|p| p.exists())

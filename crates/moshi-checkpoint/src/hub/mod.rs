@@ -54,6 +54,8 @@ pub struct Hub<'a> {
     cache: Cache,
     client: Client,
     commit: Option<String>,
+    /// A newer commit than the cache has noted, whose files are not all here yet.
+    newer: Option<String>,
     /// Why the hub is asked no more.
     complaint: Option<String>,
 }
@@ -68,7 +70,7 @@ impl<'a> Hub<'a> {
         let folder = options.cache.clone().ok_or(HubError::NoCache)?;
         let cache = Cache::new(folder, &source);
         let client = Client::new(options, &source.repo)?;
-        Ok(Self { options, source, cache, client, commit: None, complaint: None })
+        Ok(Self { options, source, cache, client, commit: None, newer: None, complaint: None })
     }
 
     /// Why the hub is asked no more, if it has failed once: whoever goes on with the cache alone should be told.
@@ -91,6 +93,15 @@ impl<'a> Hub<'a> {
             self.complaint = Some(error.to_string());
         }
         fetched
+    }
+
+    /// Notes that the files of the newest commit have all come. Until then the cache stands for the commit before it,
+    /// which is whole: a download that is broken off takes no model away.
+    pub fn settle(&mut self) {
+        if let Some(newer) = self.newer.take() {
+            // Where it cannot be noted, the hub is asked again.
+            let _ = self.cache.set_commit(&newer);
+        }
     }
 
     /// Whether the repository has a file, as far as anybody can tell without a download.
@@ -163,14 +174,19 @@ impl<'a> Hub<'a> {
 
     /// The commit of an answer; where the cache cannot take a new one, the commit that it holds.
     fn adopt(&mut self, answer: Answer) -> (String, Option<Answer>) {
-        let (new, held) = (answer.commit().to_owned(), self.cache.commit());
-        match (self.cache.set_commit(&new), held) {
-            (Err(e), Some(held)) => {
-                self.complaint = Some(format!("{}: the hub has a newer commit, {new}, and {e}", self.source));
-                (held, None)
+        let new = answer.commit().to_owned();
+        match self.cache.commit().filter(|held| *held != new) {
+            Some(held) => {
+                if let Err(e) = self.cache.make_room(&new) {
+                    self.complaint = Some(format!("{}: the hub has a newer commit, {new}, and {e}", self.source));
+                    return (held, None);
+                }
+                self.newer = Some(new.clone());
             }
-            _ => (new, Some(answer)),
+            // Where it cannot be noted, the hub is asked again.
+            None => drop(self.cache.set_commit(&new)),
         }
+        (new, Some(answer))
     }
 
     /// Errs where only the cache counts.

@@ -133,6 +133,48 @@ fn files_of_other_models_are_named_by_their_tensors() {
 }
 
 #[test]
+fn a_gguf_file_of_another_architecture_is_named() {
+    let mut bytes = [b"GGUF".as_slice(), &3u32.to_le_bytes(), &0u64.to_le_bytes(), &1u64.to_le_bytes()].concat();
+    for (text, kind) in [("general.architecture", &8u32.to_le_bytes()[..]), ("llama", &[])] {
+        bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.extend_from_slice(kind);
+    }
+    bytes.resize(bytes.len().next_multiple_of(32), 0);
+    let folder = folder(&[("model.q8.gguf", &bytes)]);
+    for path in [folder.path().to_path_buf(), folder.path().join("model.q8.gguf")] {
+        assert_says(&refusal(&path, Parts::LM), &["GGUF", "\"llama\"", "kyutai/"]);
+    }
+    assert_says(&refusal(&folder.path().join("model.q8.gguf"), Parts::MIMI), &["GGUF", "\"llama\""]);
+}
+
+#[test]
+fn a_tokenizer_that_is_something_else_is_named() {
+    for (bytes, says) in [
+        (&b"version https://git-lfs.github.com/spec/v1\n"[..], "Git LFS pointer"),
+        (b"<!DOCTYPE html>", "web page"),
+        (b"{\"version\": \"1.0\", \"added_tokens\": []}", "text file"),
+        (b"", "empty file"),
+    ] {
+        let folder = folder(&[("tokenizer.model", bytes)]);
+        let mut options = OpenOptions::default();
+        options.files.tokenizer = Some(folder.path().join("tokenizer.model").display().to_string());
+        let repository = Repository::open(&Source::Folder(golden("tiny-moshi")), &options, &mut ()).unwrap();
+        let message = repository.tokenizer_bytes().unwrap_err().to_string();
+        assert_says(&message, &["tokenizer.model", "SentencePiece", says]);
+    }
+    open(&golden("tiny-moshi")).unwrap().tokenizer_bytes().unwrap();
+    open(&golden("tiny-variant")).unwrap().tokenizer_bytes().unwrap();
+}
+
+#[test]
+fn a_configuration_that_an_editor_of_windows_wrote_is_read() {
+    let config = std::fs::read(golden("tiny-moshi/config.json")).unwrap();
+    let folder = folder(&[("config.json", &[b"\xef\xbb\xbf", &config[..]].concat())]);
+    moshi_checkpoint::ModelConfig::read(&folder.path().join("config.json")).unwrap();
+}
+
+#[test]
 fn a_folder_without_a_model_says_what_else_it_holds() {
     for (name, parts) in [
         ("pytorch_model.bin", vec!["pytorch_model.bin, a PyTorch pickle"]),

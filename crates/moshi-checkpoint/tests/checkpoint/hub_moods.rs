@@ -128,6 +128,33 @@ fn a_hub_that_failed_is_asked_no_more() {
     assert_eq!(hub.requests().len(), 1);
 }
 
+#[test]
+fn a_newer_commit_that_came_in_part_takes_no_model_away() {
+    let (hub, _cache, mut options) = hub();
+    open(&options).unwrap();
+    let new = "89abcdef0123456789abcdef0123456789abcdef";
+    hub.change(|s| {
+        s.commit = new.to_owned();
+        let config = String::from_utf8(s.files["config.json"].clone()).unwrap();
+        s.files.insert("config.json".to_owned(), format!("{config}\n").into_bytes());
+        s.files.get_mut("model.safetensors").unwrap().push(0);
+        s.slow = true;
+    });
+    let mut stopper = Stopper { bytes: 20_000, ..Stopper::after(60_000) };
+    assert!(Repository::open(&source(), &options, &mut stopper).is_err());
+    options.hub.offline = true;
+    let held = open(&options).unwrap();
+    assert!(!held.config_path().unwrap().to_string_lossy().contains(new));
+    options.hub.offline = false;
+    hub.change(|s| {
+        s.files.get_mut("model.safetensors").unwrap().pop();
+        s.slow = false;
+    });
+    open(&options).unwrap();
+    options.hub.offline = true;
+    assert!(open(&options).unwrap().config_path().unwrap().to_string_lossy().contains(new));
+}
+
 #[cfg(unix)]
 mod rights {
     use std::os::unix::fs::PermissionsExt;
@@ -187,14 +214,14 @@ mod rights {
         open(&options).unwrap();
         let new = "89abcdef0123456789abcdef0123456789abcdef";
         hub.change(|s| s.commit = new.to_owned());
-        // A folder where the note should be written, with the note's old text out of reach, serves root as rights do.
-        let refs = cache.path().join("hub/models--someone--tiny-moshi/refs");
-        set_rights(&refs, 0o555, 0o444);
-        if !is_held_back(&refs) {
-            return set_rights(&refs, 0o755, 0o644);
+        let snapshots = cache.path().join("hub/models--someone--tiny-moshi/snapshots");
+        set_rights(&snapshots, 0o555, 0o444);
+        if !is_held_back(&snapshots) {
+            // Root is held back by a file where the folder should be.
+            std::fs::write(snapshots.join(new), "in the way").unwrap();
         }
         let repository = open(&options);
-        set_rights(&refs, 0o755, 0o644);
+        set_rights(&snapshots, 0o755, 0o644);
         assert_says(&repository.unwrap().warnings().join("\n"), &["newer commit", new, "cannot", "cache"]);
     }
 }

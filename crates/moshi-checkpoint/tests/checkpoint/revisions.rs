@@ -28,6 +28,7 @@ fn a_revision_is_written_in_one_way_everywhere() {
         ("hf://a/b@refs%2Fpr%2F1", Some("refs/pr/1")),
         ("https://huggingface.co/a/b", None),
         ("https://huggingface.co/a/b/", None),
+        ("huggingface.co/a/b", None),
         ("https://hf.co/a/b/tree/main", Some("main")),
         ("https://huggingface.co/a/b/tree/refs%2Fpr%2F1", Some("refs/pr/1")),
         ("http://www.huggingface.co/a/b/tree/v1.0?not-for-all-audiences=true", Some("v1.0")),
