@@ -80,7 +80,7 @@ pub enum Error {
         names: String,
     },
     /// Tensors that the model needs are not in the file.
-    #[error("{}: {count} of {needed} tensors are missing: {names}; does config.json belong to this file?", .path.display())]
+    #[error("{}: {count} of {needed} tensors are missing: {names}; does config.json belong to this file, and is it the whole model?", .path.display())]
     MissingTensors {
         /// The file.
         path: PathBuf,

@@ -117,28 +117,24 @@ impl Repository {
         if let (None, false, Some(files)) = (&codec_alone, options.parts.lm, &single) {
             return Err(layouts::no_codec(files));
         }
-        // Of a codec alone there is no language model to look for beside it.
-        let (parts, lm_files, mimi_files) =
-            if codec_alone.is_some() { (Parts::MIMI, None, single) } else { (options.parts, single, None) };
         let mut this = Self { config, config_path, lm: None, mimi: None, tokenizer: None, codec_alone, warnings };
-        let opened = this.open_parts(parts, (lm_files, mimi_files), &mut locator);
+        let opened = this.open_parts(options.parts, single, &mut locator);
         opened.map_err(|error| if this.config_path.is_none() { without_config(error) } else { error })?;
         locator.settle();
         this.warnings.extend(locator.warnings());
         Ok(this)
     }
 
-    fn open_parts(
-        &mut self,
-        parts: Parts,
-        (lm, mimi): (Option<Vec<TensorFile>>, Option<Vec<TensorFile>>),
-        locator: &mut Locator<'_>,
-    ) -> Result<()> {
+    fn open_parts(&mut self, parts: Parts, single: Option<Vec<TensorFile>>, locator: &mut Locator<'_>) -> Result<()> {
+        // Of a codec alone there is no language model to look for beside it.
+        if self.codec_alone.is_some() {
+            return self.open_mimi(single, locator);
+        }
         if parts.lm {
-            self.open_lm(lm, locator)?;
+            self.open_lm(single, locator)?;
         }
         if parts.mimi {
-            self.open_mimi(mimi, locator)?;
+            self.open_mimi(None, locator)?;
         }
         if parts.tokenizer {
             let path = locator.tokenizer(self.config.names.tokenizer.as_deref())?;

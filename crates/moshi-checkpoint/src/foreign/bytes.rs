@@ -54,12 +54,14 @@ fn zip(start: &[u8]) -> Option<String> {
     if !start.starts_with(b"PK\x03\x04") {
         return None;
     }
-    Some(match () {
-        () if holds(start, b"data.pkl") || holds(start, b".pkl") => PICKLE.to_owned(),
-        () if holds(start, b".npy") => "a NumPy archive (.npz), as MLX and JAX programs write it; take the \
-                                        .safetensors file, or save its arrays with safetensors.numpy.save_file"
-            .to_owned(),
-        () => format!("a zip archive; {UNPACK}"),
+    Some(if holds(start, b".pkl") {
+        PICKLE.to_owned()
+    } else if holds(start, b".npy") {
+        "a NumPy archive (.npz), as MLX and JAX programs write it; take the .safetensors file, or save its arrays with \
+         safetensors.numpy.save_file"
+            .to_owned()
+    } else {
+        format!("a zip archive; {UNPACK}")
     })
 }
 

@@ -31,7 +31,7 @@ const ADAPTER: &str = "a LoRA adapter of PEFT for another program's model; adapt
 
 /// What an ending says.
 const ENDINGS: [(&[&str], &str); 6] = [
-    (&["bin", "pt", "pth", "ckpt", "pkl"], PICKLE),
+    (&["bin", "pt", "pth", "th", "ckpt", "pkl", "pickle"], PICKLE),
     (&["onnx"], "an ONNX file; take the .safetensors file"),
     (&["h5", "keras", "pb", "tflite"], "a file of TensorFlow; take the .safetensors file"),
     (&["msgpack"], "a file of Flax; take the .safetensors file"),

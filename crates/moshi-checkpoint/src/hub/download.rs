@@ -23,6 +23,17 @@ pub(super) struct Job<'a> {
     pub(super) size: u64,
 }
 
+/// An answer that brings a file, or the rest of it.
+struct Incoming<'a> {
+    /// Where it comes from, for messages.
+    url: &'a str,
+    response: Body,
+    /// The part file, at its end.
+    out: File,
+    /// Bytes that the part file has.
+    done: u64,
+}
+
 impl Job<'_> {
     /// Bytes that are there.
     fn done(&self) -> u64 {
@@ -80,7 +91,8 @@ impl Client {
         options.create(true);
         let options = if resumed { options.append(true) } else { options.write(true).truncate(true) };
         let out = options.open(part).map_err(disk(part, "write"))?;
-        let done = self.receive(job, (&url, response), (out, if resumed { start } else { 0 }), progress)?;
+        let body = Incoming { url: &url, response, out, done: if resumed { start } else { 0 } };
+        let done = self.receive(job, body, progress)?;
         if done < job.size {
             let problem = format!("the connection ended after {done} of {} bytes", job.size);
             return Err(self.network(what, &url, problem));
@@ -88,14 +100,9 @@ impl Client {
         Ok(())
     }
 
-    /// Writes a body to the end of the part file, which has `done` bytes; returns how many there are then.
-    fn receive(
-        &self,
-        job: &Job<'_>,
-        (url, response): (&str, Body),
-        (mut out, mut done): (File, u64),
-        progress: &mut dyn Progress,
-    ) -> Result<u64, HubError> {
+    /// Writes a body to the end of the part file; returns how many bytes there are then.
+    fn receive(&self, job: &Job<'_>, incoming: Incoming<'_>, progress: &mut dyn Progress) -> Result<u64, HubError> {
+        let Incoming { url, response, mut out, mut done } = incoming;
         let (mut body, mut buffer) = (response.into_body().into_reader(), vec![0; PIECE]);
         // A server that never stops is cut off just past the announced size, which `verify` then sees.
         while done <= job.size {
