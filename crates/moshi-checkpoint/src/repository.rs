@@ -369,7 +369,8 @@ fn read_index(path: &Path) -> Result<Vec<String>> {
         None => Err(Error::Format {
             path: path.to_path_buf(),
             expected: "an index of safetensors files",
-            found: "JSON without a \"weight_map\" of file names".to_owned(),
+            found: "JSON without a \"weight_map\" of file names; give the model's folder, or the file of its weights"
+                .to_owned(),
         }),
     }
 }

@@ -6,9 +6,9 @@ use pyo3::prelude::*;
 
 mod args;
 mod audio;
+mod background;
 mod codec;
 mod errors;
-mod interrupt;
 mod model;
 mod session;
 mod source;

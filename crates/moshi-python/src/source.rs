@@ -10,8 +10,8 @@ use moshi_engine::{Codec, Device, Dtype, EngineError, LoadOptions, Loaded};
 use pyo3::exceptions::{PyException, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 
+use crate::background::{Report, in_background};
 use crate::errors::{RustymoshiError, engine, failure};
-use crate::interrupt::{Report, interruptible};
 
 /// Reads the options of a `load` call.
 pub(crate) fn options(
@@ -85,7 +85,7 @@ impl Wanted {
         lay_out: impl FnOnce(&Repository, &LoadOptions) -> Result<T, EngineError> + Send + 'static,
     ) -> PyResult<T> {
         let (source, mut listener) = (self.source, Listener { callback: self.progress });
-        let loaded = interruptible(py, &mut |report| listener.tell(py, &report), move |mut worker| {
+        let loaded = in_background(py, &mut |report| listener.tell(py, &report), move |mut worker| {
             let open = OpenOptions { parts, hub: HubOptions::from_env(), ..OpenOptions::default() };
             let repository = Repository::open(&source, &open, &mut worker)?;
             let laid_out = lay_out(&repository, &LoadOptions { stop: worker.stop.clone(), ..options });

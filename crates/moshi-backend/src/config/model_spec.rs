@@ -96,7 +96,7 @@ impl ModelSpec {
                 r.wrong(
                     "model",
                     &model.into(),
-                    "an existing path, a repository owner/name or owner/name@revision, \"built-in\" or \"loopback\"",
+                    "an existing path, a repository id owner/name or owner/name@revision, \"built-in\" or \"loopback\"",
                 )
             })?,
             (None, Some(repo), _) => ModelSource::Repo(repo),

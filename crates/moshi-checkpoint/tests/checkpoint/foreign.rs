@@ -221,7 +221,7 @@ fn a_part_of_a_model_in_the_place_of_another_is_told() {
     );
     assert_says(&refusal(&tiny("tokenizer.model"), Parts::ALL), &["SentencePiece tokenizer", "model's folder"]);
     assert_says(&refusal(&tiny("tokenizer.model"), Parts::MIMI), &["SentencePiece tokenizer"]);
-    assert_says(&refusal(&tiny("config.json"), Parts::ALL), &["config.json", "weight_map"]);
+    assert_says(&refusal(&tiny("config.json"), Parts::ALL), &["config.json", "weight_map", "give the model's folder"]);
     let adapter = safetensors(&["text_linear.lora_A.weight", "text_linear.lora_B.weight"]);
     let folder = folder(&[("lora.safetensors", &adapter)]);
     let adapter = folder.path().join("lora.safetensors");

@@ -1,4 +1,4 @@
-//! Long work that Ctrl-C ends.
+//! Loading in the background, so that Ctrl-C ends it.
 //!
 //! Python remembers a signal and raises its exception when the interpreter runs again, which a call into Rust puts off
 //! to its end. So the work is done on a thread of its own, and the thread that called waits here: it asks Python for
@@ -38,7 +38,7 @@ enum Message<T> {
 /// # Errors
 /// What a signal handler raises, `KeyboardInterrupt` as a rule: then the work is told to stop, and left behind if it does
 /// not within a second.
-pub(crate) fn interruptible<T: Send + 'static>(
+pub(crate) fn in_background<T: Send + 'static>(
     py: Python<'_>,
     listen: &mut dyn FnMut(Report) -> PyResult<()>,
     work: impl FnOnce(Worker<T>) -> T + Send + 'static,
