@@ -114,6 +114,8 @@ def test_what_cannot_be_a_revision_is_refused(revision: str) -> None:
             load(REPO, revision=revision)
         with pytest.raises(ValueError, match="revision"):
             load(str(TINY), revision="v1")
+        with pytest.raises(ValueError, match=r"revision.*keep one"):
+            load(f"{REPO}@v1", revision="v2")
 
 
 @pytest.mark.parametrize(

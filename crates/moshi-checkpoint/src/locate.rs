@@ -124,7 +124,7 @@ impl<'a> Locator<'a> {
             return self.given(given);
         }
         let Some(name) = name else {
-            return match self.find_first(&LM_NAMES)?.or_else(|| self.only_first_part()) {
+            return match self.find_first(&LM_NAMES)?.or_else(|| self.only_first_part(None)) {
                 Some(found) => Ok(found),
                 None => Err(self.no_file("language model", LM_NAMES[0])),
             };
@@ -132,7 +132,7 @@ impl<'a> Locator<'a> {
         if let Some(found) = self.find(name)? {
             return Ok(found);
         }
-        match self.find(&format!("{name}.index.json"))? {
+        match self.find(&format!("{name}.index.json"))?.or_else(|| self.only_first_part(Some(name))) {
             Some(found) => Ok(found),
             None => Err(self.no_file("language model", name)),
         }
@@ -226,12 +226,13 @@ impl<'a> Locator<'a> {
         Ok(sibling.map(|found| found.path))
     }
 
-    /// The first part of a model in parts that has no index, where a folder holds one such model.
-    fn only_first_part(&self) -> Option<Found> {
+    /// The first part of a model in parts that has no index: of the file `whole`, or of the only such model in a folder.
+    fn only_first_part(&self, whole: Option<&str>) -> Option<Found> {
         let Root::Folder(folder) = &self.root else { return None };
         let is_first = |name: &String| {
             let readable = name.ends_with(".safetensors") || name.ends_with(".gguf");
-            readable && PartName::parse(name).is_some_and(|part| part.number == 1)
+            let is_meant = |part: &PartName| part.number == 1 && whole.is_none_or(|whole| part.whole() == whole);
+            readable && PartName::parse(name).as_ref().is_some_and(is_meant)
         };
         let first: Vec<_> = names_in(folder).into_iter().filter(is_first).collect();
         let [only] = &first[..] else { return None };

@@ -27,6 +27,11 @@ impl PartName {
         is_part.then(|| Self { stem: stem.to_owned(), number, count, extension: extension.to_owned() })
     }
 
+    /// The name of the file that was cut.
+    pub(crate) fn whole(&self) -> String {
+        format!("{}.{}", self.stem, self.extension)
+    }
+
     /// The names of all parts, this one among them, in their order.
     pub(crate) fn all(&self) -> impl Iterator<Item = Self> + '_ {
         (1..=self.count).map(|number| Self { number, ..self.clone() })

@@ -51,9 +51,14 @@ impl Wanted {
         let given = text(path_or_repo)?;
         let source = match (Source::parse(&given).map_err(failure)?, revision) {
             (source, None) => source,
-            (Source::Hub(hub), Some(revision)) => {
+            (Source::Hub(hub), Some(revision)) if hub.revision.as_deref().is_none_or(|own| own == revision) => {
                 let wrong = |problem| PyValueError::new_err(format!("revision={revision:?}: {problem}"));
                 Source::Hub(hub.at_revision(revision).map_err(wrong)?)
+            }
+            (Source::Hub(_), Some(revision)) => {
+                return Err(PyValueError::new_err(format!(
+                    "revision={revision:?}: {given} names another revision already; keep one"
+                )));
             }
             _ => {
                 return Err(PyValueError::new_err(format!(

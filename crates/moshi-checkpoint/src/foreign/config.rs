@@ -7,6 +7,8 @@ use super::{CODEC, MODEL};
 /// Settings that only configurations of the Moshi family have.
 const OURS: [&str; 9] =
     ["dim", "n_q", "card", "delays", "depformer_dim", "moshi_name", "mimi_name", "tokenizer_name", "lora_name"];
+/// What our own configurations call themselves.
+const OUR_TYPES: [&str; 4] = ["moshi", "hibiki", "stt", "tts"];
 /// Codecs for which transformers has a model of its own.
 const CODECS: [&str; 7] = ["encodec", "dac", "xcodec", "snac", "vocos", "speecht5_hifigan", "univnet"];
 
@@ -24,10 +26,13 @@ pub(crate) fn by_config(map: &Map<String, Value>) -> Option<(String, String)> {
     if has("_diffusers_version") || has("_class_name") {
         return instead("a model of diffusers, which makes pictures or sounds", MODEL);
     }
-    if !["architectures", "transformers_version", "auto_map", "hidden_size"].iter().any(|key| has(key)) {
+    let model_type = map.get("model_type").and_then(Value::as_str);
+    let is_transformers =
+        ["architectures", "transformers_version", "auto_map", "hidden_size"].iter().any(|key| has(key));
+    if !is_transformers && model_type.is_none_or(|name| OUR_TYPES.contains(&name)) {
         return None;
     }
-    match map.get("model_type").and_then(Value::as_str) {
+    match model_type {
         Some("mimi") => instead("the codec Mimi in the layout of transformers", CODEC),
         Some("moshi") => instead("Moshi in the layout of transformers", MODEL),
         Some("kyutai_speech_to_text") => instead(

@@ -15,9 +15,13 @@ pub(crate) const PROBES: [&str; 6] = [
 ];
 
 /// What a whole name says.
-const NAMES: [(&str, &str); 8] = [
+const NAMES: [(&str, &str); 9] = [
     ("adapter_config.json", ADAPTER),
     ("adapter_model.safetensors", ADAPTER),
+    (
+        "lora.safetensors",
+        "a LoRA adapter, which needs the model that it was made for: name that as \"moshi_name\" in config.json",
+    ),
     ("model_index.json", "a model of diffusers, which makes pictures or sounds"),
     ("modules.json", "a model of sentence-transformers, which reads text alone"),
     ("config_sentence_transformers.json", "a model of sentence-transformers, which reads text alone"),

@@ -88,6 +88,7 @@ fn configurations_of_other_programs_are_named() {
         (transformers("dac"), vec!["dac", "another one than Mimi"]),
         (transformers("llama"), vec!["llama", "transformers"]),
         (json!({"architectures": ["BertModel"], "transformers_version": "4.45.0"}), vec!["transformers"]),
+        (json!({"model_type": "mimi"}), vec!["the codec Mimi", "transformers"]),
         (json!({"peft_type": "LORA", "r": 8}), vec!["PEFT", "lora.safetensors"]),
         (json!({"_class_name": "UNet2DModel", "_diffusers_version": "0.30"}), vec!["diffusers"]),
     ] {
@@ -185,6 +186,7 @@ fn a_folder_without_a_model_says_what_else_it_holds() {
         ("flax_model.msgpack", vec!["Flax"]),
         ("weights.npz", vec!["NumPy"]),
         ("adapter_config.json", vec!["PEFT"]),
+        ("lora.safetensors", vec!["a LoRA adapter", "moshi_name"]),
         ("model_index.json", vec!["diffusers"]),
         ("modules.json", vec!["sentence-transformers"]),
         ("moshi.tar.gz", vec!["archive", "unpack"]),

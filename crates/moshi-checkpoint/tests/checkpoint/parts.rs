@@ -72,8 +72,13 @@ fn parts_are_read_however_they_are_named() {
         set(folder.path(), "moshi_name", json!(name));
         assert_whole(folder.path());
     }
+    for name in [Value::Null, json!("model.safetensors")] {
+        set(folder.path(), "moshi_name", name);
+        assert_whole(folder.path());
+    }
+    set(folder.path(), "moshi_name", json!("another.safetensors"));
+    assert_says(&open(folder.path()).unwrap_err().to_string(), &["another.safetensors", NAMES[0]]);
     set(folder.path(), "moshi_name", Value::Null);
-    assert_whole(folder.path());
     std::fs::write(at("model.safetensors.index.json"), index.to_string()).unwrap();
     assert_whole(folder.path());
     assert_whole(&at("model.safetensors.index.json"));
