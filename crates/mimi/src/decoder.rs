@@ -2,11 +2,12 @@
 
 use moshi_nn::backend::Backend;
 use moshi_nn::layers::{Rows, Step, TransformerState, Window};
-use moshi_nn::stream_state;
+use moshi_nn::{Fault, stream_state};
 
 use crate::model::{Mimi, check_frames, check_len};
 use crate::quantizer::QuantizerScratch;
 use crate::seanet::SeanetState;
+use crate::status::RowStatus;
 use crate::{Error, Result};
 
 /// Memory of the decoder for a number of rows, and room to compute in.
@@ -20,13 +21,14 @@ pub struct DecoderState<B: Backend> {
     quantizer: QuantizerScratch<B>,
     latent: B::Buf,
     pcm: B::Buf,
+    status: RowStatus<B>,
     max_frames: usize,
     codebooks: usize,
 }
 
 stream_state!(DecoderState {
     memory: rows, upsample, transformer, seanet;
-    scratch: codes, frame, quantizer, latent, pcm, max_frames, codebooks
+    scratch: codes, frame, quantizer, latent, pcm, status, max_frames, codebooks
 });
 
 impl<B: Backend> DecoderState<B> {
@@ -50,23 +52,10 @@ impl<B: Backend> DecoderState<B> {
         self.codebooks
     }
 
-    /// Codes of the next step on the device, `[rows, frames, codebooks]`.
-    pub fn codes_mut(&mut self) -> &mut B::Ids {
-        &mut self.codes
-    }
-
-    /// Samples of the last step on the device, `[rows, frames * frame_size]`.
-    pub fn pcm(&self) -> &B::Buf {
-        &self.pcm
-    }
-
-    /// Which rows the next step runs; one flag a row.
-    ///
-    /// # Errors
-    /// When the number of flags is not the number of rows.
-    pub fn set_active(&mut self, backend: &B, active: &[bool]) -> Result<()> {
-        check_len("active flags", self.rows.count(), active.len())?;
-        Ok(self.rows.set_active(backend, active)?)
+    /// What the last step found wrong with a row that it ran: a code that its codebook does not have. Its samples mean
+    /// nothing then, and its memory is lost: reset it.
+    pub fn fault(&self, row: usize) -> Option<Fault> {
+        self.status.fault(row)
     }
 }
 
@@ -101,17 +90,18 @@ impl<B: Backend> Mimi<B> {
             quantizer: self.quantizer.scratch(backend, rows * max_frames)?,
             latent: backend.buf(rows * max_steps * width)?,
             pcm: backend.buf(rows * max_frames * self.frame_size())?,
+            status: RowStatus::new(backend, rows)?,
             max_frames,
             codebooks,
         })
     }
 
     /// Decodes `frames` frames of every active row: `codes [rows, frames, codebooks]` -> `pcm [rows, frames * frame_size]`.
-    /// Inactive rows are neither read nor changed, and their samples mean nothing.
+    /// Inactive rows are neither read nor changed, and their samples mean nothing. -1 adds nothing; a row with a code that
+    /// its codebook does not have ends with [`DecoderState::fault`], and the others notice nothing.
     ///
     /// # Errors
-    /// [`Error::Frames`], [`Error::Length`], [`Error::Code`]: found before any memory changed. [`Error::Nn`] when the
-    /// device fails.
+    /// [`Error::Frames`], [`Error::Length`]: found before any memory changed. [`Error::Nn`] when the device fails.
     pub fn decode_step(
         &self,
         state: &mut DecoderState<B>,
@@ -124,40 +114,38 @@ impl<B: Backend> Mimi<B> {
         let per_row = frames * state.codebooks;
         check_len("codes of a step", state.rows() * per_row, codes.len())?;
         check_len("pcm of a step", state.rows() * frames * self.frame_size(), pcm.len())?;
-        state.set_active(&self.backend, active)?;
-        for (row, codes) in codes.chunks_exact(per_row).enumerate().filter(|(row, _)| active[*row]) {
-            self.check_codes(row, codes, state.codebooks)?;
-        }
+        check_len("active flags", state.rows(), active.len())?;
+        state.rows.set_active(&self.backend, active)?;
+        state.status.clear(&self.backend)?;
         self.backend.upload_ids(codes, &mut state.codes)?;
         self.decode_on_device(state, frames)?;
+        state.status.read(&self.backend)?;
         Ok(self.backend.download(&state.pcm, pcm)?)
     }
 
-    /// As [`Mimi::decode_step`], from [`DecoderState::codes_mut`] to [`DecoderState::pcm`] for the rows that
-    /// [`DecoderState::set_active`] chose. The caller vouches for the codes.
-    ///
-    /// # Errors
-    /// [`Error::Frames`]; [`Error::Nn`] when the device fails.
-    pub fn decode_on_device(&self, state: &mut DecoderState<B>, frames: usize) -> Result<()> {
-        check_frames(frames, state.max_frames)?;
+    /// From codes on the device to samples on the device, without waiting for it.
+    fn decode_on_device(&self, state: &mut DecoderState<B>, frames: usize) -> Result<()> {
         let DecoderState {
-            rows, upsample, transformer, seanet, codes, frame, quantizer, latent, pcm, codebooks, ..
+            rows,
+            upsample,
+            transformer,
+            seanet,
+            codes,
+            frame,
+            quantizer,
+            latent,
+            pcm,
+            status,
+            codebooks,
+            ..
         } = state;
         let steps = frames * self.config().downsample;
         let step = Step::new(&self.backend, rows, steps);
-        self.quantizer.decode(step.with_t(frames), codes, *codebooks, quantizer, frame)?; // [b, frames, width]
+        let status = &mut status.device;
+        self.quantizer.decode(step.with_t(frames), codes, *codebooks, quantizer, frame, status)?; // [b, frames, width]
         self.upsample.step(step.with_t(frames), frame, upsample, latent)?; // [b, steps, width]
         self.decoder_transformer.step(step, 0, transformer, latent)?;
         self.decoder.step(step, seanet, latent, pcm)?; // [b, frames * frame_size]
         Ok(rows.advance(&self.backend, steps)?)
-    }
-
-    /// Checks codes `[frames, codebooks]` of one row.
-    fn check_codes(&self, row: usize, codes: &[i32], codebooks: usize) -> Result<()> {
-        let bins = self.bins();
-        match codes.iter().position(|code| !usize::try_from(*code).is_ok_and(|code| code < bins)) {
-            Some(i) => Err(Error::Code { row, codebook: i % codebooks, frame: i / codebooks, found: codes[i], bins }),
-            None => Ok(()),
-        }
     }
 }

@@ -2,12 +2,13 @@
 
 use moshi_nn::backend::Backend;
 use moshi_nn::layers::{Rows, Step, TransformerState, Window};
-use moshi_nn::stream_state;
+use moshi_nn::{Fault, stream_state};
 
+use crate::Result;
 use crate::model::{Mimi, check_frames, check_len};
 use crate::quantizer::QuantizerScratch;
 use crate::seanet::SeanetState;
-use crate::{Error, Result};
+use crate::status::RowStatus;
 
 /// Memory of the encoder for a number of rows, and room to compute in.
 pub struct EncoderState<B: Backend> {
@@ -20,12 +21,13 @@ pub struct EncoderState<B: Backend> {
     frame: B::Buf,
     quantizer: QuantizerScratch<B>,
     codes: B::Ids,
+    status: RowStatus<B>,
     max_frames: usize,
 }
 
 stream_state!(EncoderState {
     memory: rows, seanet, transformer, downsample;
-    scratch: pcm, latent, frame, quantizer, codes, max_frames
+    scratch: pcm, latent, frame, quantizer, codes, status, max_frames
 });
 
 impl<B: Backend> EncoderState<B> {
@@ -44,23 +46,10 @@ impl<B: Backend> EncoderState<B> {
         self.max_frames
     }
 
-    /// Samples of the next step on the device, `[rows, frames * frame_size]`.
-    pub fn pcm_mut(&mut self) -> &mut B::Buf {
-        &mut self.pcm
-    }
-
-    /// Codes of the last step on the device, `[rows, frames, codebooks]`.
-    pub fn codes(&self) -> &B::Ids {
-        &self.codes
-    }
-
-    /// Which rows the next step runs; one flag a row.
-    ///
-    /// # Errors
-    /// When the number of flags is not the number of rows.
-    pub fn set_active(&mut self, backend: &B, active: &[bool]) -> Result<()> {
-        check_len("active flags", self.rows.count(), active.len())?;
-        Ok(self.rows.set_active(backend, active)?)
+    /// What the last step found wrong with a row that it ran: from its samples, or from what became of them, no codes
+    /// can be found. Its codes mean nothing then, and its memory is lost: reset it.
+    pub fn fault(&self, row: usize) -> Option<Fault> {
+        self.status.fault(row)
     }
 }
 
@@ -84,16 +73,17 @@ impl<B: Backend> Mimi<B> {
             frame: backend.buf(rows * max_frames * width)?,
             quantizer: self.quantizer.scratch(backend, rows * max_frames)?,
             codes: backend.ids(rows * max_frames * self.codebooks())?,
+            status: RowStatus::new(backend, rows)?,
             max_frames,
         })
     }
 
     /// Encodes `frames` frames of every active row: `pcm [rows, frames * frame_size]` -> `codes [rows, frames, codebooks]`.
-    /// Inactive rows are neither read nor changed, and their codes mean nothing.
+    /// Inactive rows are neither read nor changed, and their codes mean nothing. Samples are not looked at: a row that
+    /// holds one that is no number ends with [`EncoderState::fault`], or later, and the others notice nothing.
     ///
     /// # Errors
-    /// [`Error::Frames`], [`Error::Length`], [`Error::NotFinite`]: found before any memory changed. [`Error::Nn`] when the
-    /// device fails.
+    /// [`Error::Frames`], [`Error::Length`]: found before any memory changed. [`Error::Nn`] when the device fails.
     pub fn encode_step(
         &self,
         state: &mut EncoderState<B>,
@@ -106,37 +96,26 @@ impl<B: Backend> Mimi<B> {
         let per_row = frames * self.frame_size();
         check_len("pcm of a step", state.rows() * per_row, pcm.len())?;
         check_len("codes of a step", state.rows() * frames * self.codebooks(), codes.len())?;
-        state.set_active(&self.backend, active)?;
-        for (row, samples) in pcm.chunks_exact(per_row).enumerate().filter(|(row, _)| active[*row]) {
-            check_finite(row, samples)?;
-        }
+        check_len("active flags", state.rows(), active.len())?;
+        state.rows.set_active(&self.backend, active)?;
+        state.status.clear(&self.backend)?;
         self.backend.upload(pcm, &mut state.pcm)?;
         self.encode_on_device(state, frames)?;
+        state.status.read(&self.backend)?;
         Ok(self.backend.download_ids(&state.codes, codes)?)
     }
 
-    /// As [`Mimi::encode_step`], from [`EncoderState::pcm_mut`] to [`EncoderState::codes`] for the rows that
-    /// [`EncoderState::set_active`] chose.
-    ///
-    /// # Errors
-    /// [`Error::Frames`]; [`Error::Nn`] when the device fails.
-    pub fn encode_on_device(&self, state: &mut EncoderState<B>, frames: usize) -> Result<()> {
-        check_frames(frames, state.max_frames)?;
-        let EncoderState { rows, seanet, transformer, downsample, pcm, latent, frame, quantizer, codes, .. } = state;
+    /// From samples on the device to codes on the device, without waiting for it.
+    fn encode_on_device(&self, state: &mut EncoderState<B>, frames: usize) -> Result<()> {
+        let EncoderState {
+            rows, seanet, transformer, downsample, pcm, latent, frame, quantizer, codes, status, ..
+        } = state;
         let steps = frames * self.config().downsample;
         let step = Step::new(&self.backend, rows, steps);
         self.encoder.step(step, seanet, pcm, latent)?; // [b, steps, width]
         self.encoder_transformer.step(step, 0, transformer, latent)?;
         self.downsample.step(step, latent, downsample, frame)?; // [b, frames, width]
-        self.quantizer.encode(step.with_t(frames), frame, quantizer, codes)?;
+        self.quantizer.encode(step.with_t(frames), frame, quantizer, codes, &mut status.device)?;
         Ok(rows.advance(&self.backend, steps)?)
-    }
-}
-
-/// A sample that is not a number would spoil a row's memory for good.
-pub(crate) fn check_finite(row: usize, samples: &[f32]) -> Result<()> {
-    match samples.iter().position(|x| !x.is_finite()) {
-        Some(sample) => Err(Error::NotFinite { row, sample, found: samples[sample] }),
-        None => Ok(()),
     }
 }

@@ -24,6 +24,7 @@ mod model;
 mod offline;
 mod quantizer;
 mod seanet;
+mod status;
 
 pub use codes::Codes;
 pub use decoder::DecoderState;
@@ -75,10 +76,8 @@ pub enum Error {
         max: usize,
     },
     /// A code outside its codebook.
-    #[error("row {row}, codebook {codebook}, frame {frame}: code {found} is outside 0..{bins}")]
+    #[error("codebook {codebook}, frame {frame}: code {found} is outside 0..{bins}")]
     Code {
-        /// Row of the batch (0 offline).
-        row: usize,
         /// Codebook.
         codebook: usize,
         /// Frame of the input.
@@ -88,11 +87,17 @@ pub enum Error {
         /// Size of a codebook.
         bins: usize,
     },
+    /// Audio from which no codes can be found.
+    #[error("frame {frame}: {fault}")]
+    Fault {
+        /// First frame of the step in which it was found.
+        frame: usize,
+        /// What was found.
+        fault: moshi_nn::Fault,
+    },
     /// A sample that is infinite or not a number.
-    #[error("row {row}, sample {sample}: {found} is not a finite number")]
+    #[error("sample {sample}: {found} is not a finite number")]
     NotFinite {
-        /// Row of the batch (0 offline).
-        row: usize,
         /// Sample of the input.
         sample: usize,
         /// The value.

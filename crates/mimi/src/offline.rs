@@ -2,7 +2,6 @@
 
 use moshi_nn::backend::Backend;
 
-use crate::encoder::check_finite;
 use crate::model::Mimi;
 use crate::{Codes, Error, Result};
 
@@ -13,15 +12,18 @@ impl<B: Backend> Mimi<B> {
     /// Encodes mono samples at [`Mimi::sample_rate`]. A last piece shorter than a frame is filled up with zeros.
     ///
     /// # Errors
-    /// [`Error::NotFinite`]; [`Error::Nn`] when the device fails.
+    /// [`Error::NotFinite`]; [`Error::Fault`] for finite samples so far out of range that sums overflow; [`Error::Nn`]
+    /// when the device fails.
     pub fn encode(&self, pcm: &[f32]) -> Result<Codes> {
-        check_finite(0, pcm)?;
+        if let Some(sample) = pcm.iter().position(|x| !x.is_finite()) {
+            return Err(Error::NotFinite { sample, found: pcm[sample] });
+        }
         let size = self.frame_size();
         let total = pcm.len().div_ceil(size);
         let mut state = self.init_encoder(1, CHUNK.min(total.max(1)))?;
         let mut by_frame = vec![0; total * self.codebooks()];
         let chunks = by_frame.chunks_mut(CHUNK * self.codebooks());
-        for (codes, samples) in chunks.zip(pcm.chunks(CHUNK * size)) {
+        for (i, (codes, samples)) in chunks.zip(pcm.chunks(CHUNK * size)).enumerate() {
             let frames = codes.len() / self.codebooks();
             if samples.len() == frames * size {
                 self.encode_step(&mut state, &[true], frames, samples, codes)?;
@@ -29,6 +31,9 @@ impl<B: Backend> Mimi<B> {
                 let mut padded = samples.to_vec();
                 padded.resize(frames * size, 0.0);
                 self.encode_step(&mut state, &[true], frames, &padded, codes)?;
+            }
+            if let Some(fault) = state.fault(0) {
+                return Err(Error::Fault { frame: i * CHUNK, fault });
             }
         }
         Ok(Codes::from_frames(self.codebooks(), &by_frame))
@@ -40,10 +45,9 @@ impl<B: Backend> Mimi<B> {
     /// [`Error::Codebooks`], [`Error::Code`]; [`Error::Nn`] when the device fails.
     pub fn decode(&self, codes: &Codes) -> Result<Vec<f32>> {
         let (codebooks, total, size) = (codes.codebooks(), codes.frames(), self.frame_size());
-        let bins = self.bins();
-        if let Some(i) = codes.values().iter().position(|c| !usize::try_from(*c).is_ok_and(|c| c < bins)) {
+        if let Some(i) = self.wrong_code(codes.values()) {
             let (codebook, frame, found) = (i / total, i % total, codes.values()[i]);
-            return Err(Error::Code { row: 0, codebook, frame, found, bins });
+            return Err(Error::Code { codebook, frame, found, bins: self.bins() });
         }
         let mut state = self.init_decoder_for(1, CHUNK.min(total.max(1)), codebooks)?;
         let mut pcm = vec![0f32; total * size];
@@ -55,5 +59,22 @@ impl<B: Backend> Mimi<B> {
             self.decode_step(&mut state, &[true], frames, step, samples)?;
         }
         Ok(pcm)
+    }
+
+    /// Checks the codes `[codebooks]` of one frame before they are decoded.
+    ///
+    /// # Errors
+    /// [`Error::Code`].
+    pub fn check_frame(&self, codes: &[i32]) -> Result<()> {
+        match self.wrong_code(codes) {
+            Some(codebook) => Err(Error::Code { codebook, frame: 0, found: codes[codebook], bins: self.bins() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the first code is that no codebook has.
+    fn wrong_code(&self, codes: &[i32]) -> Option<usize> {
+        let bins = self.bins();
+        codes.iter().position(|code| !usize::try_from(*code).is_ok_and(|code| code < bins))
     }
 }

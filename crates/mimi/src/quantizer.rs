@@ -51,22 +51,24 @@ impl<B: Backend> Quantizer<B> {
         Ok(QuantizerScratch { small: backend.buf(values * self.dimension)?, wide: backend.buf(values * self.width)? })
     }
 
-    /// `x [b, t, width]` -> `codes [b, t, codebooks]`.
+    /// `x [b, t, width]` -> `codes [b, t, codebooks]`; what is not finite is noted in `status [b]`.
     pub(crate) fn encode(
         &self,
         step: Step<'_, B>,
         x: &B::Buf,
         scratch: &mut QuantizerScratch<B>,
         codes: &mut B::Ids,
+        status: &mut B::Ids,
     ) -> Result<()> {
-        self.first.encode(step, x, &mut scratch.small, codes, Column { index: 0, of: self.codebooks })?;
+        self.first.encode(step, x, &mut scratch.small, codes, Column { index: 0, of: self.codebooks }, status)?;
         if self.codebooks > 1 {
-            self.rest.encode(step, x, &mut scratch.small, codes, Column { index: 1, of: self.codebooks })?;
+            self.rest.encode(step, x, &mut scratch.small, codes, Column { index: 1, of: self.codebooks }, status)?;
         }
         Ok(())
     }
 
-    /// `codes [b, t, count]` of the first `count` codebooks -> `y [b, t, width]`.
+    /// `codes [b, t, count]` of the first `count` codebooks -> `y [b, t, width]`; a code that there is not is noted in
+    /// `status [b]`.
     pub(crate) fn decode(
         &self,
         step: Step<'_, B>,
@@ -74,11 +76,12 @@ impl<B: Backend> Quantizer<B> {
         count: usize,
         scratch: &mut QuantizerScratch<B>,
         y: &mut B::Buf,
+        status: &mut B::Ids,
     ) -> Result<()> {
         let QuantizerScratch { small, wide } = scratch;
-        self.first.decode(step, codes, Column { index: 0, of: count }, small, y)?;
+        self.first.decode(step, codes, Column { index: 0, of: count }, small, y, status)?;
         if count > 1 {
-            self.rest.decode(step, codes, Column { index: 1, of: count }, small, wide)?;
+            self.rest.decode(step, codes, Column { index: 1, of: count }, small, wide, status)?;
             step.backend.residual_add(step.rows, step.t, self.width, wide, None, y)?;
         }
         Ok(())
@@ -129,11 +132,12 @@ impl<B: Backend> Half<B> {
         residual: &mut B::Buf,
         codes: &mut B::Ids,
         column: Column,
+        status: &mut B::Ids,
     ) -> Result<()> {
         self.input_proj.step(step, x, residual)?;
         for (q, codebook) in self.codebooks.iter().enumerate() {
             let column = Column { index: column.index + q, ..column };
-            step.backend.nearest_code(step.rows, step.t, codebook, residual, codes, column)?;
+            step.backend.nearest_code(step.rows, step.t, codebook, residual, codes, column, status)?;
         }
         Ok(())
     }
@@ -146,15 +150,16 @@ impl<B: Backend> Half<B> {
         column: Column,
         sum: &mut B::Buf,
         y: &mut B::Buf,
+        status: &mut B::Ids,
     ) -> Result<()> {
         let Step { backend, rows, t } = step;
         let mut tables = self.tables.iter().take(column.of - column.index).enumerate();
         if let Some((_, table)) = tables.next() {
-            backend.embed(rows, t, codes, column, &[table], sum)?;
+            backend.embed(rows, t, codes, column, &[table], sum, status)?;
         }
         for (q, table) in tables {
             let column = Column { index: column.index + q, ..column };
-            backend.embed_add(rows, t, codes, column, &[table], sum)?;
+            backend.embed_add(rows, t, codes, column, &[table], sum, status)?;
         }
         self.output_proj.step(step, sum, y)
     }

@@ -134,14 +134,15 @@ fn bad_input_is_named_and_harms_nothing<B: Backend>(backend: B) {
 
     let mut broken = pcm.clone();
     broken[size + 3] = f32::NAN;
-    let error = mimi.encode_step(&mut state, &[true, true], 1, &broken, &mut codes).unwrap_err();
-    assert_eq!(error.to_string(), "row 1, sample 3: NaN is not a finite number");
+    assert_eq!(
+        mimi.encode(&broken).unwrap_err().to_string(),
+        format!("sample {}: NaN is not a finite number", size + 3)
+    );
     let error = mimi.encode_step(&mut state, &[true, true], 2, &pcm, &mut codes).unwrap_err();
     assert!(matches!(error, Error::Frames { found: 2, max: 1 }), "{error}");
     assert!(mimi.encode_step(&mut state, &[true, true], 0, &[], &mut []).is_err());
     assert!(mimi.encode_step(&mut state, &[true, true], 1, &pcm[1..], &mut codes).is_err());
     assert!(mimi.encode_step(&mut state, &[true], 1, &pcm, &mut codes).is_err());
-    assert!(mimi.encode(&broken).is_err());
 
     let mut expected = vec![0; 10];
     mimi.encode_step(&mut clean, &[true, true], 1, &pcm, &mut expected).unwrap();
@@ -149,20 +150,104 @@ fn bad_input_is_named_and_harms_nothing<B: Backend>(backend: B) {
     assert_eq!(codes, expected);
     // The samples of a row that does not run are nobody's business.
     mimi.encode_step(&mut state, &[true, false], 1, &broken, &mut codes).unwrap();
+    assert_eq!((state.fault(0), state.fault(1)), (None, None));
 
-    let mut decoder = mimi.init_decoder(2, 1).unwrap();
-    let mut out = vec![0.0; 2 * size];
     for bad in [-1, 20, i32::MAX] {
         codes = vec![0; 10];
         codes[7] = bad;
-        let error = mimi.decode_step(&mut decoder, &[true, true], 1, &codes, &mut out).unwrap_err();
-        assert_eq!(error.to_string(), format!("row 1, codebook 2, frame 0: code {bad} is outside 0..20"));
         let error = mimi.decode(&Codes::new(5, codes.clone()).unwrap()).unwrap_err();
-        assert_eq!(error.to_string(), format!("row 0, codebook 3, frame 1: code {bad} is outside 0..20"));
+        assert_eq!(error.to_string(), format!("codebook 3, frame 1: code {bad} is outside 0..20"));
+        let error = mimi.check_frame(&codes[5..]).unwrap_err();
+        assert_eq!(error.to_string(), format!("codebook 2, frame 0: code {bad} is outside 0..20"));
+        mimi.check_frame(&codes[..5]).unwrap();
     }
     assert!(matches!(mimi.decode(&Codes::new(6, vec![0; 12]).unwrap()), Err(Error::Codebooks { .. })));
     assert!(Codes::new(5, vec![0; 12]).is_err());
     assert!(Codes::new(0, vec![]).is_err());
+}
+
+/// Encodes two rows for some frames; `poison` replaces the first frame of row 1. Returns row 0's codes and all codes of
+/// the frames after row 1 was reset, and in which of the frames before that row 1 had a fault.
+fn encode_beside<B: Backend>(mimi: &Mimi<B>, poison: Option<&[f32]>) -> (Vec<i32>, [bool; 4]) {
+    let (size, k) = (mimi.frame_size(), mimi.codebooks());
+    let mut state = mimi.init_encoder(2, 1).unwrap();
+    let (mut kept, mut faults) = (Vec::new(), [false; 4]);
+    for frame in 0..12u64 {
+        let mut pcm = moshi_testkit::noise::signal(frame, 2 * size);
+        let mut codes = vec![0; 2 * k];
+        if let (0, Some(poison)) = (frame, poison) {
+            pcm[size..].copy_from_slice(poison);
+        }
+        if frame == 4 {
+            state.reset_row(mimi.backend(), 1).unwrap();
+        }
+        mimi.encode_step(&mut state, &[true, true], 1, &pcm, &mut codes).unwrap();
+        assert_eq!(state.fault(0), None);
+        match faults.get_mut(frame as usize) {
+            Some(fault) => *fault = state.fault(1).is_some(),
+            None => assert_eq!(state.fault(1), None, "frame {frame}"),
+        }
+        kept.extend_from_slice(if frame < 4 { &codes[..k] } else { &codes });
+    }
+    (kept, faults)
+}
+
+/// Audio that no number can be made of.
+fn poisons(size: usize) -> [Vec<f32>; 4] {
+    let mut one = moshi_testkit::noise::signal(99, size);
+    one[size / 2] = f32::NEG_INFINITY;
+    [vec![f32::NAN; size], vec![f32::INFINITY; size], vec![3e38; size], one]
+}
+
+fn a_row_that_hears_no_numbers_ends_alone_and_is_clean_after_a_reset<B: Backend>(backend: B) {
+    let mimi = odd(backend);
+    let clean = encode_beside(&mimi, None);
+    assert_eq!(clean.1, [false; 4]);
+    for poison in poisons(mimi.frame_size()) {
+        // Whether it is noticed is a matter of the arithmetic: whole numbers have no NaN.
+        assert!(encode_beside(&mimi, Some(&poison)).0 == clean.0, "{:?}", poison[poison.len() / 2]);
+    }
+}
+
+#[test]
+fn single_precision_notices_samples_that_are_no_numbers_until_the_row_is_reset() {
+    fn on<B: Backend>(backend: B) {
+        let mimi = odd(backend);
+        for poison in poisons(mimi.frame_size()) {
+            assert_eq!(encode_beside(&mimi, Some(&poison)).1, [true; 4], "{:?}", poison[poison.len() / 2]);
+        }
+        let far = vec![3e38; 2 * mimi.frame_size()];
+        assert!(mimi.encode(&far).unwrap_err().to_string().contains("not finite"));
+    }
+    on(Candle::cpu());
+    on(Cpu::new(NonZeroUsize::MIN));
+}
+
+fn a_row_with_a_code_out_of_range_ends_alone<B: Backend>(backend: B) {
+    let mimi = odd(backend);
+    let (size, k) = (mimi.frame_size(), mimi.codebooks());
+    let decode = |bad: Option<i32>| {
+        let mut state = mimi.init_decoder(2, 1).unwrap();
+        let mut all = Vec::new();
+        for frame in 0..6 {
+            let mut codes: Vec<i32> = (0..2 * k).map(|i| ((i + 7 * frame) % 20) as i32).collect();
+            if let (2, Some(bad)) = (frame, bad) {
+                codes[k + 3] = bad;
+            }
+            if frame == 3 {
+                state.reset_row(mimi.backend(), 1).unwrap();
+            }
+            let mut pcm = vec![0.0; 2 * size];
+            mimi.decode_step(&mut state, &[true, true], 1, &codes, &mut pcm).unwrap();
+            assert_eq!((state.fault(0), state.fault(1).is_some()), (None, bad.is_some() && frame == 2));
+            all.extend_from_slice(if frame < 3 { &pcm[..size] } else { &pcm });
+        }
+        all
+    };
+    let clean = decode(None);
+    for bad in [20, -2, i32::MAX, i32::MIN] {
+        assert!(decode(Some(bad)) == clean, "{bad}");
+    }
 }
 
 fn files_that_do_not_fit_are_named<B: Backend>(backend: B) {
@@ -200,6 +285,8 @@ macro_rules! codec_conforms {
         codec_conforms!($name, $backend, [
             silence_gives_as_many_codes_and_samples_as_frames,
             bad_input_is_named_and_harms_nothing,
+            a_row_that_hears_no_numbers_ends_alone_and_is_clean_after_a_reset,
+            a_row_with_a_code_out_of_range_ends_alone,
             files_that_do_not_fit_are_named,
         ]);
     };

@@ -27,7 +27,8 @@ pub struct RowOutput {
     pub audio: bool,
     /// Whole UTF-8 text that became printable in this step; empty for silent tokens.
     pub text: String,
-    /// Why this row failed, if it did: only this session is closed.
+    /// Why this row failed, if it did, for those who run the model: only this session is closed. The row is lost until it
+    /// is opened again, or another is copied over it.
     pub error: Option<String>,
 }
 
@@ -48,7 +49,8 @@ pub trait FrameModel: Send + Any {
     fn open(&mut self, row: usize, params: &SessionParams) -> Result<(), EngineError>;
     /// Forgets a row.
     fn close(&mut self, row: usize);
-    /// Advances the given rows (each at most once, ascending) by one frame; all other rows stay as they are.
+    /// Advances the given rows (each at most once, ascending) by one frame; all other rows stay as they are. What is wrong
+    /// with one row is told in its [`RowOutput::error`], and no other row's bits change for it.
     ///
     /// # Errors
     /// When the device failed and no row of the step can be trusted any more.
@@ -58,7 +60,8 @@ pub trait FrameModel: Send + Any {
     /// Returns the frame that became complete: the text token, then the agent's codes.
     ///
     /// # Errors
-    /// When the number of codes or a code does not fit the model, or the model has no codes (the loopback).
+    /// [`EngineError::Input`] when the number of codes or a code does not fit the model: nothing has changed then.
+    /// [`EngineError::Model`] when the row failed, as in [`RowOutput::error`], or the model has no codes (the loopback).
     fn step_codes(&mut self, row: usize, codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError>;
     /// Makes `row` a deep copy of `src_row` of another model of the same kind and weights (or of this one's sibling).
     ///

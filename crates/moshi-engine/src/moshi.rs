@@ -101,24 +101,33 @@ impl<B: Backend> MoshiRows<B> {
     }
 
     /// Hears: samples of the active rows to codes.
-    fn encode(&mut self, steps: &[RowStep<'_>]) -> Result<(), EngineError> {
+    fn encode(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), EngineError> {
         let Work { active, pcm, heard, .. } = &mut self.work;
         active.fill(false);
-        for step in steps {
+        for step in steps.iter() {
             active[step.row] = true;
             pcm[step.row * FRAME_SAMPLES..][..FRAME_SAMPLES].copy_from_slice(step.pcm_in);
         }
-        Ok(self.model.mimi.encode_step(&mut self.encoder, active, 1, pcm, heard)?)
+        self.model.mimi.encode_step(&mut self.encoder, active, 1, pcm, heard)?;
+        for step in steps {
+            step.output.error = self.encoder.fault(step.row).map(|fault| format!("cannot hear: {fault}"));
+        }
+        Ok(())
     }
 
-    /// Thinks: codes of the active rows to the frames that became complete.
-    fn think(&mut self, steps: &[RowStep<'_>]) -> Result<(), EngineError> {
+    /// Thinks: codes of the rows that heard to the frames that became complete.
+    fn think(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), EngineError> {
         let codebooks = self.model.mimi.codebooks();
         let heard = &self.work.heard;
         let input =
             |row: usize| RowInput { row, heard: &heard[row * codebooks..][..self.model.lm.heard()], forced: &[] };
-        let inputs: Vec<RowInput<'_>> = steps.iter().map(|s| input(s.row)).collect();
-        Ok(self.model.lm.step(&mut self.lm, &inputs)?)
+        let mut inputs = Vec::with_capacity(steps.len());
+        inputs.extend(healthy(steps).map(|step| input(step.row)));
+        self.model.lm.step(&mut self.lm, &inputs)?;
+        for step in healthy(steps) {
+            step.output.error = self.lm.fault(step.row).map(|fault| format!("cannot think: {fault}"));
+        }
+        Ok(())
     }
 
     /// Speaks: complete frames to samples and words.
@@ -126,7 +135,7 @@ impl<B: Backend> MoshiRows<B> {
         let Work { whole, pcm, said, .. } = &mut self.work;
         let dep_q = self.model.lm.config().dep_q;
         whole.fill(false);
-        for step in steps.iter_mut() {
+        for step in healthy(steps) {
             let Some((&text, codes)) = self.lm.frame(step.row).and_then(<[i32]>::split_first) else { continue };
             self.model.words.push(&mut self.text[step.row], text, &mut step.output.text);
             whole[step.row] = dep_q > 0;
@@ -134,9 +143,14 @@ impl<B: Backend> MoshiRows<B> {
         }
         let Some(decoder) = &mut self.decoder else { return Ok(()) };
         self.model.mimi.decode_step(decoder, whole, 1, said, pcm)?;
-        for step in steps.iter_mut().filter(|s| whole[s.row]) {
-            step.pcm_out.copy_from_slice(&pcm[step.row * FRAME_SAMPLES..][..FRAME_SAMPLES]);
-            step.output.audio = true;
+        for step in healthy(steps).filter(|s| whole[s.row]) {
+            let said = &pcm[step.row * FRAME_SAMPLES..][..FRAME_SAMPLES];
+            step.output.error = decoder.fault(step.row).map(|fault| format!("cannot speak: {fault}"));
+            if step.output.error.is_none() && !said.iter().all(|x| x.is_finite()) {
+                step.output.error = Some("cannot speak: the codec made samples that are not finite".to_owned());
+            }
+            step.output.audio = step.output.error.is_none();
+            step.pcm_out.copy_from_slice(said);
         }
         Ok(())
     }
@@ -192,6 +206,9 @@ impl<B: Backend> FrameModel for MoshiRows<B> {
     fn step_codes(&mut self, row: usize, codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError> {
         let heard: Vec<i32> = codes.iter().map(|&c| i32::try_from(c).unwrap_or(i32::MAX)).collect();
         self.model.lm.step(&mut self.lm, &[RowInput { row, heard: &heard, forced: &[] }])?;
+        if let Some(fault) = self.lm.fault(row) {
+            return Err(EngineError::Model(format!("cannot think: {fault}")));
+        }
         Ok(self.lm.frame(row).map(|frame| frame.iter().map(|&t| t as u32).collect()))
     }
 
@@ -206,6 +223,11 @@ impl<B: Backend> FrameModel for MoshiRows<B> {
         between.copy_from(self, src_row, 0)?;
         self.copy_from(&between, 0, row)
     }
+}
+
+/// The rows of a step that have not failed in an earlier part of it.
+fn healthy<'a, 'b>(steps: &'a mut [RowStep<'b>]) -> impl Iterator<Item = &'a mut RowStep<'b>> {
+    steps.iter_mut().filter(|step| step.output.error.is_none())
 }
 
 fn sampling(params: &SessionParams) -> RowSampling {

@@ -119,7 +119,7 @@ impl Codebook {
     }
 
     /// For each of the vectors `x [rows, t, d]` of active rows: calls `found` with the vector's index and the nearest
-    /// entry's, and subtracts the entry from the vector.
+    /// entry's, and subtracts the entry from the vector. A vector that is not finite has no nearest entry, and stays.
     ///
     /// # Errors
     /// [`KernelError`] when `x` is too short or rows do not ascend.
@@ -129,7 +129,7 @@ impl Codebook {
         rows: &[usize],
         t: usize,
         x: &mut [f32],
-        mut found: impl FnMut(usize, usize),
+        mut found: impl FnMut(usize, Option<usize>),
     ) -> Result<(), KernelError> {
         let Some(count) = rows.last().map(|row| (row + 1) * t) else { return Ok(()) };
         KernelError::at_least("vectors to find codes for", count * self.d, x.len())?;
@@ -141,7 +141,7 @@ impl Codebook {
                 let scores = &mut scratch.scores[index * self.bins..(index + 1) * self.bins];
                 let nearest = self.nearest(cores, x, error, scores);
                 found(index, nearest);
-                for (x, c) in x.iter_mut().zip(self.entry(nearest)) {
+                for (x, c) in x.iter_mut().zip(nearest.map_or(&[][..], |entry| self.entry(entry))) {
                     *x -= c;
                 }
             }
@@ -200,9 +200,13 @@ impl Codebook {
         square(x.iter().zip(rounded).map(|(&x, rounded)| f64::from(x) - rounded)).sqrt()
     }
 
-    /// The entry nearest to `x`, given scores of an input that is off by `error`.
-    fn nearest(&self, cores: &Cores, x: &[f32], error: f64, scores: &mut [f32]) -> usize {
+    /// The entry nearest to `x`, given scores of an input that is off by `error`. `None` when `x` is not finite.
+    fn nearest(&self, cores: &Cores, x: &[f32], error: f64, scores: &mut [f32]) -> Option<usize> {
         let squared = square(x.iter().map(|&x| f64::from(x)));
+        // Squares of single precision cannot overflow double precision.
+        if !squared.is_finite() {
+            return None;
+        }
         let length = squared.sqrt();
         // Each of at most d + 1 terms of a sum is rounded once or twice, and the bound itself a few times.
         let error = error + (self.d + 16) as f64 * HALF_UNIT * (length + error);
@@ -219,7 +223,7 @@ impl Codebook {
                 best = (distance, i);
             }
         }
-        best.1
+        Some(best.1)
     }
 }
 

@@ -226,7 +226,7 @@ proptest! {
             }
             same_bits(|cores| {
                 let (mut left, mut found) = (x.clone(), Vec::new());
-                book.quantize(cores, &[1], t, &mut left, |index, code| found.push((index, code))).unwrap();
+                book.quantize(cores, &[1], t, &mut left, |index, code| found.push((index, code.unwrap()))).unwrap();
                 assert_eq!(found, expected.iter().enumerate().map(|(i, &c)| (t + i, c)).collect::<Vec<_>>());
                 assert_eq!(left[..t * d], x[..t * d]);
                 for (i, c) in expected.iter().enumerate() {

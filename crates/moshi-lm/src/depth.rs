@@ -5,6 +5,7 @@ use moshi_nn::backend::Column;
 use moshi_nn::layers::{Embedding, EmbeddingScratch, Linear, Norm, Rows, Step, Transformer, TransformerState};
 use moshi_nn::{At, Backend};
 
+use crate::state::Drawn;
 use crate::watch::{Place, Watcher};
 use crate::{Result, shape};
 
@@ -78,25 +79,25 @@ impl<B: Backend> Depth<B> {
         })
     }
 
-    /// Runs one frame of the `active` rows. `z [rows, dim]` is the temporal output, `tokens [rows, 1 + dep_q]` holds the
-    /// text token; `code(k, logits [rows, card], tokens)` is called for each codebook and leaves its code in column
+    /// Runs one frame of the `active` rows. `z [rows, dim]` is the temporal output, `drawn.tokens [rows, 1 + dep_q]` holds
+    /// the text token; `code(k, logits [rows, card], drawn)` is called for each codebook and leaves its code in column
     /// 1 + k of the tokens, unless it is there already.
     pub(crate) fn frame(
         &self,
         backend: &B,
         active: &[bool],
         z: &B::Buf,
-        tokens: &mut B::Ids,
+        drawn: &mut Drawn<B>,
         state: &mut DepthState<B>,
         watcher: &mut dyn Watcher<B>,
-        mut code: impl FnMut(usize, &B::Buf, &mut B::Ids) -> Result<()>,
+        mut code: impl FnMut(usize, &B::Buf, &mut Drawn<B>) -> Result<()>,
     ) -> Result<()> {
         state.rows.set_active(backend, active)?;
         state.rows.rewind(backend)?;
         for k in 0..self.steps.len() {
-            self.logits(backend, k, z, tokens, state, watcher)?;
+            self.logits(backend, k, z, drawn, state, watcher)?;
             watcher.at(Place::AudioLogits { codebook: k }, &state.logits)?;
-            code(k, &state.logits, tokens)?;
+            code(k, &state.logits, drawn)?;
             watcher.at(Place::Drawn { stream: 1 + k }, &state.logits)?;
         }
         Ok(())
@@ -107,7 +108,7 @@ impl<B: Backend> Depth<B> {
         backend: &B,
         k: usize,
         z: &B::Buf,
-        tokens: &B::Ids,
+        drawn: &mut Drawn<B>,
         state: &mut DepthState<B>,
         watcher: &mut dyn Watcher<B>,
     ) -> Result<()> {
@@ -117,7 +118,7 @@ impl<B: Backend> Depth<B> {
         let before = Column { index: k, of: 1 + self.steps.len() };
         let table = if k == 0 { &self.text } else { &self.codes[k - 1] };
         self.inputs[weights.input].step(step, z, x)?;
-        table.add(step, tokens, before, embedding, x)?;
+        table.add(step, &drawn.tokens, before, embedding, x, &mut drawn.status)?;
         let mut after = |layer, x: &B::Buf| watcher.at(Place::Depth { codebook: k, layer }, x);
         self.transformer.step_watched(step, weights.set, stack, x, &mut after)?;
         match &weights.norm {

@@ -4,6 +4,7 @@ use moshi_nn::Backend;
 use moshi_nn::layers::{Rows, Step};
 
 use crate::depth::{Depth, DepthState};
+use crate::state::Drawn;
 use crate::watch::{Place, Watcher};
 use crate::{Lm, LmError, Result};
 
@@ -69,7 +70,8 @@ struct Pass<'a, B: Backend> {
     /// Time steps are the rows of the depth transformer.
     depth: Option<(&'a Depth<B>, DepthState<B>)>,
     read: B::Ids,
-    tokens: B::Ids,
+    /// Its status stays clear: all codes are checked before the pass, and nothing is drawn from logits.
+    drawn: Drawn<B>,
     x: B::Buf,
     z: B::Buf,
     text_logits: B::Buf,
@@ -102,7 +104,7 @@ impl<'a, B: Backend> Pass<'a, B> {
             stack: lm.temporal.init_state(backend, 1, chunk)?,
             depth: depth.transpose()?,
             read: backend.ids(chunk * (1 + c.n_q))?,
-            tokens: backend.ids(chunk * (1 + c.dep_q))?,
+            drawn: Drawn { tokens: backend.ids(chunk * (1 + c.dep_q))?, status: backend.ids(chunk)? },
             x: backend.buf(chunk * c.dim)?,
             z: backend.buf(chunk * c.dim)?,
             text_logits: backend.buf(chunk * c.text_card_out)?,
@@ -130,7 +132,8 @@ impl<'a, B: Backend> Pass<'a, B> {
         let (lm, backend) = (self.lm, &self.lm.backend);
         backend.upload_ids(&self.columns(first, n, 1 + lm.config.n_q), &mut self.read)?;
         let step = Step::new(backend, &self.rows, n);
-        lm.temporal_step(step, &self.read, &mut self.stack, (&mut self.x, &mut self.z), watcher)?;
+        let (buffers, status) = ((&mut self.x, &mut self.z), &mut self.drawn.status);
+        lm.temporal_step(step, &self.read, &mut self.stack, buffers, status, watcher)?;
         lm.text_head.step(step, &self.z, &mut self.text_logits)?;
         watcher.at(Place::TextLogits, &self.text_logits)?;
         lm.extra_probabilities(step, &self.z, &mut self.extra)?;
@@ -149,11 +152,11 @@ impl<'a, B: Backend> Pass<'a, B> {
         let (lm, backend) = (self.lm, &self.lm.backend);
         let (card, steps) = (lm.config.card, self.out.steps);
         let targets = self.columns(first + 1, n, 1 + lm.config.dep_q);
-        backend.upload_ids(&targets, &mut self.tokens)?;
+        backend.upload_ids(&targets, &mut self.drawn.tokens)?;
         let Some((depth, state)) = &mut self.depth else { return Ok(()) };
         let active: Vec<bool> = (0..FORWARD_CHUNK.min(steps)).map(|row| row < n).collect();
         let (host, out) = (&mut self.host, &mut self.out.audio_logits);
-        depth.frame(backend, &active, &self.z, &mut self.tokens, state, watcher, |k, logits, _| {
+        depth.frame(backend, &active, &self.z, &mut self.drawn, state, watcher, |k, logits, _| {
             let placed = Placed { first, n, delay: lm.config.delays[1 + k] };
             placed.put(backend, logits, host, card, &mut out[k * steps * card..(k + 1) * steps * card])
         })

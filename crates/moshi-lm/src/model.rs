@@ -9,7 +9,7 @@ use moshi_nn::{At, Backend, WeightSource};
 
 use crate::delay::{Cell, DelayConfig};
 use crate::depth::Depth;
-use crate::state::{Lines, LmState, Sampler, StepOutput, Work};
+use crate::state::{Drawn, Lines, LmState, Sampler, StepOutput, Work};
 use crate::tokens::TokenTables;
 use crate::watch::{Place, Watcher};
 use crate::{LmError, Result, shape};
@@ -118,7 +118,7 @@ impl<B: Backend> Lm<B> {
             forced: vec![-1; rows * written],
             read_ids: backend.ids(rows * streams)?,
             forced_ids: backend.ids(rows * written)?,
-            tokens: backend.ids(rows * written)?,
+            drawn: Drawn { tokens: backend.ids(rows * written)?, status: backend.ids(rows)? },
             x: backend.buf(rows * c.dim)?,
             z: backend.buf(rows * c.dim)?,
             text_logits: backend.buf(rows * c.text_card_out)?,
@@ -129,6 +129,7 @@ impl<B: Backend> Lm<B> {
             valid: false,
             written,
             sampled: vec![-1; rows * written],
+            status: vec![0; rows],
             frames: vec![-1; rows * written],
             emitted: vec![false; rows],
             extra: heads().map(|len| vec![0.0; len]).collect(),
@@ -168,11 +169,11 @@ impl<B: Backend> Lm<B> {
     }
 
     /// Takes one step of the rows that `inputs` name; all others stay as they are, bit for bit. Results are in the state:
-    /// [`LmState::frame`], [`LmState::sampled`], [`LmState::extra_head`].
+    /// [`LmState::frame`], [`LmState::sampled`], [`LmState::extra_head`], and [`LmState::fault`] for a row whose data turned
+    /// out to be damaged: that row is lost, the others get what they would have got without it.
     ///
     /// # Errors
-    /// Input that does not fit changes nothing. When the device fails or logits are damaged, the rows of this step
-    /// are lost: reset them.
+    /// Input that does not fit changes nothing. When the device fails, the rows of this step are lost: reset them.
     pub fn step(&self, state: &mut LmState<B>, inputs: &[RowInput<'_>]) -> Result<()> {
         self.step_watched(state, inputs, &mut ())
     }
@@ -246,7 +247,7 @@ impl<B: Backend> Lm<B> {
     }
 
     fn take_inputs(&self, state: &mut LmState<B>, inputs: &[RowInput<'_>]) -> Result<()> {
-        let LmState { rows, lines, work, .. } = state;
+        let LmState { rows, lines, work, out, .. } = state;
         let (streams, written) = (self.delays.delays.len(), self.written());
         for &RowInput { row, heard, forced } in inputs {
             let line = &mut lines.0[row];
@@ -260,6 +261,8 @@ impl<B: Backend> Lm<B> {
         rows.set_active(&self.backend, &work.active)?;
         self.backend.upload_ids(&work.read, &mut work.read_ids)?;
         self.backend.upload_ids(&work.forced, &mut work.forced_ids)?;
+        out.status.fill(0);
+        self.backend.upload_ids(&out.status, &mut work.drawn.status)?;
         Ok(())
     }
 
@@ -267,38 +270,41 @@ impl<B: Backend> Lm<B> {
     fn compute(&self, state: &mut LmState<B>, watcher: &mut dyn Watcher<B>) -> Result<()> {
         let backend = &self.backend;
         let LmState { rows, stack, sampler, work, .. } = state;
-        let Work { active, read_ids, forced_ids, tokens, x, z, text_logits, extra, depth, .. } = work;
+        let Work { active, read_ids, forced_ids, drawn, x, z, text_logits, extra, depth, .. } = work;
         let of = self.written();
         let step = Step::new(backend, rows, 1);
-        self.temporal_step(step, read_ids, stack, (x, z), watcher)?;
+        self.temporal_step(step, read_ids, stack, (x, z), &mut drawn.status, watcher)?;
         self.text_head.step(step, z, text_logits)?;
         watcher.at(Place::TextLogits, text_logits)?;
         self.extra_probabilities(step, z, extra)?;
         let (position, sampler) = (rows.inner(), &mut sampler.inner);
-        let column = Column { index: 0, of };
-        backend.sample(position, text_logits, self.config.text_card_out, 0, sampler, forced_ids, tokens, column)?;
+        let mut draw = |stream: usize, logits: &B::Buf, card: usize, drawn: &mut Drawn<B>| {
+            let (column, Drawn { tokens, status }) = (Column { index: stream, of }, drawn);
+            backend.sample(position, logits, card, stream, sampler, forced_ids, tokens, column, status)
+        };
+        draw(0, text_logits, self.config.text_card_out, drawn)?;
         watcher.at(Place::Drawn { stream: 0 }, text_logits)?;
         if let (Some(weights), Some(depth)) = (&self.depth, depth) {
-            weights.frame(backend, active, z, tokens, depth, watcher, |k, logits, tokens| {
-                let column = Column { index: 1 + k, of };
-                let card = self.config.card;
-                Ok(backend.sample(position, logits, card, 1 + k, sampler, forced_ids, tokens, column)?)
+            weights.frame(backend, active, z, drawn, depth, watcher, |k, logits, drawn| {
+                Ok(draw(1 + k, logits, self.config.card, drawn)?)
             })?;
         }
         rows.advance(backend, 1)?;
         Ok(())
     }
 
-    /// `tokens [b, t, 1 + n_q]` -> `z [b, t, dim]`, the normalised output of the temporal transformer.
+    /// `tokens [b, t, 1 + n_q]` -> `z [b, t, dim]`, the normalised output of the temporal transformer; what is wrong with
+    /// the tokens is noted in `status [b]`.
     pub(crate) fn temporal_step(
         &self,
         step: Step<'_, B>,
         tokens: &B::Ids,
         stack: &mut TransformerState<B>,
         (x, z): (&mut B::Buf, &mut B::Buf),
+        status: &mut B::Ids,
         watcher: &mut dyn Watcher<B>,
     ) -> Result<()> {
-        self.tables.sum(step, tokens, x)?;
+        self.tables.sum(step, tokens, x, status)?;
         watcher.at(Place::Embedded, x)?;
         self.temporal.step_watched(step, 0, stack, x, |layer, x| watcher.at(Place::Temporal { layer }, x))?;
         Ok(self.out_norm.step(step, x, z)?)
@@ -317,14 +323,16 @@ impl<B: Backend> Lm<B> {
     fn hand_out(&self, state: &mut LmState<B>) -> Result<()> {
         let LmState { lines, work, out, .. } = state;
         let written = self.written();
-        self.backend.download_ids(&work.tokens, &mut out.sampled)?;
+        self.backend.download_ids(&work.drawn.tokens, &mut out.sampled)?;
+        self.backend.download_ids(&work.drawn.status, &mut out.status)?;
         for (buf, values) in work.extra.iter().zip(&mut out.extra) {
             self.backend.download(buf, values)?;
         }
         for row in (0..lines.0.len()).filter(|&row| work.active[row]) {
             let (line, tokens) = (&mut lines.0[row], row * written..(row + 1) * written);
             line.write(&out.sampled[tokens.clone()])?;
-            out.emitted[row] = line.emit(&mut out.frames[tokens])?;
+            // The line of a damaged row goes on, so that it fits the row's position until somebody resets both.
+            out.emitted[row] = line.emit(&mut out.frames[tokens])? && out.status[row] == 0;
             line.advance();
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use moshi_nn::backend::{RowSampling, SilentTokens};
 use moshi_nn::layers::{Rows, StreamState, TransformerState};
-use moshi_nn::{Backend, Error, stream_state};
+use moshi_nn::{Backend, Error, Fault, stream_state};
 
 use crate::delay::{DelayConfig, DelayLine};
 use crate::depth::DepthState;
@@ -33,25 +33,35 @@ impl<B: Backend> LmState<B> {
     }
 
     /// The frame that the last step completed for a row: text token, then `dep_q` codes; -1 for nothing. The text token
-    /// is the word that belongs to these codes. `None` in a row's first `max_delay` steps, and when it did not run.
+    /// is the word that belongs to these codes. `None` in a row's first `max_delay` steps, when it did not run, and when
+    /// it has a [`LmState::fault`].
     pub fn frame(&self, row: usize) -> Option<&[i32]> {
         let emitted = self.out.emitted.get(row).copied().unwrap_or(false);
         if emitted { chunk(&self.out.frames, self.out.written, row) } else { None }
     }
 
     /// The tokens that the last step sampled (or was forced to take) for a row: text, then `dep_q` codes, which belong
-    /// to the frames that their delays say. `None` when the row did not run.
+    /// to the frames that their delays say. `None` when the row did not run, or has a [`LmState::fault`].
     pub fn sampled(&self, row: usize) -> Option<&[i32]> {
-        let ran = self.work.active.get(row).copied().unwrap_or(false) && self.out.valid;
-        if ran { chunk(&self.out.sampled, self.out.written, row) } else { None }
+        if self.ran(row) { chunk(&self.out.sampled, self.out.written, row) } else { None }
     }
 
-    /// The probabilities that extra head `head` gave in the last step. `None` when the row did not run, or the model
-    /// has no such head.
+    /// The probabilities that extra head `head` gave in the last step. `None` when the row did not run, has a
+    /// [`LmState::fault`], or the model has no such head.
     pub fn extra_head(&self, head: usize, row: usize) -> Option<&[f32]> {
-        let ran = self.work.active.get(row).copied().unwrap_or(false) && self.out.valid;
-        let heads = self.out.extra.get(head).filter(|_| ran)?;
+        let heads = self.out.extra.get(head).filter(|_| self.ran(row))?;
         chunk(heads, heads.len() / self.rows(), row)
+    }
+
+    /// What the last step found wrong with a row that it ran. The row then has no results and its memory is lost: reset
+    /// it, or copy another over it. (The column of the fault is a stream: 0 is text.)
+    pub fn fault(&self, row: usize) -> Option<Fault> {
+        self.out.status.get(row).copied().filter(|_| self.out.valid).and_then(Fault::from_word)
+    }
+
+    fn ran(&self, row: usize) -> bool {
+        let active = self.work.active.get(row).copied().unwrap_or(false);
+        active && self.out.valid && self.fault(row).is_none()
     }
 }
 
@@ -67,6 +77,8 @@ pub(crate) struct StepOutput {
     pub(crate) written: usize,
     /// `[rows, written]`.
     pub(crate) sampled: Vec<i32>,
+    /// What was found wrong with each row, `[rows]`: see [`Fault`].
+    pub(crate) status: Vec<i32>,
     /// `[rows, written]`.
     pub(crate) frames: Vec<i32>,
     /// Rows whose frame is whole.
@@ -87,14 +99,21 @@ pub(crate) struct Work<B: Backend> {
     pub(crate) read_ids: B::Ids,
     /// `[rows, written]`.
     pub(crate) forced_ids: B::Ids,
-    /// `[rows, written]`.
-    pub(crate) tokens: B::Ids,
+    pub(crate) drawn: Drawn<B>,
     pub(crate) x: B::Buf,
     pub(crate) z: B::Buf,
     pub(crate) text_logits: B::Buf,
     /// `[heads][rows, head]`.
     pub(crate) extra: Vec<B::Buf>,
     pub(crate) depth: Option<DepthState<B>>,
+}
+
+/// What a step writes for each row on the device.
+pub(crate) struct Drawn<B: Backend> {
+    /// `[rows, written]`.
+    pub(crate) tokens: B::Ids,
+    /// What was found wrong, `[rows]`: see [`Fault`].
+    pub(crate) status: B::Ids,
 }
 
 /// One delay line per row.

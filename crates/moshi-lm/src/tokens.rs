@@ -34,17 +34,18 @@ impl<B: Backend> TokenTables<B> {
         self.tables.iter().map(|(table, entries)| backend.table_bytes(table) / entries).sum()
     }
 
-    /// `y [b, t, dim]` = sum of the embeddings of `tokens [b, t, 1 + n_q]`; -1 adds nothing.
-    pub(crate) fn sum(&self, step: Step<'_, B>, tokens: &B::Ids, y: &mut B::Buf) -> Result<()> {
+    /// `y [b, t, dim]` = sum of the embeddings of `tokens [b, t, 1 + n_q]`; -1 adds nothing, and a token that has no
+    /// embedding is noted in `status [b]`.
+    pub(crate) fn sum(&self, step: Step<'_, B>, tokens: &B::Ids, y: &mut B::Buf, status: &mut B::Ids) -> Result<()> {
         let Step { backend, rows, t } = step;
         for (i, group) in self.tables.chunks(GROUP).enumerate() {
             let column = Column { index: i * GROUP, of: self.tables.len() };
             let tables: [&B::Table; GROUP] = std::array::from_fn(|j| &group[j.min(group.len() - 1)].0);
             let tables = &tables[..group.len()];
             if i == 0 {
-                backend.embed(rows, t, tokens, column, tables, y)?;
+                backend.embed(rows, t, tokens, column, tables, y, status)?;
             } else {
-                backend.embed_add(rows, t, tokens, column, tables, y)?;
+                backend.embed_add(rows, t, tokens, column, tables, y, status)?;
             }
         }
         Ok(())

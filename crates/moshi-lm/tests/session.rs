@@ -7,10 +7,10 @@ use std::num::NonZeroUsize;
 use moshi_checkpoint::config::{Gating, ModelConfig, NormKind};
 use moshi_lm::delay::Cell;
 use moshi_lm::{Lm, LmConfig, LmError, LmState, RowInput, RowSampling, SamplingParams};
+use moshi_nn::Backend;
 use moshi_nn::executors::{Candle, Cpu};
-use moshi_nn::{Backend, HostWeight, WeightSource};
 use moshi_testkit::conformance::StreamCase;
-use moshi_testkit::{FileTensors, Golden, RandomWeights, assert_close, noise, stream_conformance};
+use moshi_testkit::{Golden, RandomWeights, assert_close, noise, stream_conformance};
 
 fn config(golden: Golden) -> LmConfig {
     ModelConfig::read(&golden.path("config.json")).unwrap().0.lm
@@ -257,27 +257,6 @@ fn a_model_without_a_voice_writes<B: Backend>(backend: B) {
     assert!(pass.audio_logits.is_empty() && pass.text_mask == [true; 10]);
 }
 
-/// A checkpoint whose text head is not a number.
-struct Damaged(FileTensors);
-
-impl WeightSource for Damaged {
-    fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        self.0.shape(name)
-    }
-
-    fn matrix(&self, name: &str, rows: usize, cols: usize) -> moshi_nn::Result<HostWeight<'_>> {
-        let weight = self.0.matrix(name, rows, cols)?;
-        if name != "text_linear.weight" {
-            return Ok(weight);
-        }
-        Ok(HostWeight::from_f32(rows, cols, vec![f32::NAN; rows * cols])?)
-    }
-
-    fn vector(&self, name: &str, shape: &[usize]) -> moshi_nn::Result<Vec<f32>> {
-        self.0.vector(name, shape)
-    }
-}
-
 fn models_that_cannot_run_are_refused_with_the_reason<B: Backend>(backend: B) {
     let weights = Golden::TINY_MOSHI.tensors("model.safetensors").unwrap();
     let good = config(Golden::TINY_MOSHI);
@@ -288,10 +267,6 @@ fn models_that_cannot_run_are_refused_with_the_reason<B: Backend>(backend: B) {
     assert!(message(&conditioned).contains("conditioners"));
     let other = message(&LmConfig { card: 128, ..good.clone() });
     assert!(other.contains("emb.0.weight") && other.contains("129") && other.contains("65"), "{other}");
-    let lm = Lm::load(backend.clone(), &Damaged(weights.clone()), &good).unwrap();
-    let mut state = lm.init_state(1).unwrap();
-    let error = lm.step(&mut state, &[RowInput { row: 0, heard: &[0; 8], forced: &[] }]).unwrap_err().to_string();
-    assert!(error.contains("logits: found NaN at token 0"), "{error}");
 }
 
 /// The conformance suite's view of the model: noise in, everything it makes out.

@@ -102,7 +102,10 @@ pub struct ConvSpec {
 
 /// An executor: memory and about twenty operations. See the module documentation for layout and rows.
 ///
-/// Errors are reported for shapes that do not fit and for failures of the device; no operation panics.
+/// Errors are reported for shapes that do not fit and for failures of the device; no operation panics. What is wrong with
+/// the data of one row is no error: the operations that look at data write a word for the row into a status buffer
+/// `[b]` (see [`Fault`](crate::Fault)), whose rows without a fault stay as they are, and all other rows get the bits that
+/// they would get alone.
 pub trait Backend: Clone + Send + Sync + 'static {
     /// Activations or constant vectors, f32.
     type Buf: Send + Sync;
@@ -281,7 +284,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
         y: &mut Self::Buf,
     ) -> Result<()>;
     /// Finds the nearest code (Euclidean, ties to the lowest index) of each `residual [b, t, d]`, writes it to
-    /// `codes [b, t, k]` at codebook `q`, and subtracts the code's vector from the residual.
+    /// `codes [b, t, k]` at codebook `q`, and subtracts the code's vector from the residual. Where the residual is not
+    /// finite the code is -1, nothing is subtracted, and `status [b]` gets a [`FaultKind::Vector`](crate::FaultKind).
     fn nearest_code(
         &self,
         rows: &Self::Rows,
@@ -290,9 +294,11 @@ pub trait Backend: Clone + Send + Sync + 'static {
         residual: &mut Self::Buf,
         codes: &mut Self::Ids,
         column: Column,
+        status: &mut Self::Ids,
     ) -> Result<()>;
     /// `y [b, t, d]` = sum over i of `tables[i][ids[b, t, column.index + i]]`; an id of -1 adds nothing.
-    /// `column.of` is the number of ids per (row, time).
+    /// `column.of` is the number of ids per (row, time). An id that its table does not have adds nothing either, and
+    /// `status [b]` gets a [`FaultKind::Id`](crate::FaultKind).
     fn embed(
         &self,
         rows: &Self::Rows,
@@ -301,6 +307,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
         column: Column,
         tables: &[&Self::Table],
         y: &mut Self::Buf,
+        status: &mut Self::Ids,
     ) -> Result<()>;
     /// As [`Backend::embed`], added to what `y` holds.
     fn embed_add(
@@ -311,10 +318,13 @@ pub trait Backend: Clone + Send + Sync + 'static {
         column: Column,
         tables: &[&Self::Table],
         y: &mut Self::Buf,
+        status: &mut Self::Ids,
     ) -> Result<()>;
     /// Draws one token per row from `logits [b, v]` into `out [b, column.of]` at `column.index`, unless `forced` (same
     /// shape) holds something other than -1 there, which is taken instead. The draw is keyed by the row's seed, the
     /// row's position in `rows` and `stream`. Stream 0 applies `pad_mult` and the repetition penalty, and remembers the token.
+    /// From logits that are not numbers -1 is drawn, and `status [b]` gets a [`FaultKind::Logits`](crate::FaultKind); a
+    /// forced token is taken whatever they are.
     #[allow(clippy::too_many_arguments)]
     fn sample(
         &self,
@@ -326,6 +336,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
         forced: &Self::Ids,
         out: &mut Self::Ids,
         column: Column,
+        status: &mut Self::Ids,
     ) -> Result<()>;
     /// Softmax over the last dimension `c` of `x [b, t, c]`, in place.
     fn softmax(&self, rows: &Self::Rows, t: usize, c: usize, x: &mut Self::Buf) -> Result<()>;

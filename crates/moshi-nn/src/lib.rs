@@ -2,10 +2,12 @@
 
 pub mod backend;
 pub mod executors;
+pub mod fault;
 pub mod layers;
 pub mod weights;
 
 pub use backend::Backend;
+pub use fault::{Fault, FaultKind};
 pub use moshi_kernels::weight::{HostWeight, WeightData};
 pub use weights::{At, LowRankPair, WeightSource};
 
@@ -32,14 +34,6 @@ pub enum Error {
     /// A tensor could not be had from its [`WeightSource`].
     #[error(transparent)]
     Source(Box<dyn std::error::Error + Send + Sync>),
-    /// An index that an embedding table does not have.
-    #[error("index {found} is outside a table of {entries} entries (-1 stands for \"nothing here\")")]
-    Id {
-        /// The index given.
-        found: i32,
-        /// Entries of the table.
-        entries: usize,
-    },
     /// A configuration that no layer can be built from.
     #[error("{what}: {found} is not supported; {expected}")]
     Config {

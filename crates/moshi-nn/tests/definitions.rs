@@ -4,11 +4,13 @@
 
 use std::num::NonZeroUsize;
 
-use moshi_nn::backend::{AttentionSpec, Backend, Column, Padding, RingSpec, Rope, RopeLayout, SilentTokens};
+use moshi_nn::backend::{
+    AttentionSpec, Backend, Column, Padding, RingSpec, Rope, RopeLayout, RowSampling, SamplingParams, SilentTokens,
+};
 use moshi_nn::executors::{Candle, Cpu};
 use moshi_nn::layers::{ConvConfig, Embedding, Linear, Norm, NormConfig, Rows, Step, StreamingConv};
 use moshi_nn::layers::{StreamingConvTranspose, StreamingUpsample};
-use moshi_nn::{At, Error, HostWeight, WeightSource};
+use moshi_nn::{At, Error, Fault, FaultKind, HostWeight, WeightSource};
 use moshi_testkit::{RandomWeights, assert_close, noise};
 
 fn filled<B: Backend>(backend: &B, values: &[f32]) -> B::Buf {
@@ -21,6 +23,16 @@ fn read<B: Backend>(backend: &B, buf: &B::Buf, len: usize) -> Vec<f32> {
     let mut values = vec![0.0; len];
     backend.download(buf, &mut values).unwrap();
     values
+}
+
+fn read_ids<B: Backend>(backend: &B, ids: &B::Ids, len: usize) -> Vec<i32> {
+    let mut values = vec![0; len];
+    backend.download_ids(ids, &mut values).unwrap();
+    values
+}
+
+fn faults<B: Backend>(backend: &B, status: &B::Ids, rows: usize) -> Vec<Option<Fault>> {
+    read_ids(backend, status, rows).into_iter().map(Fault::from_word).collect()
 }
 
 fn elu(x: f64) -> f64 {
@@ -209,10 +221,10 @@ fn the_nearest_code_is_subtracted_and_ties_go_low<B: Backend>(backend: B) {
     let mut codes = backend.ids(6).unwrap();
     backend.upload_ids(&[7; 6], &mut codes).unwrap();
     let column = Column { index: 1, of: 2 };
-    backend.nearest_code(rows.inner(), 3, &codebook, &mut residual, &mut codes, column).unwrap();
-    let mut found = [0; 6];
-    backend.download_ids(&codes, &mut found).unwrap();
-    assert_eq!(found, [7, 1, 7, 0, 7, 2]);
+    let mut status = backend.ids(1).unwrap();
+    backend.nearest_code(rows.inner(), 3, &codebook, &mut residual, &mut codes, column, &mut status).unwrap();
+    assert_eq!(read_ids(&backend, &codes, 6), [7, 1, 7, 0, 7, 2]);
+    assert_eq!(faults(&backend, &status, 1), [None]);
     assert_close("residual", &read(&backend, &residual, 6), &[-0.1, 0.1, 0.5, 0.5, -3.0, 3.0], 1e-6);
 }
 
@@ -227,22 +239,25 @@ fn embeddings_sum_and_skip_nothing<B: Backend>(backend: B) {
     let mut scratch = plain.scratch(&backend, 1).unwrap();
     let step = Step::new(&backend, &rows, 1);
     let mut y = filled(&backend, &[1.0; 4]);
+    let mut status = backend.ids(1).unwrap();
     let column = |index| Column { index, of: 3 };
-    plain.add(step, &ids, column(1), &mut scratch, &mut y).unwrap();
+    plain.add(step, &ids, column(1), &mut scratch, &mut y, &mut status).unwrap();
     let expected: Vec<f32> = table[8..12].iter().map(|v| 1.0 + v).collect();
     assert_close("added", &read(&backend, &y, 4), &expected, 1e-6);
-    plain.set(step, &ids, column(0), &mut scratch, &mut y).unwrap();
+    plain.set(step, &ids, column(0), &mut scratch, &mut y, &mut status).unwrap();
     assert_eq!(read(&backend, &y, 4), [0.0; 4]);
-    plain.set(step, &ids, column(2), &mut scratch, &mut y).unwrap_err();
+    assert_eq!(faults(&backend, &status, 1), [None]);
+    plain.set(step, &ids, column(2), &mut scratch, &mut y, &mut status).unwrap();
+    assert_eq!(faults(&backend, &status, 1), [Some(Fault { kind: FaultKind::Id, column: 2 })]);
 
     let low = Embedding::load(&backend, &at, 5, 4, Some(2)).unwrap();
     let (table, w) =
         (weights.vector("e.weight", &[5, 2]).unwrap(), weights.vector("e.low_rank.weight", &[4, 2]).unwrap());
     let expected: Vec<f32> = w.chunks(2).map(|w| w[0] * table[4] + w[1] * table[5]).collect();
     let mut scratch = low.scratch(&backend, 1).unwrap();
-    low.set(step, &ids, column(1), &mut scratch, &mut y).unwrap();
+    low.set(step, &ids, column(1), &mut scratch, &mut y, &mut status).unwrap();
     assert_close("low rank", &read(&backend, &y, 4), &expected, 1e-6);
-    low.add(step, &ids, column(1), &mut scratch, &mut y).unwrap();
+    low.add(step, &ids, column(1), &mut scratch, &mut y, &mut status).unwrap();
     let twice: Vec<f32> = expected.iter().map(|v| 2.0 * v).collect();
     assert_close("low rank added", &read(&backend, &y, 4), &twice, 1e-6);
 }
@@ -257,10 +272,90 @@ fn samples_are_greedy_or_forced_and_leave_others_alone<B: Backend>(backend: B) {
     backend.upload_ids(&[-1, -1, -1, 2, -1, -1], &mut forced).unwrap();
     backend.upload_ids(&[8; 6], &mut out).unwrap();
     let column = Column { index: 1, of: 2 };
-    backend.sample(rows.inner(), &logits, 4, 0, &mut sampler, &forced, &mut out, column).unwrap();
-    let mut found = [0; 6];
-    backend.download_ids(&out, &mut found).unwrap();
-    assert_eq!(found, [8, 1, 8, 2, 8, 8]);
+    let mut status = backend.ids(3).unwrap();
+    backend.sample(rows.inner(), &logits, 4, 0, &mut sampler, &forced, &mut out, column, &mut status).unwrap();
+    assert_eq!(read_ids(&backend, &out, 6), [8, 1, 8, 2, 8, 8]);
+    assert_eq!(faults(&backend, &status, 3), [None; 3]);
+}
+
+fn logits_that_are_no_numbers_are_one_rows_fault<B: Backend>(backend: B) {
+    let silent = SilentTokens { padding: 3, end_padding: 0 };
+    let lively = SamplingParams { temperature: 0.8, top_k: 3, top_p: 0.9 };
+    let params = RowSampling { text: lively, repetition_penalty: 1.2, repetition_context: 4, ..RowSampling::GREEDY };
+    let mut rows = Rows::<B>::new(&backend, 4).unwrap();
+    rows.set_active(&backend, &[true, true, true, false]).unwrap();
+    let (nan, inf) = (f32::NAN, f32::INFINITY);
+    let bad = [[nan; 4], [0.0, nan, 1.0, 2.0], [inf, 0.0, 1.0, 2.0], [-inf; 4], [1.0, 2.0, 3.0, -nan]];
+    let good = [0.5, 1.0, -inf, 0.25];
+    for (bad, greedy) in bad.iter().flat_map(|bad| [(bad, true), (bad, false)]) {
+        let draw = |middle: &[f32; 4]| {
+            let mut sampler = backend.sampler(4, silent).unwrap();
+            let set =
+                |row| backend.set_sampling(&mut sampler, row, if greedy { &RowSampling::GREEDY } else { &params });
+            (0..4).try_for_each(set).unwrap();
+            let logits = filled(&backend, &[good, *middle, good, [nan; 4]].concat());
+            let (mut forced, mut out) = (backend.ids(8).unwrap(), backend.ids(8).unwrap());
+            let mut status = backend.ids(4).unwrap();
+            backend.upload_ids(&[-1; 8], &mut forced).unwrap();
+            backend.upload_ids(&[8; 8], &mut out).unwrap();
+            let column = Column { index: 1, of: 2 };
+            backend.sample(rows.inner(), &logits, 4, 0, &mut sampler, &forced, &mut out, column, &mut status).unwrap();
+            (read_ids(&backend, &out, 8), faults(&backend, &status, 4))
+        };
+        let (expected, none) = draw(&good);
+        let (found, noted) = draw(bad);
+        assert_eq!(none, [None; 4]);
+        assert_eq!(noted, [None, Some(Fault { kind: FaultKind::Logits, column: 1 }), None, None]);
+        assert_eq!(found[3], -1, "nothing is drawn from {bad:?}");
+        assert_eq!((&found[..3], &found[4..]), (&expected[..3], &expected[4..]));
+    }
+}
+
+fn an_id_out_of_range_is_one_rows_fault<B: Backend>(backend: B) {
+    let values: Vec<f32> = (1..=8).map(|x| x as f32).collect();
+    let table = backend.table(&HostWeight::from_f32(4, 2, values).unwrap()).unwrap();
+    let mut rows = Rows::<B>::new(&backend, 3).unwrap();
+    rows.set_active(&backend, &[true, true, false]).unwrap();
+    let column = Column { index: 1, of: 3 };
+    for bad in [4, -2, i32::MAX, i32::MIN, 1 << 20] {
+        let mut ids = backend.ids(18).unwrap();
+        // Two time steps of three rows, the first of three columns not read.
+        backend.upload_ids(&[9, 0, 1, 9, 2, -1, 9, 3, bad, 9, bad, 1, 9, bad, bad, 9, 0, 0], &mut ids).unwrap();
+        let (mut y, mut status) = (filled(&backend, &[0.5; 12]), backend.ids(3).unwrap());
+        backend.embed(rows.inner(), 2, &ids, column, &[&table, &table], &mut y, &mut status).unwrap();
+        let expected = [4.0, 6.0, 5.0, 6.0, 7.0, 8.0, 3.0, 4.0, 0.5, 0.5, 0.5, 0.5];
+        assert_eq!(read(&backend, &y, 12), expected, "{bad}");
+        let first = Some(Fault { kind: FaultKind::Id, column: 2 });
+        assert_eq!(faults(&backend, &status, 3), [None, first, None], "{bad}");
+        backend.embed_add(rows.inner(), 2, &ids, Column { index: 1, of: 3 }, &[&table], &mut y, &mut status).unwrap();
+        assert_eq!(faults(&backend, &status, 3), [None, first, None], "what was found first stays");
+    }
+}
+
+fn a_vector_that_is_not_finite_is_one_rows_fault<B: Backend>(backend: B) {
+    // Wide enough for entries in 8 bits.
+    let d = 16;
+    let entries: Vec<f32> = (0..4 * d).map(|i| if i % d == i / d { 1.0 } else { 0.0 }).collect();
+    let codebook = backend.codebook(&entries, 4).unwrap();
+    let rows = Rows::<B>::new(&backend, 3).unwrap();
+    let search = |bad: f32| {
+        let mut x: Vec<f32> = (0..3 * 2 * d).map(|i| (i as f32 * 0.7).sin()).collect();
+        x[2 * d + 5] = bad; // row 1, time 0
+        let mut residual = filled(&backend, &x);
+        let (mut codes, mut status) = (backend.ids(6).unwrap(), backend.ids(3).unwrap());
+        let column = Column { index: 0, of: 1 };
+        backend.nearest_code(rows.inner(), 2, &codebook, &mut residual, &mut codes, column, &mut status).unwrap();
+        (read_ids(&backend, &codes, 6), read(&backend, &residual, 6 * d), faults(&backend, &status, 3))
+    };
+    let (codes, residual, none) = search(0.25);
+    assert_eq!(none, [None; 3]);
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let (found, left, noted) = search(bad);
+        assert_eq!(noted, [None, Some(Fault { kind: FaultKind::Vector, column: 0 }), None]);
+        assert_eq!(found[2], -1);
+        assert_eq!((&found[..2], &found[3..]), (&codes[..2], &codes[3..]));
+        assert_eq!((&left[..2 * d], &left[3 * d..]), (&residual[..2 * d], &residual[3 * d..]));
+    }
 }
 
 fn wrong_sizes_are_errors<B: Backend>(backend: B) {
@@ -300,6 +395,9 @@ macro_rules! definitions {
             the_nearest_code_is_subtracted_and_ties_go_low,
             embeddings_sum_and_skip_nothing,
             samples_are_greedy_or_forced_and_leave_others_alone,
+            logits_that_are_no_numbers_are_one_rows_fault,
+            an_id_out_of_range_is_one_rows_fault,
+            a_vector_that_is_not_finite_is_one_rows_fault,
             wrong_sizes_are_errors,
         ]);
     };

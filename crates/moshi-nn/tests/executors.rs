@@ -9,12 +9,12 @@ use std::num::NonZeroUsize;
 
 use moshi_kernels::cores::Cores;
 use moshi_kernels::isa::Isa;
+use moshi_nn::HostWeight;
 use moshi_nn::backend::{
     AttentionSpec, Backend, Column, ConvSpec, Padding, RingSpec, Rope, RopeLayout, RowSampling, SamplingParams,
     SilentTokens, WindowSpec,
 };
 use moshi_nn::executors::{Arithmetic, Candle, Cpu};
-use moshi_nn::{Error, HostWeight};
 use moshi_testkit::{assert_close, noise};
 
 const ROWS: usize = 3;
@@ -84,6 +84,7 @@ struct Bench<B: Backend> {
     x: B::Buf,
     y: B::Buf,
     ids: B::Ids,
+    status: B::Ids,
     positions: [u64; ROWS],
     active: [bool; ROWS],
     t: usize,
@@ -135,6 +136,7 @@ impl<B: Backend> Bench<B> {
             x: b.buf(ROWS * MAX_CHUNK * 2 * C).unwrap(),
             y: b.buf(ROWS * MAX_CHUNK * 2 * C).unwrap(),
             ids: b.ids(ROWS * MAX_CHUNK * CODES).unwrap(),
+            status: b.ids(ROWS).unwrap(),
             positions: [0; ROWS],
             active: [true; ROWS],
             t: 1,
@@ -220,15 +222,15 @@ impl<B: Backend> Bench<B> {
         let (b, t) = (self.b.clone(), self.t);
         self.feed(dice, t, C);
         let column = Column { index: 1, of: CODES };
-        b.nearest_code(&self.rows, t, &self.codebook, &mut self.x, &mut self.ids, column).unwrap();
+        b.nearest_code(&self.rows, t, &self.codebook, &mut self.x, &mut self.ids, column, &mut self.status).unwrap();
         std::mem::swap(&mut self.x, &mut self.y);
         self.note("residual of nearest_code", t, C);
         self.note_ids("nearest_code", ROWS * t * CODES);
         let nothing: Vec<i32> = (0..ROWS * t * CODES).map(|_| dice.below(BINS + 2) as i32 - 1).collect();
         b.upload_ids(&nothing, &mut self.ids).unwrap();
         let column = Column { index: 0, of: CODES };
-        b.embed(&self.rows, t, &self.ids, column, &[&self.table, &self.table], &mut self.y).unwrap();
-        b.embed_add(&self.rows, t, &self.ids, column, &[&self.table], &mut self.y).unwrap();
+        b.embed(&self.rows, t, &self.ids, column, &[&self.table, &self.table], &mut self.y, &mut self.status).unwrap();
+        b.embed_add(&self.rows, t, &self.ids, column, &[&self.table], &mut self.y, &mut self.status).unwrap();
         self.note("embed", t, C);
     }
 
@@ -247,8 +249,22 @@ impl<B: Backend> Bench<B> {
         let mut given = b.ids(ROWS).unwrap();
         b.upload_ids(&forced, &mut given).unwrap();
         let (stream, column) = (dice.below(3), Column { index: 0, of: 1 });
-        b.sample(&self.rows, &self.y, VOCABULARY, stream, &mut self.sampler, &given, &mut self.ids, column).unwrap();
+        b.sample(
+            &self.rows,
+            &self.y,
+            VOCABULARY,
+            stream,
+            &mut self.sampler,
+            &given,
+            &mut self.ids,
+            column,
+            &mut self.status,
+        )
+        .unwrap();
         self.note_ids("sample", ROWS);
+        let mut status = [0; ROWS];
+        b.download_ids(&self.status, &mut status).unwrap();
+        assert_eq!(status, [0; ROWS], "nothing is wrong with any row");
     }
 
     /// Sometimes resets a row, copies one, or changes how its tokens are drawn.
@@ -378,10 +394,10 @@ fn operands_that_do_not_fit_are_named() {
     assert!(b.conv_step(&rows, 1, &x, &w, &CONVS[0], &mut window, &mut y).is_err());
     assert!(b.reset_window(&mut window, 2).is_err());
     let table = b.table(&HostWeight::from_f32(4, 1, vec![0.0; 4]).unwrap()).unwrap();
-    b.upload_ids(&[4, 0], &mut ids).unwrap();
+    b.upload_ids(&[3, 0], &mut ids).unwrap();
     let column = Column { index: 0, of: 1 };
-    let error = b.embed(&rows, 1, &ids, column, &[&table], &mut y).unwrap_err();
-    assert!(matches!(error, Error::Id { found: 4, entries: 4 }), "{error}");
+    let error = b.embed(&rows, 1, &ids, column, &[&table], &mut y, &mut b.ids(1).unwrap()).unwrap_err();
+    assert_eq!(error.to_string(), "status: expected 2, found 1");
     let spec = RingSpec { rows: 2, attention: ATTENTION, max_chunk: 1 };
     let mut ring = b.ring(&spec).unwrap();
     let other = AttentionSpec { context: 4, ..ATTENTION };

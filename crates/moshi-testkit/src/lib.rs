@@ -5,12 +5,14 @@
 
 pub mod compare;
 pub mod conformance;
+pub mod damage;
 pub mod golden;
 pub mod noise;
 pub mod random;
 pub mod tensors;
 
 pub use compare::assert_close;
+pub use damage::{DamagedLine, damage_file};
 pub use golden::Golden;
 pub use random::RandomWeights;
 pub use tensors::FileTensors;

@@ -55,7 +55,7 @@ impl<B: Backend> Embedding<B> {
     /// `y [b, t, width] = table[ids[b, t, column]]`.
     ///
     /// # Errors
-    /// When an id is outside the table, a buffer is too short, or the device fails.
+    /// When a buffer is too short, or the device fails. An id outside of the table is noted in `status [b]`.
     pub fn set(
         &self,
         step: Step<'_, B>,
@@ -63,12 +63,13 @@ impl<B: Backend> Embedding<B> {
         column: Column,
         scratch: &mut EmbeddingScratch<B>,
         y: &mut B::Buf,
+        status: &mut B::Ids,
     ) -> Result<()> {
         let Step { backend, rows, t } = step;
         match &self.low_rank {
-            None => backend.embed(rows, t, ids, column, &[&self.table], y),
+            None => backend.embed(rows, t, ids, column, &[&self.table], y, status),
             Some(projection) => {
-                backend.embed(rows, t, ids, column, &[&self.table], &mut scratch.low)?;
+                backend.embed(rows, t, ids, column, &[&self.table], &mut scratch.low, status)?;
                 projection.step(step, &scratch.low, y)
             }
         }
@@ -85,12 +86,13 @@ impl<B: Backend> Embedding<B> {
         column: Column,
         scratch: &mut EmbeddingScratch<B>,
         y: &mut B::Buf,
+        status: &mut B::Ids,
     ) -> Result<()> {
         let Step { backend, rows, t } = step;
         match &self.low_rank {
-            None => backend.embed_add(rows, t, ids, column, &[&self.table], y),
+            None => backend.embed_add(rows, t, ids, column, &[&self.table], y, status),
             Some(projection) => {
-                backend.embed(rows, t, ids, column, &[&self.table], &mut scratch.low)?;
+                backend.embed(rows, t, ids, column, &[&self.table], &mut scratch.low, status)?;
                 projection.step(step, &scratch.low, &mut scratch.full)?;
                 backend.residual_add(rows, t, self.width, &scratch.full, None, y)
             }

@@ -1,7 +1,7 @@
 //! Root-mean-square and layer norms.
 
 use super::Step;
-use crate::{At, Backend, Error, Result};
+use crate::{At, Backend, Result};
 
 /// Which norm, and what it adds to the variance.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,24 +23,6 @@ impl NormConfig {
     pub const RMS_F32: Self = Self::Rms { eps: 1e-8 };
     /// `layer_norm`, the norm of Mimi's transformers.
     pub const LAYER: Self = Self::Layer { eps: 1e-5 };
-
-    /// The norm of that name in a checkpoint's configuration.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for any other name.
-    pub fn from_name(name: &str) -> Result<Self> {
-        match name {
-            "rms_norm_f32" => Ok(Self::RMS_F32),
-            "rms_norm" => Ok(Self::Rms { eps: 1e-5 }),
-            "layer_norm" => Ok(Self::LAYER),
-            "layer_norm_f32" => Ok(Self::Layer { eps: 1e-8 }),
-            _ => Err(Error::Config {
-                what: "norm",
-                found: name.to_owned(),
-                expected: "known are \"rms_norm_f32\", \"rms_norm\", \"layer_norm\" and \"layer_norm_f32\"",
-            }),
-        }
-    }
 }
 
 /// A norm over the last dimension.

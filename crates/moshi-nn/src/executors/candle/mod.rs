@@ -13,6 +13,7 @@ use candle_core::{Device, Tensor};
 use moshi_kernels::weight::HostWeight;
 
 pub use memory::{Buf, Codebook, Matrix, Ring, Rows, Table, Window};
+use ops::Onto;
 pub use sample::Sampler;
 
 use crate::backend::{
@@ -274,8 +275,9 @@ impl Backend for Candle {
         residual: &mut Buf,
         codes: &mut Vec<i32>,
         column: Column,
+        status: &mut Vec<i32>,
     ) -> Result<()> {
-        ops::nearest_code(rows, t, codebook, residual, codes, column)
+        ops::nearest_code(rows, t, codebook, residual, (codes, column), status)
     }
 
     fn embed(
@@ -286,8 +288,9 @@ impl Backend for Candle {
         column: Column,
         tables: &[&Table],
         y: &mut Buf,
+        status: &mut Vec<i32>,
     ) -> Result<()> {
-        self.embed_onto(rows, t, (ids, column), tables, y, false)
+        self.embed_onto(rows, t, (ids, column), tables, (y, Onto::Nothing), status)
     }
 
     fn embed_add(
@@ -298,8 +301,9 @@ impl Backend for Candle {
         column: Column,
         tables: &[&Table],
         y: &mut Buf,
+        status: &mut Vec<i32>,
     ) -> Result<()> {
-        self.embed_onto(rows, t, (ids, column), tables, y, true)
+        self.embed_onto(rows, t, (ids, column), tables, (y, Onto::Output), status)
     }
 
     fn sample(
@@ -312,8 +316,9 @@ impl Backend for Candle {
         forced: &Vec<i32>,
         out: &mut Vec<i32>,
         column: Column,
+        status: &mut Vec<i32>,
     ) -> Result<()> {
-        self.draw(rows, logits, sample::Draw { v, stream, forced, column }, sampler, out)
+        self.draw(rows, logits, sample::Draw { v, stream, forced, column }, sampler, (out, status))
     }
 
     fn softmax(&self, rows: &Rows, t: usize, c: usize, x: &mut Buf) -> Result<()> {

@@ -5,7 +5,14 @@ use candle_core::{D, Tensor};
 use super::memory::{Buf, Codebook, Matrix, Rows, Table};
 use super::{Candle, check};
 use crate::backend::Column;
-use crate::{Error, Result};
+use crate::{Error, Fault, FaultKind, Result};
+
+/// What embeddings are added to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Onto {
+    Nothing,
+    Output,
+}
 
 /// Softmax over the last dimension.
 pub(super) fn softmax(x: &Tensor) -> Result<Tensor> {
@@ -93,20 +100,28 @@ pub(super) fn nearest_code(
     t: usize,
     codebook: &Codebook,
     residual: &mut Buf,
-    codes: &mut [i32],
-    column: Column,
+    (codes, column): (&mut [i32], Column),
+    status: &mut [i32],
 ) -> Result<()> {
     let (_, d) = codebook.0.dims2()?;
     check("column of codes", column.index + 1, column.of)?;
     check("codes", rows.active.len() * t * column.of, codes.len())?;
+    check("status", rows.active.len(), status.len())?;
     for row in rows.active() {
         let x = residual.row("residual", row, t, d)?; // [t, d]
         let mut rest = Vec::with_capacity(t);
         for step in 0..t {
             let x = x.narrow(0, step, 1)?; // [1, d]
+            let at = (row * t + step) * column.of + column.index;
+            if !x.flatten_all()?.to_vec1::<f32>()?.iter().all(|x| x.is_finite()) {
+                Fault { kind: FaultKind::Vector, column: column.index }.note(&mut status[row]);
+                codes[at] = -1;
+                rest.push(x.copy()?);
+                continue;
+            }
             let distances = codebook.0.broadcast_sub(&x)?.sqr()?.sum(1)?.to_vec1::<f32>()?; // [bins]
             let code = lowest(&distances);
-            codes[(row * t + step) * column.of + column.index] = code as i32;
+            codes[at] = code as i32;
             rest.push((x - codebook.0.narrow(0, code, 1)?)?);
         }
         residual.set_row("residual", row, &Tensor::cat(&rest, 0)?)?;
@@ -132,25 +147,28 @@ impl Candle {
         t: usize,
         (ids, column): (&[i32], Column),
         tables: &[&Table],
-        y: &mut Buf,
-        keep: bool,
+        (y, onto): (&mut Buf, Onto),
+        status: &mut [i32],
     ) -> Result<()> {
         let Some(first) = tables.first() else { return Err(Error::Shape { what: "tables", expected: 1, found: 0 }) };
         let d = first.0.dims()[1];
         check("columns of ids", column.index + tables.len(), column.of)?;
         check("ids", rows.active.len() * t * column.of, ids.len())?;
+        check("status", rows.active.len(), status.len())?;
         for row in rows.active() {
             let mut steps = Vec::with_capacity(t);
             for step in 0..t {
                 let start = (row * t + step) * column.of + column.index;
-                let mut sum = match keep {
+                let mut sum = match onto {
                     // A copy: where nothing is added, the line would go back onto its own storage, which candle refuses.
-                    true => y.row("embedding", row, t, d)?.narrow(0, step, 1)?.copy()?,
-                    false => Tensor::zeros((1, d), candle_core::DType::F32, &self.device)?,
+                    Onto::Output => y.row("embedding", row, t, d)?.narrow(0, step, 1)?.copy()?,
+                    Onto::Nothing => Tensor::zeros((1, d), candle_core::DType::F32, &self.device)?,
                 };
-                for (id, table) in ids[start..start + tables.len()].iter().zip(tables) {
-                    if let Some(line) = entry(*id, table)? {
-                        sum = (sum + line)?;
+                for (i, (&id, table)) in ids[start..start + tables.len()].iter().zip(tables).enumerate() {
+                    match usize::try_from(id) {
+                        Ok(id) if id < table.0.dims()[0] => sum = (sum + table.0.narrow(0, id, 1)?)?,
+                        _ if id == -1 => {}
+                        _ => Fault { kind: FaultKind::Id, column: column.index + i }.note(&mut status[row]),
                     }
                 }
                 steps.push(sum);
@@ -158,15 +176,5 @@ impl Candle {
             y.set_row("embedding", row, &Tensor::cat(&steps, 0)?)?;
         }
         Ok(())
-    }
-}
-
-/// One line of a table as `[1, d]`; nothing for -1.
-fn entry(id: i32, table: &Table) -> Result<Option<Tensor>> {
-    let size = table.0.dims()[0];
-    match usize::try_from(id) {
-        Ok(id) if id < size => Ok(Some(table.0.narrow(0, id, 1)?)),
-        _ if id == -1 => Ok(None),
-        _ => Err(Error::Id { found: id, entries: size }),
     }
 }

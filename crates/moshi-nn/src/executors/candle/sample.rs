@@ -4,8 +4,8 @@ use moshi_kernels::sample::{self, RowSampler, SampleScratch};
 
 use super::memory::{Buf, Rows};
 use super::{Candle, check};
-use crate::Result;
 use crate::backend::{Column, RowSampling, SilentTokens, Stream};
+use crate::{Fault, FaultKind, Result};
 
 /// Parameters and penalty memory of every row.
 #[derive(Debug)]
@@ -47,19 +47,24 @@ impl Candle {
         logits: &Buf,
         draw: Draw<'_>,
         sampler: &mut Sampler,
-        out: &mut [i32],
+        (out, status): (&mut [i32], &mut [i32]),
     ) -> Result<()> {
         let Draw { v, stream, forced, column } = draw;
         check("column of tokens", column.index + 1, column.of)?;
         check("tokens", rows.active.len() * column.of, out.len())?;
         check("forced tokens", rows.active.len() * column.of, forced.len())?;
         check("rows of a sampler", rows.active.len(), sampler.rows.len())?;
+        check("status", rows.active.len(), status.len())?;
         for row in rows.active() {
             let at = row * column.of + column.index;
             let logits = logits.row("logits", row, 1, v)?.flatten_all()?.to_vec1::<f32>()?;
             let forced = Some(forced[at]).filter(|token| *token != -1);
             let draw = sample::Draw { position: rows.position[row], stream, forced };
-            out[at] = sampler.rows[row].draw(&logits, draw, &mut sampler.scratch)?;
+            // The sampler objects to nothing but the logits.
+            out[at] = sampler.rows[row].draw(&logits, draw, &mut sampler.scratch).unwrap_or_else(|_| {
+                Fault { kind: FaultKind::Logits, column: column.index }.note(&mut status[row]);
+                -1
+            });
         }
         Ok(())
     }

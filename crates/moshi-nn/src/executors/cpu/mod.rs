@@ -379,8 +379,9 @@ impl Backend for Cpu {
         residual: &mut Block<f32>,
         codes: &mut Vec<i32>,
         column: Column,
+        status: &mut Vec<i32>,
     ) -> Result<()> {
-        tokens::nearest_code(&self.cores, rows.active(), t, codebook, residual, (codes, column))
+        tokens::nearest_code(&self.cores, rows.active(), t, codebook, residual, (codes, column), status)
     }
 
     fn embed(
@@ -391,8 +392,9 @@ impl Backend for Cpu {
         column: Column,
         tables: &[&Embedding],
         y: &mut Block<f32>,
+        status: &mut Vec<i32>,
     ) -> Result<()> {
-        tokens::embed(&self.cores, rows.active(), t, (ids, column), tables, y, tokens::Onto::Nothing)
+        tokens::embed(&self.cores, rows.active(), t, (ids, column), tables, (y, tokens::Onto::Nothing), status)
     }
 
     fn embed_add(
@@ -403,8 +405,9 @@ impl Backend for Cpu {
         column: Column,
         tables: &[&Embedding],
         y: &mut Block<f32>,
+        status: &mut Vec<i32>,
     ) -> Result<()> {
-        tokens::embed(&self.cores, rows.active(), t, (ids, column), tables, y, tokens::Onto::Output)
+        tokens::embed(&self.cores, rows.active(), t, (ids, column), tables, (y, tokens::Onto::Output), status)
     }
 
     fn sample(
@@ -417,8 +420,9 @@ impl Backend for Cpu {
         forced: &Vec<i32>,
         out: &mut Vec<i32>,
         column: Column,
+        status: &mut Vec<i32>,
     ) -> Result<()> {
-        sampler.draw(rows, (logits, v), stream, (forced, column), out)
+        sampler.draw(rows, (logits, v), stream, (forced, column), (out, status))
     }
 
     fn softmax(&self, rows: &Rows, t: usize, c: usize, x: &mut Block<f32>) -> Result<()> {

@@ -7,7 +7,7 @@ use moshi_kernels::sample::{Draw, RowSampler, SampleScratch};
 
 use super::{Rows, check, exact};
 use crate::backend::{Column, RowSampling, SilentTokens, Stream};
-use crate::{Error, Result};
+use crate::{Error, Fault, FaultKind, Result};
 
 /// What embeddings are added to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,10 @@ fn check_columns(rows: &[usize], t: usize, column: Column, count: usize, ids: us
     check("ids", rows.last().map_or(0, |row| row + 1) * t * column.of, ids)
 }
 
+fn check_status(rows: &[usize], status: &[i32]) -> Result<()> {
+    check("status", rows.last().map_or(0, |row| row + 1), status.len())
+}
+
 /// See [`crate::Backend::embed`].
 pub(super) fn embed(
     cores: &Cores,
@@ -28,24 +32,25 @@ pub(super) fn embed(
     t: usize,
     (ids, column): (&[i32], Column),
     tables: &[&Embedding],
-    y: &mut [f32],
-    onto: Onto,
+    (y, onto): (&mut [f32], Onto),
+    status: &mut [i32],
 ) -> Result<()> {
     let Some(d) = tables.first().map(|table| table.d()) else {
         return Err(Error::Shape { what: "tables", expected: 1, found: 0 });
     };
     check_columns(rows, t, column, tables.len(), ids.len())?;
     check("embedding", rows.last().map_or(0, |row| row + 1) * t * d, y.len())?;
-    for index in rows.iter().flat_map(|row| row * t..(row + 1) * t) {
+    check_status(rows, status)?;
+    for (row, index) in rows.iter().flat_map(|&row| (row * t..(row + 1) * t).map(move |index| (row, index))) {
         let y = &mut y[index * d..(index + 1) * d];
         if onto == Onto::Nothing {
             y.fill(0.0);
         }
-        for (&id, table) in ids[index * column.of + column.index..].iter().zip(tables) {
+        for (i, (&id, table)) in ids[index * column.of + column.index..].iter().zip(tables).enumerate() {
             match usize::try_from(id) {
                 Ok(entry) if entry < table.v() => table.add(cores, entry, y)?,
                 _ if id == -1 => {}
-                _ => return Err(Error::Id { found: id, entries: table.v() }),
+                _ => Fault { kind: FaultKind::Id, column: column.index + i }.note(&mut status[row]),
             }
         }
     }
@@ -60,9 +65,16 @@ pub(super) fn nearest_code(
     codebook: &Codebook,
     residual: &mut [f32],
     (codes, column): (&mut [i32], Column),
+    status: &mut [i32],
 ) -> Result<()> {
     check_columns(rows, t, column, 1, codes.len())?;
-    let found = |index: usize, code: usize| codes[index * column.of + column.index] = code as i32;
+    check_status(rows, status)?;
+    let found = |index: usize, code: Option<usize>| {
+        if code.is_none() {
+            Fault { kind: FaultKind::Vector, column: column.index }.note(&mut status[index / t]);
+        }
+        codes[index * column.of + column.index] = code.map_or(-1, |code| code as i32);
+    };
     Ok(codebook.quantize(cores, rows, t, residual, found)?)
 }
 
@@ -97,18 +109,24 @@ impl Sampler {
         (logits, v): (&[f32], usize),
         stream: Stream,
         (forced, column): (&[i32], Column),
-        out: &mut [i32],
+        (out, status): (&mut [i32], &mut [i32]),
     ) -> Result<()> {
         let active = rows.active();
         exact("rows of a sampler", rows.positions().len(), self.rows.len())?;
         check_columns(active, 1, column, 1, out.len())?;
+        check_status(active, status)?;
         check("forced tokens", active.last().map_or(0, |row| row + 1) * column.of, forced.len())?;
         check("logits", active.last().map_or(0, |row| row + 1) * v, logits.len())?;
         for &row in active {
             let at = row * column.of + column.index;
             let forced = (forced[at] != -1).then_some(forced[at]);
             let draw = Draw { position: rows.positions()[row], stream, forced };
-            out[at] = self.rows[row].draw(&logits[row * v..(row + 1) * v], draw, &mut self.scratch)?;
+            let drawn = self.rows[row].draw(&logits[row * v..(row + 1) * v], draw, &mut self.scratch);
+            // The sampler objects to nothing but the logits.
+            out[at] = drawn.unwrap_or_else(|_| {
+                Fault { kind: FaultKind::Logits, column: column.index }.note(&mut status[row]);
+                -1
+            });
         }
         Ok(())
     }
