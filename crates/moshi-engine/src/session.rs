@@ -29,9 +29,11 @@ impl StreamingSession {
     /// Every whole frame heard gives a whole frame of [`FRAME_SAMPLES`] samples, but for the model's delay at the start.
     ///
     /// # Errors
-    /// When a sample is not finite (nothing is taken), or the model fails.
+    /// When a sample is not finite (nothing is taken), or the model fails: the session then says so until it is reset, or
+    /// for good if the model panicked.
     pub fn step(&mut self, pcm: &[f32], pcm_out: &mut Vec<f32>, text: &mut String) -> Result<(), EngineError> {
         crate::engine::check_finite(pcm)?;
+        self.rows.check(self.row)?;
         let mut rest = pcm;
         while self.partial.len() + rest.len() >= FRAME_SAMPLES {
             let (head, tail) = rest.split_at(FRAME_SAMPLES - self.partial.len());
@@ -69,10 +71,10 @@ impl StreamingSession {
         Ok(fork)
     }
 
-    /// Starts the conversation anew with the same parameters.
+    /// Starts the conversation anew with the same parameters, whatever was wrong with it.
     ///
     /// # Errors
-    /// When the model fails.
+    /// When the model fails, or panicked before: then another session must be opened.
     pub fn reset(&mut self) -> Result<(), EngineError> {
         self.partial.clear();
         self.rows.reset(self.row, &self.params)

@@ -54,13 +54,13 @@ impl Sessions {
         self.in_a_set(|rows| session.fork_into(rows))
     }
 
-    /// Tries `open` in each living set, then in a new one.
+    /// Tries `open` in each living set, then in a new one. A set whose model panicked takes nobody any more.
     fn in_a_set(
         &self,
         open: impl Fn(Arc<SharedRows>) -> Result<StreamingSession, EngineError>,
     ) -> Result<StreamingSession, EngineError> {
         let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        sets.retain(|set| set.strong_count() > 0);
+        sets.retain(|set| set.upgrade().is_some_and(|set| !set.is_gone()));
         for set in sets.iter().filter_map(Weak::upgrade) {
             match open(set) {
                 Err(EngineError::Full { .. }) => {}

@@ -3,6 +3,10 @@
 //! Whoever asks first runs the step for everybody who is waiting at that moment; callers that come during a step are
 //! served together by the next one. So sessions of a large model, whose step costs the reading of its weights, share
 //! that cost without a thread of their own and without waiting for one another's audio.
+//!
+//! **What a failure ends.** A row that fails alone, and every row of a step that fails as a whole, is broken: it says so
+//! until it is reset. A model that panics, wherever, is in no state that anybody could vouch for: it is thrown away, and
+//! all its rows say so for good. Nobody waits for a model that is gone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,14 +22,32 @@ pub struct SharedRows {
 }
 
 struct State {
-    /// Absent while somebody runs a step.
-    model: Option<Box<dyn FrameModel>>,
+    model: Model,
     rows: Vec<Row>,
+}
+
+impl State {
+    /// After work on a row: it can be gone on from, or it is broken. (Where the model is gone, that is said instead.)
+    fn settle(&mut self, row: usize, failed: Option<&EngineError>) {
+        let gone = matches!(self.model, Model::Gone(_));
+        self.rows[row].broken = failed.filter(|_| !gone).map(broken);
+    }
+}
+
+/// Where the model is.
+enum Model {
+    Here(Box<dyn FrameModel>),
+    /// Somebody works with it and will bring it back.
+    Taken,
+    /// It panicked, and this is what every row hears from now on.
+    Gone(EngineError),
 }
 
 #[derive(Default)]
 struct Row {
     open: bool,
+    /// Why its memory cannot be gone on from, until it is reset.
+    broken: Option<EngineError>,
     phase: Phase,
     /// The caller's frame on the way in, the agent's on the way out.
     pcm_in: Vec<f32>,
@@ -46,13 +68,19 @@ impl SharedRows {
     /// Shares the rows of `model`.
     pub fn new(model: Box<dyn FrameModel>) -> Self {
         let rows = (0..model.rows()).map(|_| Row::default()).collect();
-        Self { state: Mutex::new(State { model: Some(model), rows }), changed: Condvar::new() }
+        Self { state: Mutex::new(State { model: Model::Here(model), rows }), changed: Condvar::new() }
+    }
+
+    /// Whether the model panicked: no row of it can be opened, reset or stepped any more.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.lock().model, Model::Gone(_))
     }
 
     /// Opens a free row.
     ///
     /// # Errors
-    /// [`EngineError::Full`] when there is none; what [`FrameModel::open`] reports otherwise.
+    /// [`EngineError::Full`] when there is none; what [`FrameModel::open`] reports otherwise; [`EngineError::Model`] when
+    /// the model panicked, now or before.
     pub fn open(&self, params: &SessionParams) -> Result<usize, EngineError> {
         let row = self.reserve()?;
         let opened = self.with_model(|model| model.open(row, params));
@@ -62,19 +90,22 @@ impl SharedRows {
         opened.map(|()| row)
     }
 
-    /// Makes an open row a fresh session.
+    /// Makes an open row a fresh session, whatever was wrong with it.
     ///
     /// # Errors
-    /// What [`FrameModel::open`] reports.
+    /// What [`FrameModel::open`] reports: the row is then broken. [`EngineError::Model`] when the model panicked.
     pub fn reset(&self, row: usize, params: &SessionParams) -> Result<(), EngineError> {
-        self.with_model(|model| model.open(row, params))
+        let reset = self.with_model(|model| model.open(row, params));
+        self.lock().settle(row, reset.as_ref().err());
+        reset
     }
 
     /// Opens a free row as a deep copy of `src_row` of `src`, which may be these rows themselves.
     ///
     /// # Errors
-    /// As [`SharedRows::open`], and when the two are of different kinds.
+    /// As [`SharedRows::open`], when the two are of different kinds, and when the row to copy is broken.
     pub fn open_copy(&self, src: &SharedRows, src_row: usize) -> Result<usize, EngineError> {
+        src.check(src_row)?;
         let row = self.reserve()?;
         let copied = if std::ptr::eq(self, src) {
             self.with_model(|model| model.copy_row(src_row, row))
@@ -89,13 +120,13 @@ impl SharedRows {
         copied.map(|()| row)
     }
 
-    /// Frees a row.
+    /// Frees a row. Waits for a step that runs, but for nothing else.
     pub fn close(&self, row: usize) {
-        let closed = self.with_model(|model| {
+        // A model that panics, or did before, has no row left to close.
+        let _ = self.with_model(|model| {
             model.close(row);
             Ok(())
         });
-        debug_assert!(closed.is_ok());
         self.lock().rows[row].open = false;
     }
 
@@ -103,10 +134,17 @@ impl SharedRows {
     /// it runs on this thread or on that of another waiting caller.
     ///
     /// # Errors
-    /// What [`FrameModel::step`] reports for the step in which this row took part, or for this row alone.
+    /// What [`FrameModel::step`] reports for the step in which this row took part, or for this row alone; from then on the
+    /// same until the row is reset. [`EngineError::Input`] for frames of another length.
     pub fn step(&self, row: usize, pcm_in: &[f32], pcm_out: &mut [f32]) -> Result<RowOutput, EngineError> {
+        if let Some(found) = [pcm_in.len(), pcm_out.len()].into_iter().find(|len| *len != FRAME_SAMPLES) {
+            return Err(EngineError::Input(format!("a frame has {FRAME_SAMPLES} samples, found {found}")));
+        }
         let mut state = self.lock();
         let slot = &mut state.rows[row];
+        if let Some(why) = &slot.broken {
+            return Err(why.clone());
+        }
         slot.pcm_in.resize(FRAME_SAMPLES, 0.0);
         slot.pcm_in.copy_from_slice(pcm_in);
         slot.phase = Phase::Waiting;
@@ -114,9 +152,14 @@ impl SharedRows {
             if matches!(state.rows[row].phase, Phase::Done(_)) {
                 return take_result(&mut state.rows[row], pcm_out);
             }
-            state = match state.model.take() {
-                Some(model) => self.run_waiting(state, model),
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            state = match std::mem::replace(&mut state.model, Model::Taken) {
+                Model::Here(model) => self.run_waiting(state, model),
+                Model::Taken => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Model::Gone(why) => {
+                    state.rows[row].phase = Phase::Idle;
+                    state.model = Model::Gone(why.clone());
+                    return Err(why);
+                }
             };
         }
     }
@@ -124,9 +167,14 @@ impl SharedRows {
     /// Steps `row` by one frame of codes; see [`FrameModel::step_codes`].
     ///
     /// # Errors
-    /// What [`FrameModel::step_codes`] reports.
+    /// What [`FrameModel::step_codes`] reports; from a failure of the model on, the same until the row is reset.
     pub fn step_codes(&self, row: usize, codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError> {
-        self.with_model(|model| model.step_codes(row, codes))
+        self.check(row)?;
+        let stepped = self.with_model(|model| model.step_codes(row, codes));
+        if let Err(error @ EngineError::Model(_)) = &stepped {
+            self.lock().settle(row, Some(error));
+        }
+        stepped
     }
 
     /// Runs one step for every waiting row, with the lock released meanwhile.
@@ -147,17 +195,22 @@ impl SharedRows {
             .iter_mut()
             .map(|(row, pcm_in, pcm_out)| RowStep { row: *row, pcm_in, pcm_out, output: RowOutput::default() })
             .collect();
-        // A panic must not leave the other callers waiting for a model that is gone.
-        let result = catch_unwind(AssertUnwindSafe(|| model.step(&mut steps)))
-            .unwrap_or_else(|_| Err(EngineError::Model("the step panicked; please report this".to_owned())));
+        let stepped = catch_unwind(AssertUnwindSafe(|| model.step(&mut steps)));
         let outputs: Vec<RowOutput> = steps.into_iter().map(|s| s.output).collect();
+        let (model, result) = settled(model, stepped);
         let mut state = self.lock();
+        state.model = model;
         for ((i, pcm_in, pcm_out), output) in batch.into_iter().zip(outputs) {
+            let failed = match (&result, &output.error) {
+                (Err(error), _) => Some(error.clone()),
+                (Ok(()), Some(why)) => Some(EngineError::Model(why.clone())),
+                (Ok(()), None) => None,
+            };
+            state.settle(i, failed.as_ref());
             let row = &mut state.rows[i];
             (row.pcm_in, row.pcm_out, row.output) = (pcm_in, pcm_out, output);
-            row.phase = Phase::Done(result.as_ref().err().cloned());
+            row.phase = Phase::Done(failed);
         }
-        state.model = Some(model);
         self.changed.notify_all();
         state
     }
@@ -166,14 +219,33 @@ impl SharedRows {
     fn with_model<T>(&self, f: impl FnOnce(&mut dyn FrameModel) -> Result<T, EngineError>) -> Result<T, EngineError> {
         let mut state = self.lock();
         loop {
-            if let Some(mut model) = state.model.take() {
-                drop(state);
-                let result = f(&mut *model);
-                self.lock().model = Some(model);
-                self.changed.notify_all();
-                return result;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = match std::mem::replace(&mut state.model, Model::Taken) {
+                Model::Here(mut model) => {
+                    drop(state);
+                    let done = catch_unwind(AssertUnwindSafe(|| f(&mut *model)));
+                    let (model, result) = settled(model, done);
+                    self.lock().model = model;
+                    self.changed.notify_all();
+                    return result;
+                }
+                Model::Taken => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Model::Gone(why) => {
+                    state.model = Model::Gone(why.clone());
+                    return Err(why);
+                }
+            };
+        }
+    }
+
+    /// Whether a row can be gone on from.
+    ///
+    /// # Errors
+    /// Why not: the row is broken, or the model panicked.
+    pub(crate) fn check(&self, row: usize) -> Result<(), EngineError> {
+        let state = self.lock();
+        match (&state.model, &state.rows[row].broken) {
+            (Model::Gone(why), _) | (_, Some(why)) => Err(why.clone()),
+            _ => Ok(()),
         }
     }
 
@@ -190,15 +262,43 @@ impl SharedRows {
     }
 }
 
+/// Where a model is after somebody has worked with it, and what came of the work.
+fn settled<T>(
+    model: Box<dyn FrameModel>,
+    done: std::thread::Result<Result<T, EngineError>>,
+) -> (Model, Result<T, EngineError>) {
+    match done {
+        Ok(result) => (Model::Here(model), result),
+        Err(panic) => {
+            // Its drop may run into whatever made it panic.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(model)));
+            let why = EngineError::Model(format!(
+                "it panicked ({}) and is not gone on with; open new sessions, and please report this",
+                panic_text(&*panic)
+            ));
+            (Model::Gone(why.clone()), Err(why))
+        }
+    }
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// What a row says whose memory is lost.
+fn broken(why: &EngineError) -> EngineError {
+    let why = why.to_string();
+    let why = why.strip_prefix("the model failed: ").unwrap_or(&why);
+    EngineError::Model(format!("{why}; this session cannot go on: reset it, or open another"))
+}
+
 fn take_result(row: &mut Row, pcm_out: &mut [f32]) -> Result<RowOutput, EngineError> {
     let phase = std::mem::take(&mut row.phase);
     if let Phase::Done(Some(error)) = phase {
         return Err(error);
     }
-    let output = std::mem::take(&mut row.output);
-    if let Some(why) = &output.error {
-        return Err(EngineError::Model(why.clone()));
-    }
     pcm_out.copy_from_slice(&row.pcm_out);
-    Ok(output)
+    Ok(std::mem::take(&mut row.output))
 }

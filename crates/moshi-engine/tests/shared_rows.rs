@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure is the test's answer
 
 use std::any::Any;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use moshi_engine::{
-    EngineError, FRAME_SAMPLES, FrameModel, Loopback, RowStep, SessionParams, SharedRows, StreamingSession,
+    EngineError, FRAME_SAMPLES, ForwardLogits, FrameModel, Loopback, ModelInfo, RowStep, SessionParams, Sessions,
+    SharedRows, SpeechModel, StreamingSession,
 };
 
 fn open(rows: &Arc<SharedRows>) -> StreamingSession {
@@ -127,16 +128,249 @@ fn threads_that_wait_together_are_stepped_together_and_hear_themselves_only() {
     assert!(steps < THREADS * FRAMES, "{steps} steps for {} frames: nothing was batched", THREADS * FRAMES);
 }
 
-#[test]
-fn a_failed_or_panicked_step_is_an_error_and_the_model_lives_on() {
-    let model = Slow { inner: Loopback::new(1), steps: Arc::default() };
-    let rows = Arc::new(SharedRows::new(Box::new(model)));
-    let mut session = open(&rows);
-    let (mut pcm, mut text) = (Vec::new(), String::new());
-    for (value, message) in [(13.0, "thirteen"), (14.0, "panicked")] {
-        let error = session.step(&[value; FRAME_SAMPLES], &mut pcm, &mut text).unwrap_err().to_string();
-        assert!(error.contains(message), "{error}");
+/// Breaks where its habit says so; otherwise a loopback.
+struct Breaking {
+    inner: Loopback,
+    /// The operation that panics, once the switch is on.
+    panics_in: &'static str,
+    armed: Arc<AtomicBool>,
+}
+
+impl Breaking {
+    fn rows(count: usize, panics_in: &'static str) -> (Arc<SharedRows>, Arc<AtomicBool>) {
+        let armed = Arc::new(AtomicBool::new(false));
+        let model = Self { inner: Loopback::new(count), panics_in, armed: armed.clone() };
+        (Arc::new(SharedRows::new(Box::new(model))), armed)
     }
-    step(&mut session, 0.5);
-    assert_eq!(step(&mut session, 0.0)[0], 0.5);
+
+    fn at(&self, operation: &str) {
+        assert!(!(self.armed.load(Ordering::Relaxed) && self.panics_in == operation), "a bug in {operation}");
+    }
+}
+
+impl FrameModel for Breaking {
+    fn rows(&self) -> usize {
+        self.inner.rows()
+    }
+    fn open(&mut self, row: usize, params: &SessionParams) -> Result<(), EngineError> {
+        self.at("open");
+        self.inner.open(row, params)
+    }
+    fn close(&mut self, row: usize) {
+        self.at("close");
+        self.inner.close(row);
+    }
+    fn step(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), EngineError> {
+        self.at("step");
+        self.inner.step(steps)?;
+        for step in steps {
+            step.output.error = (step.pcm_in[0] == 15.0).then(|| "fifteen".to_owned());
+        }
+        Ok(())
+    }
+    fn step_codes(&mut self, _: usize, codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError> {
+        self.at("step_codes");
+        match codes {
+            [13] => Err(EngineError::Model("thirteen".to_owned())),
+            [] => Err(EngineError::Input("no codes".to_owned())),
+            _ => Ok(None),
+        }
+    }
+    fn copy_row_from(&mut self, src: &dyn FrameModel, src_row: usize, row: usize) -> Result<(), EngineError> {
+        self.at("copy_row_from");
+        let src: &dyn Any = src;
+        let src = src.downcast_ref::<Breaking>().expect("the same kind");
+        self.inner.copy_row_from(&src.inner, src_row, row)
+    }
+    fn copy_row(&mut self, src_row: usize, row: usize) -> Result<(), EngineError> {
+        self.at("copy_row");
+        self.inner.copy_row(src_row, row)
+    }
+}
+
+impl Drop for Breaking {
+    fn drop(&mut self) {
+        // A model that is in no state to be used is in no state to be dropped either.
+        if self.armed.load(Ordering::Relaxed) && self.panics_in != "drop" {
+            std::panic::panic_any("a bug in drop");
+        }
+    }
+}
+
+/// What `f` gives, if it gives it in good time: whoever waits for a model that is gone would wait for ever.
+fn soon<T: Send + 'static>(what: &str, f: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(f()));
+    told.recv_timeout(Duration::from_secs(10)).unwrap_or_else(|_| panic!("{what} hangs"))
+}
+
+fn try_step(session: &mut StreamingSession, value: f32) -> Result<Vec<f32>, EngineError> {
+    let (mut pcm, mut text) = (Vec::new(), String::new());
+    session.step(&[value; FRAME_SAMPLES], &mut pcm, &mut text).map(|()| pcm)
+}
+
+#[test]
+fn a_panic_anywhere_ends_in_an_error_for_everybody_and_nobody_hangs() {
+    for operation in ["open", "reset", "step", "step_codes", "fork", "fork elsewhere", "close"] {
+        let panics_in = match operation {
+            "reset" => "open",
+            "fork" => "copy_row",
+            "fork elsewhere" => "copy_row_from",
+            other => other,
+        };
+        let (rows, armed) = Breaking::rows(4, panics_in);
+        let (mut first, mut other, lost) = (open(&rows), open(&rows), open(&rows));
+        step(&mut first, 0.5);
+        let (elsewhere, _) = Breaking::rows(1, "nothing");
+        let mut safe = open(&elsewhere);
+        armed.store(true, Ordering::Relaxed);
+        let shared = rows.clone();
+        let broken = soon(operation, move || {
+            let forked = || safe.fork_into(shared.clone()).map(|_| ());
+            let error = match operation {
+                "open" => StreamingSession::open(shared.clone(), &SessionParams::default()).err(),
+                "reset" => first.reset().err(),
+                "step" => try_step(&mut first, 0.1).err(),
+                "step_codes" => first.step_codes(&[1]).err(),
+                "fork" => first.fork_into(shared.clone()).err(),
+                "fork elsewhere" => forked().err(),
+                _ => {
+                    drop(lost);
+                    first.step_codes(&[1]).err()
+                }
+            };
+            let words = error.map(|e| e.to_string()).unwrap_or_default();
+            assert!(words.contains("panicked") && words.contains("a bug in"), "{operation}: {words}");
+            assert!(try_step(&mut safe, 0.1).is_ok(), "{operation}: another set goes on");
+            first
+        });
+        // Every way in says the same, at once; so does dropping, which says nothing.
+        let shared = rows.clone();
+        soon(&format!("after {operation}"), move || {
+            let mut broken = broken;
+            let errors = [
+                try_step(&mut other, 0.2).err(),
+                other.step_codes(&[1]).err(),
+                other.reset().err(),
+                broken.reset().err(),
+                broken.fork_into(shared.clone()).err(),
+                StreamingSession::open(shared, &SessionParams::default()).err(),
+                try_step(&mut broken, 0.2).err(),
+            ];
+            for error in errors {
+                let words = error.map(|e| e.to_string()).unwrap_or_default();
+                assert!(words.contains("panicked") && words.contains("open new sessions"), "{operation}: {words}");
+                assert!(!words.contains("reset it"), "{operation}: a reset does not help: {words}");
+            }
+        });
+        assert!(rows.is_gone());
+    }
+}
+
+#[test]
+fn those_who_wait_while_somebody_else_panics_are_told() {
+    let (rows, armed) = Breaking::rows(3, "step");
+    let sessions: Vec<StreamingSession> = (0..3).map(|_| open(&rows)).collect();
+    armed.store(true, Ordering::Relaxed);
+    let start = Arc::new(Barrier::new(3));
+    let told = sessions.into_iter().map(|mut session| {
+        let start = start.clone();
+        std::thread::spawn(move || {
+            start.wait();
+            try_step(&mut session, 0.1).unwrap_err().to_string()
+        })
+    });
+    let told: Vec<_> = told.collect();
+    soon("one of three", move || {
+        for thread in told {
+            assert!(thread.join().unwrap().contains("panicked"));
+        }
+    });
+}
+
+#[test]
+fn a_row_that_fails_says_so_until_it_is_reset_and_its_neighbour_notices_nothing() {
+    let (rows, _) = Breaking::rows(3, "nothing");
+    let (mut bad, mut good) = (open(&rows), open(&rows));
+    for by_codes in [false, true] {
+        step(&mut bad, 0.25);
+        step(&mut good, 0.25);
+        let (error, why) = match by_codes {
+            false => (try_step(&mut bad, 15.0).unwrap_err().to_string(), "fifteen"),
+            true => (bad.step_codes(&[13]).unwrap_err().to_string(), "thirteen"),
+        };
+        assert_eq!(error, format!("the model failed: {why}"));
+        let mut few = (Vec::new(), String::new());
+        let again = [
+            try_step(&mut bad, 0.5).err(),
+            bad.step(&[0.0; 3], &mut few.0, &mut few.1).err(),
+            bad.step_codes(&[1]).err(),
+            bad.fork_into(rows.clone()).err(),
+        ];
+        for error in again {
+            let words = error.map(|e| e.to_string()).unwrap_or_default();
+            assert!(words.contains(why) && words.contains("reset it"), "{words}");
+        }
+        assert_eq!(step(&mut good, 0.5)[0], 0.25);
+        bad.reset().unwrap();
+        step(&mut bad, 0.75);
+        assert_eq!(step(&mut bad, 0.0)[0], 0.75, "as new");
+        bad.reset().unwrap();
+        good.reset().unwrap();
+    }
+    // What the caller gave wrongly breaks nothing.
+    step(&mut bad, 0.5);
+    assert!(matches!(bad.step_codes(&[]), Err(EngineError::Input(_))));
+    assert_eq!(step(&mut bad, 0.0)[0], 0.5);
+    assert!(matches!(rows.step(0, &[0.0; 3], &mut [0.0; FRAME_SAMPLES]), Err(EngineError::Input(_))));
+    assert!(matches!(rows.step(0, &[0.0; FRAME_SAMPLES], &mut []), Err(EngineError::Input(_))));
+}
+
+#[test]
+fn a_step_that_fails_as_a_whole_breaks_its_rows_and_no_others() {
+    let model = Slow { inner: Loopback::new(2), steps: Arc::default() };
+    let rows = Arc::new(SharedRows::new(Box::new(model)));
+    let (mut bad, mut good) = (open(&rows), open(&rows));
+    step(&mut good, 0.25);
+    assert!(try_step(&mut bad, 13.0).unwrap_err().to_string().contains("thirteen"));
+    for _ in 0..2 {
+        let words = try_step(&mut bad, 0.5).unwrap_err().to_string();
+        assert!(words.contains("thirteen") && words.contains("reset it"), "{words}");
+    }
+    assert_eq!(step(&mut good, 0.5)[0], 0.25);
+    bad.reset().unwrap();
+    step(&mut bad, 0.5);
+    assert_eq!(step(&mut bad, 0.0)[0], 0.5);
+    assert!(try_step(&mut bad, 14.0).unwrap_err().to_string().contains("panicked"));
+    assert!(bad.reset().unwrap_err().to_string().contains("open new sessions"));
+}
+
+/// A model that makes [`Breaking`] rows.
+struct Fragile(ModelInfo, Arc<AtomicBool>);
+
+impl SpeechModel for Fragile {
+    fn info(&self) -> &ModelInfo {
+        &self.0
+    }
+    fn new_rows(&self, rows: usize) -> Result<Box<dyn FrameModel>, EngineError> {
+        Ok(Box::new(Breaking { inner: Loopback::new(rows), panics_in: "step", armed: self.1.clone() }))
+    }
+    fn forward(&self, _: &[i32], _: usize) -> Result<ForwardLogits, EngineError> {
+        Ok(ForwardLogits::default())
+    }
+}
+
+#[test]
+fn after_a_panic_new_sessions_get_rows_of_a_model_made_anew() {
+    let armed = Arc::new(AtomicBool::new(false));
+    let sessions = Sessions::with_rows_per_set(Arc::new(Fragile(ModelInfo::default(), armed.clone())), 4);
+    let mut first = sessions.open(&SessionParams::default()).unwrap();
+    armed.store(true, Ordering::Relaxed);
+    assert!(try_step(&mut first, 0.5).is_err());
+    armed.store(false, Ordering::Relaxed);
+    let mut second = sessions.open(&SessionParams::default()).unwrap();
+    step(&mut second, 0.5);
+    assert_eq!(step(&mut second, 0.0)[0], 0.5);
+    assert!(try_step(&mut first, 0.5).is_err(), "the first stays lost");
+    assert!(sessions.fork(&first).is_err());
 }
