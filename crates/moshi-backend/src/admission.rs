@@ -10,6 +10,7 @@ use moshi_protocol::{CloseReason, Refusal};
 
 use crate::app::App;
 use crate::auth::{self, Access};
+use crate::engine_loop::MODEL_FAILED;
 use crate::engine_thread::{AdmitError, Session};
 use crate::origin;
 use crate::queue::Ticket;
@@ -130,28 +131,47 @@ pub(crate) async fn admit(app: &Arc<App>, params: SessionParams, may_wait: bool)
         Ok(session) => Ok(Admitted { guard, turn: Turn::Now(session) }),
         Err(error @ (AdmitError::Full { .. } | AdmitError::Overloaded)) if may_wait => match app.line.join() {
             Some(ticket) => Ok(Admitted { guard, turn: Turn::Later(ticket) }),
-            None => Err(not_admitted(&error)),
+            None => Err(not_admitted(app, &error)),
         },
-        Err(error) => Err(not_admitted(&error)),
+        Err(error) => Err(not_admitted(app, &error)),
     }
 }
 
 fn full(app: &App) -> Refused {
-    app.metrics.refused("full");
-    not_admitted(&AdmitError::Full { capacity: app.engine.capacity() })
+    not_admitted(app, &AdmitError::Full { capacity: app.engine.capacity() })
 }
 
-fn not_admitted(error: &AdmitError) -> Refused {
-    let refusal = |name: &str, retry_after| Refusal { error: name.to_owned(), reason: error.to_string(), retry_after };
+fn not_admitted(app: &App, error: &AdmitError) -> Refused {
+    app.metrics.refused(error.name());
+    let refusal = |name: &str, reason: String, retry_after| Refusal { error: name.to_owned(), reason, retry_after };
+    let name = error.name();
     match error {
-        AdmitError::Full { .. } | AdmitError::Engine(EngineError::Full { .. }) => {
-            Refused::later(refusal("full", Some(RETRY_FULL)))
+        AdmitError::Full { .. } | AdmitError::Overloaded | AdmitError::Engine(EngineError::Full { .. }) => {
+            Refused::later(refusal(name, error.to_string(), Some(RETRY_FULL)))
         }
-        AdmitError::Overloaded => Refused::later(refusal("overloaded", Some(RETRY_FULL))),
-        AdmitError::Busy => Refused::later(refusal("busy", Some(RETRY_BUSY))),
+        AdmitError::Busy => Refused::later(refusal(name, error.to_string(), Some(RETRY_BUSY))),
         AdmitError::Engine(EngineError::Parameter { .. }) => {
-            Refused { status: StatusCode::BAD_REQUEST, refusal: refusal("parameter", None) }
+            Refused { status: StatusCode::BAD_REQUEST, refusal: refusal(name, error.to_string(), None) }
         }
-        AdmitError::Engine(_) | AdmitError::Stopped => Refused::later(refusal("internal", Some(RETRY_FULL))),
+        AdmitError::Stopped => Refused::later(refusal("internal", error.to_string(), Some(RETRY_FULL))),
+        AdmitError::Engine(_) => {
+            tracing::error!(%error, "the model could not open a call");
+            Refused::later(refusal("internal", MODEL_FAILED.to_owned(), Some(RETRY_FULL)))
+        }
+    }
+}
+
+/// Why a caller who waited and whose turn had come is not admitted.
+pub(crate) fn turned_away(error: &AdmitError) -> (CloseReason, Option<String>) {
+    match error {
+        AdmitError::Full { .. }
+        | AdmitError::Overloaded
+        | AdmitError::Busy
+        | AdmitError::Engine(EngineError::Full { .. }) => (CloseReason::Full, Some(error.to_string())),
+        AdmitError::Stopped => (CloseReason::Internal, Some(error.to_string())),
+        AdmitError::Engine(_) => {
+            tracing::error!(%error, "the model could not open a call");
+            (CloseReason::Internal, Some(MODEL_FAILED.to_owned()))
+        }
     }
 }

@@ -1,4 +1,7 @@
 //! What the engine thread does all day: takes commands, ticks, hands out events, and survives a model that fails.
+//!
+//! A model that fails as a whole, or panics, wherever, is thrown away: every caller is told, and it is made again from the
+//! same weights. What callers hear of it is [`MODEL_FAILED`]; what happened is in the log.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +14,7 @@ use moshi_engine::{
 };
 use tokio::sync::mpsc;
 
-use crate::engine_status::EngineStatus;
+use crate::engine_status::{EngineHealth, EngineStatus};
 use crate::engine_thread::{Command, gauge};
 use crate::metrics::Metrics;
 use crate::model::ModelHost;
@@ -21,6 +24,9 @@ use crate::places::Playout;
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 /// Commands taken between two steps at most, so that a flood of them cannot hold up a step that is due.
 const COMMANDS_PER_TICK: usize = 256;
+
+/// What a caller is told of any failure of the model.
+pub(crate) const MODEL_FAILED: &str = "the model failed; call again";
 
 struct Route {
     session: SessionId,
@@ -42,6 +48,8 @@ pub(crate) struct EngineLoop {
     /// is made anew.
     routes: HashMap<u64, Route>,
     keys: HashMap<SessionId, u64>,
+    /// A call that is between two rows because it begins again: should the model panic now, it is told by this.
+    between: Option<mpsc::Sender<SessionEvent>>,
     outputs: Vec<Output>,
     start: Instant,
     status: Arc<EngineStatus>,
@@ -66,6 +74,7 @@ impl EngineLoop {
             rows,
             routes: HashMap::new(),
             keys: HashMap::new(),
+            between: None,
             outputs: Vec::new(),
             start,
             status,
@@ -75,14 +84,29 @@ impl EngineLoop {
 
     /// Runs until it is told to stop, or until nobody is left who could tell it anything.
     pub(crate) fn run(mut self, inbox: &Receiver<Command>) {
-        while self.take_commands(inbox) {
-            self.status.beat();
-            if self.engine.as_ref().is_some_and(Engine::ready) {
-                self.tick();
+        let _end = LostAtTheEnd(Arc::clone(&self.status));
+        loop {
+            // A panic must not take the server down: the engine is thrown away afterwards, so no half-written state is
+            // seen.
+            match catch_unwind(AssertUnwindSafe(|| self.turn(inbox))) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(panic) => self.lose_everyone(&format!("it panicked: {}", panic_text(&*panic))),
             }
-            self.publish();
         }
-        self.status.set_healthy(false);
+    }
+
+    /// Commands, a step if one is due, numbers. False at the end.
+    fn turn(&mut self, inbox: &Receiver<Command>) -> bool {
+        if !self.take_commands(inbox) {
+            return false;
+        }
+        self.status.beat();
+        if self.engine.as_ref().is_some_and(Engine::ready) {
+            self.tick();
+        }
+        self.publish();
+        true
     }
 
     /// Takes what has come, waiting for it if there is nothing to step. False at the end.
@@ -138,10 +162,15 @@ impl EngineLoop {
     }
 
     fn restart(&mut self, key: u64) {
+        self.between = self.routes.get(&key).map(|route| route.events.clone());
         let Some(route) = self.release(key) else { return };
-        if let Err(error) = self.open(key, route.params, route.events.clone()) {
+        let opened = self.open(key, route.params, route.events.clone());
+        self.between = None;
+        if let Err(error) = opened {
             // The row was free a moment ago, so this is the model's failure. A full queue tells it by its end.
-            let _ = route.events.try_send(SessionEvent::Failed(error.to_string()));
+            tracing::error!(key, %error, "a call could not begin again; it ends");
+            self.metrics.failures.increment(1);
+            let _ = route.events.try_send(SessionEvent::Failed(MODEL_FAILED.to_owned()));
         }
     }
 
@@ -173,14 +202,12 @@ impl EngineLoop {
         let mut outputs = std::mem::take(&mut self.outputs);
         let begin = Instant::now();
         let start = self.start;
-        // A panic must not take the server down: the engine is thrown away afterwards, so no half-written state is seen.
-        let result = catch_unwind(AssertUnwindSafe(|| engine.tick_timed(&mut outputs, || start.elapsed())));
+        let result = engine.tick_timed(&mut outputs, || start.elapsed());
         let step = begin.elapsed();
         let mut rows = 0;
         match result {
-            Ok(Ok(report)) => rows = report.rows,
-            Ok(Err(error)) => self.lose_everyone(&error.to_string()),
-            Err(panic) => self.lose_everyone(&format!("the model panicked: {}", panic_text(&*panic))),
+            Ok(report) => rows = report.rows,
+            Err(error) => self.lose_everyone(&error.to_string()),
         }
         for output in outputs.drain(..) {
             self.deliver(output, step);
@@ -193,11 +220,11 @@ impl EngineLoop {
         }
     }
 
-    fn deliver(&mut self, output: Output, step: Duration) {
+    fn deliver(&mut self, mut output: Output, step: Duration) {
         let Some(&key) = self.keys.get(&output.session) else { return };
         let Some(route) = self.routes.get_mut(&key) else { return };
         let last = matches!(output.event, SessionEvent::Ended | SessionEvent::Failed(_));
-        match &output.event {
+        match &mut output.event {
             SessionEvent::Audio { lag, .. } => {
                 let dry = route.playout.reply(*lag);
                 self.status.places().replied(route.place, *lag, dry);
@@ -210,7 +237,11 @@ impl EngineLoop {
                 self.metrics.dropped_frames.increment(*frames as u64);
                 tracing::debug!(key, frames, "the caller's backlog was too long; frames were dropped");
             }
-            SessionEvent::Failed(_) => self.metrics.failures.increment(1),
+            SessionEvent::Failed(why) => {
+                self.metrics.failures.increment(1);
+                let why = std::mem::replace(why, MODEL_FAILED.to_owned());
+                tracing::error!(key, why, "the model failed for one call; it ends");
+            }
             SessionEvent::Text(_) | SessionEvent::Ended => {}
         }
         let delivered = route.events.try_send(output.event);
@@ -225,25 +256,40 @@ impl EngineLoop {
 
     /// After a failure of the whole model: every caller is told, and the model is made again from the same weights.
     fn lose_everyone(&mut self, why: &str) {
+        self.status.set_health(EngineHealth::Restarting);
         tracing::error!(why, calls = self.routes.len(), "the model failed; making it again");
         self.metrics.failures.increment(1);
-        for (_, route) in self.routes.drain() {
+        let leaves = |route: Route| {
             self.status.places().leave(route.place);
+            route.events
+        };
+        let callers = self.routes.drain().map(|(_, route)| leaves(route)).chain(self.between.take());
+        for events in callers {
             // A caller whose queue is full learns it from the queue's end.
-            let _ = route.events.try_send(SessionEvent::Failed(why.to_owned()));
+            let _ = events.try_send(SessionEvent::Failed(MODEL_FAILED.to_owned()));
         }
         self.keys.clear();
-        self.engine = None;
-        match self.model.make(self.rows) {
+        match self.made_again() {
             Ok(model) => {
                 self.metrics.restarts.increment(1);
                 self.engine = Some(Engine::new(model, self.config));
+                self.status.set_health(EngineHealth::Well);
             }
             Err(error) => {
                 tracing::error!(%error, "the model could not be made again; no call is admitted any more");
-                self.status.set_healthy(false);
+                self.status.set_health(EngineHealth::Lost);
             }
         }
+    }
+
+    /// A new model, after the old one is gone. Either may panic as the old one did.
+    fn made_again(&mut self) -> Result<Box<dyn FrameModel>, EngineError> {
+        let old = self.engine.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(old))).is_err() {
+            tracing::error!("the model that failed panicked once more when it was dropped");
+        }
+        let made = catch_unwind(AssertUnwindSafe(|| self.model.make(self.rows)));
+        made.unwrap_or_else(|panic| Err(EngineError::Model(format!("it panicked: {}", panic_text(&*panic)))))
     }
 
     fn publish(&self) {
@@ -252,6 +298,15 @@ impl EngineLoop {
         self.metrics.open.set(gauge(now.open));
         self.metrics.backlog.set(gauge(now.backlog));
         self.status.set_backlog(now.backlog as u64);
+    }
+}
+
+/// However the thread ends, nobody must take its engine for well.
+struct LostAtTheEnd(Arc<EngineStatus>);
+
+impl Drop for LostAtTheEnd {
+    fn drop(&mut self) {
+        self.0.set_health(EngineHealth::Lost);
     }
 }
 

@@ -1,18 +1,30 @@
 //! What the engine thread shows to everybody: its health, its pace, and how each call fares.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::places::Places;
 use crate::tick_window::{Percentiles, TickWindow};
+
+/// Whether the engine thread runs and its model works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EngineHealth {
+    /// Both do.
+    Well,
+    /// The model failed and is being made again: nobody is admitted meanwhile.
+    Restarting,
+    /// The model is lost, or the thread has ended.
+    Lost,
+}
 
 /// Written by the engine thread (and, when that is stuck, by the watchdog); read by anybody.
 #[derive(Debug)]
 pub struct EngineStatus {
     /// When the thread began; its times count from here.
     started: Instant,
-    /// Whether the thread runs and its model works.
-    healthy: AtomicBool,
+    /// A [`EngineHealth`].
+    health: AtomicU8,
     /// Whether the watchdog has given the thread up.
     stuck: AtomicBool,
     /// When the thread last showed a sign of life: milliseconds after `started`.
@@ -30,7 +42,7 @@ impl EngineStatus {
     pub(crate) fn new(rows: usize) -> Self {
         Self {
             started: Instant::now(),
-            healthy: AtomicBool::new(true),
+            health: AtomicU8::new(EngineHealth::Well as u8),
             stuck: AtomicBool::new(false),
             beat: AtomicU64::new(0),
             last_tick_us: AtomicU64::new(0),
@@ -40,9 +52,18 @@ impl EngineStatus {
         }
     }
 
-    /// Whether the model works.
+    /// Whether the thread runs and its model works.
+    pub fn health(&self) -> EngineHealth {
+        match self.health.load(Ordering::Acquire) {
+            well if well == EngineHealth::Well as u8 => EngineHealth::Well,
+            restarting if restarting == EngineHealth::Restarting as u8 => EngineHealth::Restarting,
+            _ => EngineHealth::Lost,
+        }
+    }
+
+    /// Whether the model works at this moment.
     pub fn healthy(&self) -> bool {
-        self.healthy.load(Ordering::Acquire)
+        self.health() == EngineHealth::Well
     }
 
     /// Whether the watchdog has given the engine up.
@@ -85,13 +106,13 @@ impl EngineStatus {
         self.started.elapsed().saturating_sub(Duration::from_millis(self.beat.load(Ordering::Acquire)))
     }
 
-    pub(crate) fn set_healthy(&self, healthy: bool) {
-        self.healthy.store(healthy, Ordering::Release);
+    pub(crate) fn set_health(&self, health: EngineHealth) {
+        self.health.store(health as u8, Ordering::Release);
     }
 
     pub(crate) fn give_up(&self) {
         self.stuck.store(true, Ordering::Release);
-        self.set_healthy(false);
+        self.set_health(EngineHealth::Lost);
     }
 
     pub(crate) fn beat(&self) {

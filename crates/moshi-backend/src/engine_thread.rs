@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use moshi_engine::{EngineConfig, EngineError, SessionEvent, SessionParams};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 
 use crate::calibrate::warm_up;
 use crate::engine_loop::EngineLoop;
-pub use crate::engine_status::EngineStatus;
+pub use crate::engine_status::{EngineHealth, EngineStatus};
 use crate::metrics::Metrics;
 use crate::model::ModelHost;
 
@@ -27,6 +27,9 @@ pub const AUDIO_CREDITS: usize = 16;
 pub const EVENT_QUEUE: usize = 512;
 /// Calls that may be asking for admission at the same moment.
 const ADMISSIONS: usize = 16;
+
+/// How often whoever is first in line looks again whether the machine keeps up.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Why a call was not admitted.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,20 @@ pub enum AdmitError {
     /// The engine said no.
     #[error(transparent)]
     Engine(#[from] EngineError),
+}
+
+impl AdmitError {
+    /// A short name of the reason, as in a refusal and in `moshi_sessions_refused_total`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Full { .. } | Self::Engine(EngineError::Full { .. }) => "full",
+            Self::Overloaded => "overloaded",
+            Self::Busy => "busy",
+            Self::Engine(EngineError::Parameter { .. }) => "parameter",
+            Self::Stopped => "stopped",
+            Self::Engine(_) => "internal",
+        }
+    }
 }
 
 /// What the engine thread is told.
@@ -168,24 +185,32 @@ impl EngineHandle {
     /// # Errors
     /// [`AdmitError`]; nothing waits for a place to become free.
     pub async fn admit(&self, params: SessionParams) -> Result<Session, AdmitError> {
-        let place = self.try_place();
-        match place {
-            Ok(place) => self.admit_to(place, params).await,
-            Err(error) => Err(self.count(error)),
-        }
+        let place = self.try_place()?;
+        let _asking = self.admissions.try_acquire().map_err(|_| AdmitError::Busy)?;
+        self.open_call(place, params).await
     }
 
-    /// Opens a call in a place that [`EngineHandle::next_place`] gave.
+    /// Opens a call in a place that [`EngineHandle::next_place`] gave. Waits while too many ask: a caller that has waited
+    /// for its turn does not lose it to that.
     ///
     /// # Errors
     /// As [`EngineHandle::admit`].
     pub async fn admit_to(&self, place: OwnedSemaphorePermit, params: SessionParams) -> Result<Session, AdmitError> {
-        self.try_admit(place, params).await.map_err(|error| self.count(error))
+        let _asking = self.admissions.acquire().await.map_err(|_| AdmitError::Stopped)?;
+        self.open_call(place, params).await
     }
 
-    /// Waits for a place; whoever has waited longest gets the next. `None` when the engine has ended.
+    /// Waits for a place on a machine that keeps up with the calls it has; whoever has waited longest gets the next. It
+    /// is looked again and again, so the wait may be dropped and begun anew at any time. `None` when the engine has ended.
     pub async fn next_place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.slots).acquire_owned().await.ok()
+        loop {
+            let place = Arc::clone(&self.slots).acquire_owned().await.ok()?;
+            if !self.too_busy() && self.status.health() != EngineHealth::Restarting {
+                return Some(place);
+            }
+            drop(place);
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Refuses calls as [`AdmitError::Overloaded`] while ticks take longer than a frame.
@@ -193,34 +218,24 @@ impl EngineHandle {
         self.guarded = true;
     }
 
-    fn count(&self, error: AdmitError) -> AdmitError {
-        self.metrics.refused(match &error {
-            AdmitError::Full { .. } => "full",
-            AdmitError::Overloaded => "overloaded",
-            AdmitError::Busy => "busy",
-            AdmitError::Stopped => "stopped",
-            AdmitError::Engine(_) => "parameter",
-        });
-        error
-    }
-
     fn try_place(&self) -> Result<OwnedSemaphorePermit, AdmitError> {
         let place = Arc::clone(&self.slots).try_acquire_owned().map_err(|e| match e {
             TryAcquireError::NoPermits => AdmitError::Full { capacity: self.capacity },
             TryAcquireError::Closed => AdmitError::Stopped,
         })?;
-        // This call's own place counts: an empty house is never too busy, whatever it was like when it was full.
-        if self.guarded && self.open() > 1 && self.status.overloaded() {
-            return Err(AdmitError::Overloaded);
-        }
-        Ok(place)
+        if self.too_busy() { Err(AdmitError::Overloaded) } else { Ok(place) }
     }
 
-    async fn try_admit(&self, slot: OwnedSemaphorePermit, params: SessionParams) -> Result<Session, AdmitError> {
+    /// Whether the machine does not keep up with the calls it has, seen by a caller who holds a place already: its own
+    /// counts, so an empty house is never too busy, whatever it was like when it was full.
+    fn too_busy(&self) -> bool {
+        self.guarded && self.open() > 1 && self.status.overloaded()
+    }
+
+    async fn open_call(&self, slot: OwnedSemaphorePermit, params: SessionParams) -> Result<Session, AdmitError> {
         if !self.status.healthy() {
             return Err(AdmitError::Stopped);
         }
-        let _asking = self.admissions.try_acquire().map_err(|_| AdmitError::Busy)?;
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let (reply, answer) = oneshot::channel();
@@ -313,4 +328,46 @@ impl Drop for SessionInput {
 #[expect(clippy::cast_precision_loss, reason = "counts of calls and frames are far below 2^53")]
 pub(crate) fn gauge(count: usize) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_has_waited_for_its_turn_does_not_lose_it_because_many_ask() {
+        let metrics = Arc::new(Metrics::new("test", "0").unwrap());
+        let (thread, handle) = EngineThread::start(ModelHost::loopback(), 2, EngineConfig::default(), metrics).unwrap();
+        let asking = handle.admissions.clone().acquire_many_owned(u32::try_from(ADMISSIONS).unwrap()).await.unwrap();
+        let params = SessionParams::default();
+        assert!(matches!(handle.admit(params).await, Err(AdmitError::Busy)));
+        let place = handle.next_place().await.unwrap();
+        let mut turn = std::pin::pin!(handle.admit_to(place, params));
+        assert!(tokio::time::timeout(Duration::from_millis(100), &mut turn).await.is_err(), "it waits");
+        drop(asking);
+        assert!(turn.await.is_ok());
+        tokio::task::spawn_blocking(move || thread.stop()).await.unwrap();
+        assert_eq!(handle.status().health(), EngineHealth::Lost, "the thread has ended");
+        assert!(matches!(handle.admit(params).await, Err(AdmitError::Stopped)));
+    }
+
+    #[test]
+    fn a_failure_of_the_model_is_not_called_a_parameter() {
+        let parameter = SessionParams { temperature: -1.0, ..SessionParams::default() }.validate().unwrap_err();
+        let model = |words: &str| AdmitError::Engine(EngineError::Model(words.to_owned()));
+        let names = [
+            (AdmitError::Full { capacity: 1 }, "full"),
+            (AdmitError::Engine(EngineError::Full { rows: 1 }), "full"),
+            (AdmitError::Overloaded, "overloaded"),
+            (AdmitError::Busy, "busy"),
+            (AdmitError::Stopped, "stopped"),
+            (AdmitError::Engine(parameter), "parameter"),
+            (model("no memory"), "internal"),
+            (AdmitError::Engine(EngineError::Input("odd".to_owned())), "internal"),
+            (AdmitError::Engine(EngineError::NoSession(3)), "internal"),
+        ];
+        for (error, name) in names {
+            assert_eq!(error.name(), name, "{error}");
+        }
+    }
 }

@@ -11,12 +11,13 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::calibrate::CalibrationPoint;
+use crate::engine_status::EngineHealth;
 use crate::places::CallNumbers;
 
 /// The answer of `/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Status {
-    /// `ready`, `draining`, `failed` or `stuck`.
+    /// `ready`, `draining`, `restarting`, `failed` or `stuck`.
     state: &'static str,
     /// The configured name.
     instance_name: String,
@@ -65,7 +66,7 @@ struct TickPercentiles {
 /// The answer of the health endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// `ready`, `draining`, `failed` or `stuck`.
+    /// `ready`, `draining`, `restarting`, `failed` or `stuck`.
     status: &'static str,
 }
 
@@ -102,23 +103,26 @@ impl Status {
 
 fn state(app: &App) -> &'static str {
     let status = app.engine.status();
-    match (status.stuck(), app.shutdown.is_draining(), status.healthy()) {
+    match (status.stuck(), app.shutdown.is_draining(), status.health()) {
         (true, _, _) => "stuck",
         (_, true, _) => "draining",
-        (_, false, true) => "ready",
-        (_, false, false) => "failed",
+        (_, false, EngineHealth::Well) => "ready",
+        (_, false, EngineHealth::Restarting) => "restarting",
+        (_, false, EngineHealth::Lost) => "failed",
     }
 }
 
 /// Whether the process should be left alone.
 ///
-/// Red when its model is stuck or lost for good: it should be started again.
+/// Red when its model is stuck or lost for good: it should be started again. A model that is being made again after a
+/// failure is no reason to.
 #[utoipa::path(get, path = "/health/live", tag = "operations", responses(
     (status = 200, description = "Leave it alone", body = Health),
     (status = 503, description = "Start it again", body = Health),
 ))]
 pub(crate) async fn live(State(app): State<Arc<App>>) -> Response {
-    answer(matches!(state(&app), "ready" | "draining"), state(&app))
+    let state = state(&app);
+    answer(matches!(state, "ready" | "draining" | "restarting"), state)
 }
 
 /// Whether new calls are welcome.
@@ -126,16 +130,17 @@ pub(crate) async fn live(State(app): State<Arc<App>>) -> Response {
 /// A full house is ready: it refuses in its own words.
 #[utoipa::path(get, path = "/health/ready", tag = "operations", responses(
     (status = 200, description = "New calls are welcome", body = Health),
-    (status = 503, description = "It is draining, or its model is lost", body = Health),
+    (status = 503, description = "It is draining, or its model is lost or being made again", body = Health),
 ))]
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
-    answer(state(&app) == "ready", state(&app))
+    let state = state(&app);
+    answer(state == "ready", state)
 }
 
 /// As `/health/ready`.
 #[utoipa::path(get, path = "/health", tag = "operations", responses(
     (status = 200, description = "New calls are welcome", body = Health),
-    (status = 503, description = "It is draining, or its model is lost", body = Health),
+    (status = 503, description = "It is draining, or its model is lost or being made again", body = Health),
 ))]
 pub(crate) async fn health(state: State<Arc<App>>) -> Response {
     ready(state).await

@@ -11,7 +11,7 @@ use axum::routing::{any, get};
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use moshi_engine::EngineError;
+use moshi_engine::{EngineConfig, EngineError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::auth::{KeyError, Keys};
 use crate::calibrate::{Calibration, calibrate};
 use crate::config::{MaxSessions, ServerConfig, TlsChoice};
-use crate::engine_thread::EngineThread;
+use crate::engine_thread::{EngineHandle, EngineThread};
 use crate::metrics::Metrics;
 use crate::model::ModelHost;
 use crate::queue::WaitingLine;
@@ -122,7 +122,7 @@ impl Server {
             (MaxSessions::Fixed(rows), _) => rows,
             (MaxSessions::Auto, found) => found.as_ref().map_or(1, |found| found.rows),
         };
-        let (engine, mut handle_to_engine) = EngineThread::start(model, rows, config.engine, Arc::clone(&metrics))?;
+        let (engine, mut handle_to_engine) = start_engine(model, rows, config.engine, Arc::clone(&metrics)).await?;
         if calibration.is_some() {
             handle_to_engine.refuse_when_overloaded();
         }
@@ -310,6 +310,17 @@ async fn find_capacity(
         );
     }
     Ok((model, Some(found)))
+}
+
+/// Makes the model's memory and takes its first steps, which no async worker may wait for.
+async fn start_engine(
+    model: ModelHost,
+    rows: usize,
+    config: EngineConfig,
+    metrics: Arc<Metrics>,
+) -> Result<(EngineThread, EngineHandle), ServerError> {
+    let started = tokio::task::spawn_blocking(move || EngineThread::start(model, rows, config, metrics));
+    Ok(started.await.map_err(|_| EngineError::Model("it panicked in its first steps".to_owned()))??)
 }
 
 fn check_folders(config: &ServerConfig) -> Result<(), ServerError> {

@@ -10,6 +10,7 @@ use moshi_protocol::{CloseReason, Message, WaitingNotice};
 
 use super::call::{Call, Ending, error_message, say_goodbye};
 use super::request::CallRequest;
+use crate::admission::turned_away;
 use crate::app::App;
 use crate::engine_thread::Session;
 use crate::limits::RateLimits;
@@ -84,8 +85,10 @@ async fn wait(
         tokio::select! {
             place = app.engine.next_place(), if first => {
                 let place = place.ok_or_else(|| Ending::because(CloseReason::Internal))?;
-                let admitted = app.engine.admit_to(place, request.params).await;
-                return admitted.map_err(|error| Ending::Close(CloseReason::Internal, Some(error.to_string())));
+                return app.engine.admit_to(place, request.params).await.map_err(|error| {
+                    let (reason, words) = turned_away(&error);
+                    Ending::Close(reason, words)
+                });
             }
             () = ticket.moved() => tell(socket, ticket).await?,
             _ = reminder.tick() => tell(socket, ticket).await?,

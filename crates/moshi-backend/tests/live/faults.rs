@@ -3,9 +3,15 @@
 use std::time::{Duration, Instant};
 
 use crate::common::{Caller, FRAME_TIME, config, eventually, get, metric, signal, start};
-use crate::models::{Habit, loud_frame, peculiar};
+use crate::models::{FATAL_SEED, Habit, loud_frame, peculiar};
 use moshi_backend::Server;
 use moshi_backend::config::ServerConfig;
+use moshi_engine::EngineError;
+
+/// What a caller is told, whatever happened.
+const FAILED: &str = "the model failed; call again";
+/// The control message that begins a conversation again.
+const RESTART: u8 = 3;
 
 #[tokio::test]
 async fn a_slow_model_drops_frames_and_keeps_latency_bounded() {
@@ -47,7 +53,7 @@ async fn a_row_that_fails_ends_its_own_call_only() {
     };
     let ((healthy, heard), told) = tokio::join!(healthy.converse(frames.clone(), 39), breaks);
     assert_eq!(heard.of(1), frames[..39]);
-    assert_eq!(told.errors(), "too loud for me");
+    assert_eq!(told.errors(), FAILED, "what happened is for the log");
     assert_eq!(told.close.unwrap().0, 1011);
     healthy.hang_up().await;
     server.shutdown().await;
@@ -55,14 +61,14 @@ async fn a_row_that_fails_ends_its_own_call_only() {
 
 #[tokio::test]
 async fn a_model_that_fails_or_panics_tells_every_caller_and_is_made_again() {
-    for (habit, words) in [(Habit::StepFails, "the device is gone"), (Habit::Panics, "the model panicked: a bug")] {
+    for habit in [Habit::StepFails, Habit::Panics, Habit::PanicsTwice] {
         let server = Server::start(config(), peculiar(habit)).await.unwrap();
         let mut first = Caller::connect(&server, "format=pcm").await;
         let mut second = Caller::connect(&server, "format=pcm").await;
         second.send(1, &loud_frame()).await;
         for caller in [&mut first, &mut second] {
             let heard = caller.hear(Duration::from_secs(5)).await;
-            assert!(heard.errors().contains(words), "{}", heard.errors());
+            assert_eq!(heard.errors(), FAILED, "{habit:?}");
             assert_eq!(heard.close.unwrap().0, 1011);
         }
         eventually("places are free", || async { metric(&server, "moshi_sessions_open").await == 0.0 }).await;
@@ -75,6 +81,135 @@ async fn a_model_that_fails_or_panics_tells_every_caller_and_is_made_again() {
         again.hang_up().await;
         server.shutdown().await;
     }
+}
+
+/// A caller whose model panics while its row is opened, closed or opened again, over HTTP as it would.
+async fn panics_outside_a_step(server: &Server, habit: Habit) {
+    let query = format!("format=pcm&seed={FATAL_SEED}");
+    if let Habit::OpenPanics = habit {
+        let refused = Caller::try_connect(server, &query, &[]).await.err().unwrap();
+        assert_eq!((refused.status, &refused.body["error"]), (503, &"internal".into()));
+        assert!(!refused.body.to_string().contains("bug"), "{}", refused.body);
+        return;
+    }
+    let mut caller = Caller::connect(server, &query).await;
+    assert_eq!(caller.hear(Duration::from_millis(300)).await.of(0).len(), 1);
+    if let Habit::ClosePanics = habit {
+        caller.hang_up().await;
+        return;
+    }
+    caller.send(3, &[RESTART]).await;
+    let heard = caller.hear(Duration::from_secs(5)).await;
+    assert_eq!(heard.close.unwrap().0, 1011);
+}
+
+#[tokio::test]
+async fn a_panic_outside_a_step_tells_every_caller_and_the_model_is_made_again() {
+    for habit in [Habit::OpenPanics, Habit::ClosePanics, Habit::ReopenPanics] {
+        let server = Server::start(config(), peculiar(habit)).await.unwrap();
+        let mut bystander = Caller::connect(&server, "format=pcm&seed=1").await;
+        panics_outside_a_step(&server, habit).await;
+        let heard = bystander.hear(Duration::from_secs(5)).await;
+        assert_eq!((heard.errors().as_str(), heard.close.unwrap().0), (FAILED, 1011), "{habit:?}");
+        eventually("ready again", || async { get(&server, "/health/ready", &[]).await.0 == 200 }).await;
+        eventually("places are free", || async { metric(&server, "moshi_sessions_open").await == 0.0 }).await;
+        let frames = signal(13, 10);
+        let again = Caller::connect(&server, "format=pcm&seed=1").await;
+        let (again, heard) = again.converse(frames.clone(), 9).await;
+        assert_eq!(heard.of(1), frames[..9], "{habit:?}");
+        assert_eq!(metric(&server, "moshi_model_failures_total").await, 1.0, "{habit:?}");
+        assert_eq!(metric(&server, "moshi_model_restarts_total").await, 1.0, "{habit:?}");
+        again.hang_up().await;
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn while_a_model_is_made_again_the_server_is_alive_and_not_ready() {
+    for habit in [Habit::StepFails, Habit::Panics, Habit::OpenPanics, Habit::ClosePanics, Habit::ReopenPanics] {
+        let (mut host, (go, wait)) = (peculiar(habit), std::sync::mpsc::channel());
+        let mut first = true;
+        let slow = moshi_backend::model::ModelHost::new("slow", move |rows| {
+            if !std::mem::take(&mut first) {
+                wait.recv_timeout(Duration::from_secs(20)).map_err(|e| EngineError::Model(e.to_string()))?;
+            }
+            host.make(rows)
+        });
+        let server = Server::start(config(), slow).await.unwrap();
+        let mut bystander = Caller::connect(&server, "format=pcm&seed=1").await;
+        if let Habit::StepFails | Habit::Panics = habit {
+            bystander.send(1, &loud_frame()).await;
+        } else {
+            panics_outside_a_step(&server, habit).await;
+        }
+        assert_eq!(bystander.hear(Duration::from_secs(5)).await.close.unwrap().0, 1011, "told before it is made again");
+        let (code, _, body) = get(&server, "/health/ready", &[]).await;
+        assert_eq!((code, body.contains("restarting")), (503, true), "{habit:?}: {body}");
+        assert_eq!(get(&server, "/health/live", &[]).await.0, 200, "no reason to start the process again");
+        let refused = Caller::try_connect(&server, "", &[]).await.err().unwrap();
+        assert_eq!((refused.status, &refused.body["error"]), (503, &"internal".into()));
+        assert!(refused.retry_after.is_some());
+        go.send(()).unwrap();
+        eventually("ready again", || async { get(&server, "/health/ready", &[]).await.0 == 200 }).await;
+        Caller::connect(&server, "format=pcm&seed=1").await.hang_up().await;
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_panics_while_it_is_made_again_is_lost_and_the_server_says_so() {
+    let (mut host, mut first) = (peculiar(Habit::PanicsTwice), true);
+    let once = moshi_backend::model::ModelHost::new("once", move |rows| {
+        assert!(std::mem::take(&mut first), "a bug in making it");
+        host.make(rows)
+    });
+    let server = Server::start(config(), once).await.unwrap();
+    let mut caller = Caller::connect(&server, "format=pcm").await;
+    caller.send(1, &loud_frame()).await;
+    assert_eq!(caller.hear(Duration::from_secs(5)).await.close.unwrap().0, 1011);
+    eventually("unready", || async { get(&server, "/health/ready", &[]).await.0 == 503 }).await;
+    eventually("failed", || async { get(&server, "/status", &[]).await.2.contains("\"state\":\"failed\"") }).await;
+    assert_eq!(get(&server, "/health/live", &[]).await.0, 503);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_opened_is_not_the_callers_parameter() {
+    let server = Server::start(config(), peculiar(Habit::OpenFails)).await.unwrap();
+    let bystander = Caller::connect(&server, "format=pcm&seed=1").await;
+    let query = format!("seed={FATAL_SEED}");
+    let refused = Caller::try_connect(&server, &query, &[]).await.err().unwrap();
+    assert_eq!((refused.status, &refused.body["error"]), (503, &"internal".into()));
+    assert_eq!(refused.body["reason"], FAILED, "the device's words are for the log");
+    assert!(refused.retry_after.is_some());
+    let refused = Caller::try_connect(&server, "text_temperature=99", &[]).await.err().unwrap();
+    assert_eq!((refused.status, &refused.body["error"]), (400, &"parameter".into()));
+    let (_, _, metrics) = get(&server, "/metrics", &[]).await;
+    for reason in ["internal", "parameter"] {
+        assert!(metrics.contains(&format!("moshi_sessions_refused_total{{reason=\"{reason}\"}} 1")), "{metrics}");
+    }
+    let frames = signal(14, 5);
+    let (bystander, heard) = bystander.converse(frames.clone(), 4).await;
+    assert_eq!(heard.of(1), frames[..4], "nobody else is concerned");
+    bystander.hang_up().await;
+    server.shutdown().await;
+}
+
+/// On one async worker: whoever blocks it waits in vain for what another task does.
+#[tokio::test(flavor = "current_thread")]
+async fn a_model_is_made_and_takes_its_first_steps_on_no_async_worker() {
+    let (go, wait) = std::sync::mpsc::channel();
+    let patient = moshi_backend::model::ModelHost::new("patient", move |rows| {
+        wait.recv_timeout(Duration::from_secs(5)).map_err(|_| EngineError::Model("a worker was blocked".to_owned()))?;
+        peculiar(Habit::Cold(Duration::ZERO)).make(rows)
+    });
+    let other = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        go.send(()).unwrap();
+    });
+    let server = Server::start(config(), patient).await.unwrap();
+    other.await.unwrap();
+    server.shutdown().await;
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Models that are slow or break, around the loopback.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use moshi_backend::model::ModelHost;
@@ -18,19 +20,61 @@ pub(crate) enum Habit {
     Panics,
     /// A loud frame makes the step take longer than anybody waits.
     Hangs,
+    /// Opening a row for [`FATAL_SEED`] fails.
+    OpenFails,
+    /// Opening a row for [`FATAL_SEED`] panics.
+    OpenPanics,
+    /// Closing a row that was opened for [`FATAL_SEED`] panics.
+    ClosePanics,
+    /// Opening a row for [`FATAL_SEED`] again panics: a call that begins again.
+    ReopenPanics,
+    /// A loud frame makes the model panic, and it panics once more when it is dropped.
+    PanicsTwice,
     /// The first step takes this long: weights come from a disk.
     Cold(Duration),
 }
+
+/// The seed that some habits wait for.
+pub(crate) const FATAL_SEED: u64 = 13;
 
 struct Peculiar {
     inner: Loopback,
     habit: Habit,
     stepped: bool,
+    panicked: bool,
+    /// Rows that were opened for [`FATAL_SEED`].
+    fatal: Vec<bool>,
 }
 
 /// A host of a model with a habit.
 pub(crate) fn peculiar(habit: Habit) -> ModelHost {
-    ModelHost::new("peculiar", move |rows| Ok(Box::new(Peculiar { inner: Loopback::new(rows), habit, stepped: false })))
+    ModelHost::new("peculiar", move |rows| {
+        let (inner, fatal) = (Loopback::new(rows), vec![false; rows]);
+        Ok(Box::new(Peculiar { inner, habit, stepped: false, panicked: false, fatal }))
+    })
+}
+
+/// A loopback that takes so long a step as it is told to, and counts its steps.
+#[derive(Clone, Default)]
+pub(crate) struct Paced {
+    pub(crate) millis: Arc<AtomicU64>,
+    pub(crate) steps: Arc<AtomicU64>,
+}
+
+impl Paced {
+    /// A host that has memory for at most `most` rows, which a measurement of the machine finds out.
+    pub(crate) fn host(&self, most: usize) -> ModelHost {
+        let paced = self.clone();
+        ModelHost::new("paced", move |rows| match rows {
+            rows if rows <= most => Ok(Box::new(PacedRows { inner: Loopback::new(rows), paced: paced.clone() })),
+            _ => Err(EngineError::Model("no memory".to_owned())),
+        })
+    }
+}
+
+struct PacedRows {
+    inner: Loopback,
+    paced: Paced,
 }
 
 /// A frame of s16le that the peculiar models cannot bear.
@@ -44,10 +88,19 @@ impl FrameModel for Peculiar {
     }
 
     fn open(&mut self, row: usize, params: &SessionParams) -> Result<(), EngineError> {
+        let fatal = params.seed == FATAL_SEED;
+        match self.habit {
+            Habit::OpenFails if fatal => return Err(EngineError::Model("device error 719".to_owned())),
+            Habit::OpenPanics if fatal => panic!("a bug in open"),
+            Habit::ReopenPanics if fatal && self.fatal[row] => panic!("a bug in reopen"),
+            _ => {}
+        }
+        self.fatal[row] = fatal;
         self.inner.open(row, params)
     }
 
     fn close(&mut self, row: usize) {
+        assert!(!(matches!(self.habit, Habit::ClosePanics) && self.fatal[row]), "a bug in close");
         self.inner.close(row);
     }
 
@@ -67,9 +120,54 @@ impl FrameModel for Peculiar {
                 return Err(EngineError::Model("the device is gone".to_owned()));
             }
             Habit::Panics if steps.iter().any(loud) => panic!("a bug"),
+            Habit::PanicsTwice if steps.iter().any(loud) => {
+                self.panicked = true;
+                panic!("a bug");
+            }
             Habit::Hangs if steps.iter().any(loud) => std::thread::sleep(Duration::from_secs(3_600)),
-            Habit::StepFails | Habit::Panics | Habit::Hangs | Habit::Cold(_) => {}
+            _ => {}
         }
+        Ok(())
+    }
+
+    fn step_codes(&mut self, row: usize, codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError> {
+        self.inner.step_codes(row, codes)
+    }
+
+    fn copy_row_from(&mut self, _src: &dyn FrameModel, _src_row: usize, _row: usize) -> Result<(), EngineError> {
+        Err(EngineError::Model("no test copies rows".to_owned()))
+    }
+
+    fn copy_row(&mut self, src_row: usize, row: usize) -> Result<(), EngineError> {
+        self.inner.copy_row(src_row, row)
+    }
+}
+
+impl Drop for Peculiar {
+    fn drop(&mut self) {
+        if self.panicked {
+            std::panic::panic_any("a bug in drop");
+        }
+    }
+}
+
+impl FrameModel for PacedRows {
+    fn rows(&self) -> usize {
+        self.inner.rows()
+    }
+
+    fn open(&mut self, row: usize, params: &SessionParams) -> Result<(), EngineError> {
+        self.inner.open(row, params)
+    }
+
+    fn close(&mut self, row: usize) {
+        self.inner.close(row);
+    }
+
+    fn step(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), EngineError> {
+        std::thread::sleep(Duration::from_millis(self.paced.millis.load(Ordering::Relaxed)));
+        self.inner.step(steps)?;
+        self.paced.steps.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 

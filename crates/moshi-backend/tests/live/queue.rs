@@ -1,10 +1,12 @@
 //! The waiting line.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::common::{Caller, Heard, config, eventually, get, metric, signal, start};
+use crate::common::{Caller, FRAME, Heard, config, eventually, get, metric, signal, start};
+use crate::models::Paced;
 use moshi_backend::Server;
-use moshi_backend::config::{QueueConfig, ServerConfig};
+use moshi_backend::config::{MaxSessions, QueueConfig, ServerConfig};
 
 async fn house(room: usize, longest: Duration) -> Server {
     start(ServerConfig { max_sessions: 1.into(), queue: QueueConfig { room, longest }, ..config() }).await
@@ -64,6 +66,80 @@ async fn who_hangs_up_leaves_the_line_and_nobody_overtakes_those_who_stay() {
     let (_, _, body) = get(&server, "/status", &[]).await;
     assert!(body.contains("\"waiting\":0") && body.contains("\"queue\":4"), "{body}");
     patient.hang_up().await;
+    server.shutdown().await;
+}
+
+/// Sends a frame and waits for its step, `frames` times: every frame is a tick of its own.
+async fn tick(caller: &mut Caller, paced: &Paced, frames: usize) {
+    let frame = vec![0; FRAME * 2];
+    for _ in 0..frames {
+        let before = paced.steps.load(Ordering::Relaxed);
+        caller.send(1, &frame).await;
+        while paced.steps.load(Ordering::Relaxed) == before {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_in_line_is_admitted_to_a_machine_that_does_not_keep_up() {
+    let paced = Paced::default();
+    let queue = QueueConfig { room: 4, longest: Duration::ZERO };
+    let config = ServerConfig { max_sessions: MaxSessions::Auto, queue, ..config() };
+    let server = Server::start(config, paced.host(2)).await.unwrap();
+    assert_eq!(server.capacity(), 2);
+    let mut first = Caller::connect(&server, "format=pcm").await;
+    let mut second = Caller::connect(&server, "format=pcm").await;
+    // More than one of twenty of the latest 384 ticks take longer than a frame.
+    paced.millis.store(90, Ordering::Relaxed);
+    tick(&mut first, &paced, 40).await;
+    paced.millis.store(0, Ordering::Relaxed);
+    tick(&mut first, &paced, 60).await;
+    tick(&mut second, &paced, 290).await;
+    first.hang_up().await;
+    eventually("a place is free", || async { metric(&server, "moshi_sessions_open").await == 1.0 }).await;
+    let mut waits = Caller::connect(&server, "format=pcm").await;
+    waiting(&server, 1.0).await;
+    // It speaks while it waits, as callers do: that must neither get it in nor make it wait longer.
+    for _ in 0..10 {
+        waits.send(1, &vec![0; FRAME * 2]).await;
+        let heard = waits.hear(Duration::from_millis(80)).await;
+        assert_eq!((heard.of(0).len(), heard.close), (0, None), "it waits although a place is free");
+    }
+    assert_eq!(metric(&server, "moshi_sessions_open").await, 1.0);
+    let mut behind = Caller::connect(&server, "format=pcm").await;
+    waiting(&server, 2.0).await;
+    assert_eq!(positions(&behind.hear(Duration::from_millis(300)).await).last(), Some(&2));
+    // The slow ticks are forgotten: who is first in line gets the place, and the next has none.
+    tick(&mut second, &paced, 40).await;
+    assert_eq!(waits.hear(Duration::from_millis(800)).await.of(0).len(), 1, "the machine keeps up again");
+    assert_eq!(behind.hear(Duration::from_millis(300)).await.of(0).len(), 0);
+    assert_eq!(metric(&server, "moshi_sessions_refused_total").await, 0.0, "who waits is not refused");
+    for caller in [second, waits, behind] {
+        caller.hang_up().await;
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_empty_house_takes_the_first_in_line_whatever_its_last_ticks_were() {
+    let paced = Paced::default();
+    let queue = QueueConfig { room: 4, longest: Duration::ZERO };
+    let config = ServerConfig { max_sessions: MaxSessions::Auto, queue, ..config() };
+    let server = Server::start(config, paced.host(2)).await.unwrap();
+    let mut first = Caller::connect(&server, "format=pcm").await;
+    let mut second = Caller::connect(&server, "format=pcm").await;
+    paced.millis.store(90, Ordering::Relaxed);
+    tick(&mut first, &paced, 40).await;
+    paced.millis.store(0, Ordering::Relaxed);
+    tick(&mut first, &paced, 60).await;
+    tick(&mut second, &paced, 290).await;
+    first.hang_up().await;
+    let mut waits = Caller::connect(&server, "format=pcm").await;
+    waiting(&server, 1.0).await;
+    second.hang_up().await;
+    assert_eq!(waits.hear(Duration::from_millis(1_500)).await.of(0).len(), 1);
+    waits.hang_up().await;
     server.shutdown().await;
 }
 
