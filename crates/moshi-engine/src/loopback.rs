@@ -53,7 +53,7 @@ impl FrameModel for Loopback {
         Ok(())
     }
 
-    fn step_codes(&mut self, _row: usize, _codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError> {
+    fn step_codes(&mut self, _row: usize, _codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError> {
         Err(EngineError::Model("the loopback has no codes; load a model to step codes".to_owned()))
     }
 

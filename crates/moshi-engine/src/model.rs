@@ -56,13 +56,13 @@ pub trait FrameModel: Send + Any {
     /// When the device failed and no row of the step can be trusted any more.
     fn step(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), EngineError>;
 
-    /// Advances one row by one frame of the caller's codes, without the codec: `codes` holds one code per user stream.
-    /// Returns the frame that became complete: the text token, then the agent's codes.
+    /// Advances one row by one frame of the caller's codes, without the codec: `codes` holds one code per user stream, -1
+    /// for nothing. Returns the frame that became complete: the text token, then the agent's codes.
     ///
     /// # Errors
     /// [`EngineError::Input`] when the number of codes or a code does not fit the model: nothing has changed then.
     /// [`EngineError::Model`] when the row failed, as in [`RowOutput::error`], or the model has no codes (the loopback).
-    fn step_codes(&mut self, row: usize, codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError>;
+    fn step_codes(&mut self, row: usize, codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError>;
     /// Makes `row` a deep copy of `src_row` of another model of the same kind and weights (or of this one's sibling).
     ///
     /// # Errors

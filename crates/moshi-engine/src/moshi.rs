@@ -203,13 +203,12 @@ impl<B: Backend> FrameModel for MoshiRows<B> {
         self.speak(steps)
     }
 
-    fn step_codes(&mut self, row: usize, codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError> {
-        let heard: Vec<i32> = codes.iter().map(|&c| i32::try_from(c).unwrap_or(i32::MAX)).collect();
-        self.model.lm.step(&mut self.lm, &[RowInput { row, heard: &heard, forced: &[] }])?;
+    fn step_codes(&mut self, row: usize, codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError> {
+        self.model.lm.step(&mut self.lm, &[RowInput { row, heard: codes, forced: &[] }])?;
         if let Some(fault) = self.lm.fault(row) {
             return Err(EngineError::Model(format!("cannot think: {fault}")));
         }
-        Ok(self.lm.frame(row).map(|frame| frame.iter().map(|&t| t as u32).collect()))
+        Ok(self.lm.frame(row).map(<[i32]>::to_vec))
     }
 
     fn copy_row_from(&mut self, src: &dyn FrameModel, src_row: usize, row: usize) -> Result<(), EngineError> {

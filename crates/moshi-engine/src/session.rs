@@ -56,7 +56,7 @@ impl StreamingSession {
     ///
     /// # Errors
     /// When the codes do not fit the model.
-    pub fn step_codes(&mut self, codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError> {
+    pub fn step_codes(&mut self, codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError> {
         self.rows.step_codes(self.row, codes)
     }
 

@@ -168,7 +168,7 @@ impl SharedRows {
     ///
     /// # Errors
     /// What [`FrameModel::step_codes`] reports; from a failure of the model on, the same until the row is reset.
-    pub fn step_codes(&self, row: usize, codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError> {
+    pub fn step_codes(&self, row: usize, codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError> {
         self.check(row)?;
         let stepped = self.with_model(|model| model.step_codes(row, codes));
         if let Err(error @ EngineError::Model(_)) = &stepped {

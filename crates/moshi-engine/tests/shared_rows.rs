@@ -84,7 +84,7 @@ impl FrameModel for Slow {
         assert!(steps.iter().all(|s| s.pcm_in[0] != 14.0));
         self.inner.step(steps)
     }
-    fn step_codes(&mut self, row: usize, codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError> {
+    fn step_codes(&mut self, row: usize, codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError> {
         self.inner.step_codes(row, codes)
     }
     fn copy_row_from(&mut self, src: &dyn FrameModel, src_row: usize, row: usize) -> Result<(), EngineError> {
@@ -168,7 +168,7 @@ impl FrameModel for Breaking {
         }
         Ok(())
     }
-    fn step_codes(&mut self, _: usize, codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError> {
+    fn step_codes(&mut self, _: usize, codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError> {
         self.at("step_codes");
         match codes {
             [13] => Err(EngineError::Model("thirteen".to_owned())),

@@ -137,7 +137,8 @@ fn the_built_in_model_is_sound_and_talks() {
 fn codes_and_parameters_that_do_not_fit_are_named_and_harm_nothing() {
     let loaded = load(Golden::TINY_MOSHI, Device::Cpu);
     let mut session = StreamingSession::open(rows(&loaded, 1), &GREEDY).unwrap();
-    for (codes, words) in [(vec![0; 7], "8"), (vec![9_999; 8], "9999")] {
+    for (codes, words) in [(vec![0; 7], "8"), (vec![9_999; 8], "9999"), (vec![-2; 8], "-2"), (vec![i32::MIN; 8], "-21")]
+    {
         let error = session.step_codes(&codes).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }

@@ -59,7 +59,7 @@ impl StreamingSession {
 
     /// Step one frame of the user's codes, without the codec.
     ///
-    /// `user_codes` holds one code per user stream. Returns the frame that became complete, `[text, agent codes...]` as
+    /// `user_codes` holds one code per user stream, -1 for nothing. Returns the frame that became complete, `[text, agent codes...]` as
     /// int32 of shape `[1 + dep_q]`, or None while the model's delay fills.
     fn step_codes<'py>(
         &self,
@@ -67,11 +67,10 @@ impl StreamingSession {
         user_codes: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyArray1<i32>>>> {
         let codes = args::codes_1d("user_codes", self.info().user_streams, user_codes)?;
-        let codes = args::unsigned("user_codes", codes)?;
         let mut guard = self.lock()?;
         let session = &mut *guard;
         let frame = py.detach(|| session.step_codes(&codes)).map_err(engine)?;
-        Ok(frame.map(|tokens| tokens.into_iter().map(|t| t as i32).collect::<Vec<_>>().into_pyarray(py)))
+        Ok(frame.map(|tokens| tokens.into_pyarray(py)))
     }
 
     /// An independent session that continues from the state of this one.

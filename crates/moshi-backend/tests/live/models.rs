@@ -130,7 +130,7 @@ impl FrameModel for Peculiar {
         Ok(())
     }
 
-    fn step_codes(&mut self, row: usize, codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError> {
+    fn step_codes(&mut self, row: usize, codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError> {
         self.inner.step_codes(row, codes)
     }
 
@@ -171,7 +171,7 @@ impl FrameModel for PacedRows {
         Ok(())
     }
 
-    fn step_codes(&mut self, row: usize, codes: &[u32]) -> Result<Option<Vec<u32>>, EngineError> {
+    fn step_codes(&mut self, row: usize, codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError> {
         self.inner.step_codes(row, codes)
     }
 
