@@ -114,7 +114,12 @@ fn step(model: &mut dyn FrameModel, pcm: &[f32], out: &mut [f32]) -> Result<Dura
     let mut steps: Vec<RowStep<'_>> = frames.map(row).collect();
     let begin = Instant::now();
     model.step(&mut steps)?;
-    Ok(begin.elapsed())
+    let took = begin.elapsed();
+    // Noise harms no sound model: what fails now would fail every call.
+    match steps.iter_mut().find_map(|step| step.output.error.take()) {
+        Some(why) => Err(EngineError::Model(why)),
+        None => Ok(took),
+    }
 }
 
 /// A frame of quiet noise for each row: silence could be faster than speech.

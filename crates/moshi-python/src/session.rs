@@ -59,8 +59,8 @@ impl StreamingSession {
 
     /// Step one frame of the user's codes, without the codec.
     ///
-    /// `user_codes` holds one code per user stream, -1 for nothing. Returns the frame that became complete, `[text, agent codes...]` as
-    /// int32 of shape `[1 + dep_q]`, or None while the model's delay fills.
+    /// `user_codes` holds one code per user stream, -1 for nothing. Returns the frame that became complete,
+    /// `[text, agent codes...]` as int32 of shape `[1 + dep_q]`, or None while the model's delay fills.
     fn step_codes<'py>(
         &self,
         py: Python<'py>,

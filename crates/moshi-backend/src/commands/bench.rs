@@ -152,7 +152,11 @@ fn steps_of_model(model: &mut dyn FrameModel, args: &BenchArgs, probe: &MachineP
             .enumerate()
             .map(|(row, pcm_out)| RowStep { row, pcm_in: &heard, pcm_out, output: RowOutput::default() })
             .collect();
-        Ok(model.step(&mut steps)?)
+        model.step(&mut steps)?;
+        match steps.iter_mut().find_map(|step| step.output.error.take()) {
+            Some(why) => anyhow::bail!("the model failed: {why}"),
+            None => Ok(()),
+        }
     })
 }
 

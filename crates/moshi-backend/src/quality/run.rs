@@ -75,6 +75,9 @@ pub fn conversation<B: Backend>(lm: &Lm<B>, heard: &[Vec<i32>]) -> anyhow::Resul
     let mut frames: Vec<Vec<i32>> = Vec::new();
     for codes in heard {
         lm.step(&mut state, &[RowInput { row: 0, heard: codes, forced: &[] }])?;
+        if let Some(fault) = state.fault(0) {
+            anyhow::bail!("the model failed: {fault}");
+        }
         frames.extend(state.frame(0).map(<[i32]>::to_vec));
     }
     // What is heard at a step belongs to the frame before it, as the first frame heard is never read.

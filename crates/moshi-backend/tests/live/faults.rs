@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::common::{Caller, FRAME_TIME, config, eventually, get, metric, signal, start};
 use crate::models::{FATAL_SEED, Habit, loud_frame, peculiar};
 use moshi_backend::Server;
-use moshi_backend::config::ServerConfig;
+use moshi_backend::config::{MaxSessions, ServerConfig};
 use moshi_engine::EngineError;
 
 /// What a caller is told, whatever happened.
@@ -193,6 +193,15 @@ async fn a_row_that_cannot_be_opened_is_not_the_callers_parameter() {
     assert_eq!(heard.of(1), frames[..4], "nobody else is concerned");
     bystander.hang_up().await;
     server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_model_whose_every_row_fails_is_not_served() {
+    for max_sessions in [MaxSessions::Fixed(2), MaxSessions::Auto] {
+        let config = ServerConfig { max_sessions, ..config() };
+        let error = Server::start(config, peculiar(Habit::RowsFail)).await.err().unwrap();
+        assert!(error.to_string().contains("the weights are damaged"), "{error}");
+    }
 }
 
 /// On one async worker: whoever blocks it waits in vain for what another task does.

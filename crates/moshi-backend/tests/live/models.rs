@@ -14,6 +14,8 @@ pub(crate) enum Habit {
     Slow(Duration),
     /// A row that hears a loud frame fails alone.
     RowFails,
+    /// Every row fails alone, whatever it hears: damaged weights.
+    RowsFail,
     /// A loud frame makes the whole step fail.
     StepFails,
     /// A loud frame makes the model panic.
@@ -115,6 +117,9 @@ impl FrameModel for Peculiar {
                 for step in steps.iter_mut().filter(|s| loud(s)) {
                     step.output.error = Some("too loud for me".to_owned());
                 }
+            }
+            Habit::RowsFail => {
+                steps.iter_mut().for_each(|step| step.output.error = Some("the weights are damaged".to_owned()));
             }
             Habit::StepFails if steps.iter().any(loud) => {
                 return Err(EngineError::Model("the device is gone".to_owned()));
