@@ -75,16 +75,18 @@ def test_a_damaged_embedding_ends_the_session_that_hears_its_code(moshi: Golden,
     model = rustymoshi.Model.load(folder, exact=True)
     bad, good, sound = model.session(), model.session(), moshi.model.session()
     quiet, loud = np.zeros(8, dtype=np.int32), np.full(8, code, dtype=np.int32)
-    bad.step_codes(loud)
+    bad.step_codes(loud)  # the first frame heard is never read
     with pytest.raises(rustymoshi.RustymoshiError, match="cannot think"):
-        for _ in range(3):
-            bad.step_codes(quiet)
+        bad.step_codes(loud)
+    with pytest.raises(rustymoshi.RustymoshiError, match="reset it"):
+        bad.step_codes(quiet)
     for _ in range(10):
         frame, expected = good.step_codes(quiet), sound.step_codes(quiet)
         assert (frame is None) == (expected is None)
         if frame is not None and expected is not None:
             np.testing.assert_array_equal(frame, expected)
     bad.reset()
+    assert bad.step_codes(-np.ones(8, dtype=np.int32)) is None, "nothing is heard"
     bad.step_codes(quiet)
 
 
