@@ -1,9 +1,9 @@
 //! Any audio file into mono PCM at 24 kHz, block by block.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use crate::input::Input;
 use crate::ogg_reader::OggOpusDecoder;
 use crate::page;
 use crate::track::TrackReader;
@@ -40,7 +40,7 @@ pub struct AudioFile {
 
 #[derive(Debug)]
 enum Source {
-    OggOpus { file: File, decoder: Box<OggOpusDecoder>, block: Vec<u8> },
+    OggOpus { file: Input, decoder: Box<OggOpusDecoder>, block: Vec<u8> },
     Track(Box<TrackReader>),
 }
 
@@ -75,7 +75,7 @@ impl AudioFile {
     /// [`AudioError::UnsupportedCodec`], or [`AudioError::Damaged`] when the file breaks off in its header.
     pub fn open(path: &Path) -> Result<Self, AudioError> {
         let read = |source| AudioError::Read { path: path.to_owned(), source };
-        let mut file = File::open(path).map_err(read)?;
+        let mut file = Input::open(path).map_err(read)?;
         let mut beginning = Vec::new();
         file.by_ref().take(BLOCK as u64).read_to_end(&mut beginning).map_err(read)?;
         file.seek(SeekFrom::Start(0)).map_err(read)?;
@@ -158,7 +158,7 @@ impl AudioFile {
 }
 
 fn read_ogg(
-    file: &mut File,
+    file: &mut Input,
     decoder: &mut OggOpusDecoder,
     block: &mut [u8],
     path: &Path,
@@ -178,10 +178,10 @@ fn is_ogg_opus(beginning: &[u8]) -> bool {
 }
 
 /// Length in seconds by the last page's granule position.
-fn ogg_opus_duration(file: &mut File, beginning: &[u8]) -> std::io::Result<Option<f64>> {
+fn ogg_opus_duration(file: &mut Input, beginning: &[u8]) -> std::io::Result<Option<f64>> {
     let pre_skip = beginning.windows(12).find(|window| window.starts_with(b"OpusHead"));
     let pre_skip = pre_skip.map_or(0, |head| u64::from(u16::from_le_bytes([head[10], head[11]])));
-    let length = file.metadata()?.len();
+    let length = file.length()?;
     file.seek(SeekFrom::Start(length.saturating_sub(2 * page::MAX_PAGE as u64)))?;
     let mut tail = Vec::new();
     file.by_ref().take(2 * page::MAX_PAGE as u64).read_to_end(&mut tail)?;

@@ -19,10 +19,12 @@
 //! # Ok::<(), moshi_audio::AudioError>(())
 //! ```
 
+mod contents;
 mod error;
 mod file;
 mod framer;
 mod loudness;
+mod input;
 mod ogg_reader;
 mod ogg_writer;
 mod opus;
@@ -31,6 +33,9 @@ mod resample;
 mod stream;
 mod track;
 mod wav;
+mod wave;
+mod wave_format;
+mod wave_header;
 
 pub use error::AudioError;
 pub use file::{AudioFile, Recording, load};

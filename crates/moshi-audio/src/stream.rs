@@ -46,6 +46,13 @@ impl Head {
         })
     }
 
+    /// Reads the head that mp4 files have, whose numbers have the high byte first (*Encapsulation of Opus in ISO Base
+    /// Media File Format*, section 4.3.2), with the eight bytes of OpusHead before it.
+    pub(crate) fn parse_mp4(packet: &[u8]) -> Result<Self, AudioError> {
+        let head = Self::parse(packet)?;
+        Ok(Self { pre_skip: head.pre_skip.swap_bytes(), gain_q8: head.gain_q8.swap_bytes(), ..head })
+    }
+
     /// A decoder for the stream.
     pub(crate) fn decoder(&self) -> Result<OpusDecoder, AudioError> {
         OpusDecoder::new(usize::from(self.channels), self.gain_q8)
