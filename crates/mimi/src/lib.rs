@@ -103,6 +103,9 @@ pub enum Error {
         /// The value.
         found: f32,
     },
+    /// The caller did not want to go on.
+    #[error("stopped by the caller")]
+    Stopped,
 }
 
 /// Result of a codec operation.

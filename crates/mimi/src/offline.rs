@@ -15,6 +15,14 @@ impl<B: Backend> Mimi<B> {
     /// [`Error::NotFinite`]; [`Error::Fault`] for finite samples so far out of range that sums overflow; [`Error::Nn`]
     /// when the device fails.
     pub fn encode(&self, pcm: &[f32]) -> Result<Codes> {
+        self.encode_while(pcm, &mut || true)
+    }
+
+    /// As [`Mimi::encode`], as long as `go_on` says so: it is asked before every few frames.
+    ///
+    /// # Errors
+    /// As [`Mimi::encode`], and [`Error::Stopped`] when it was not to go on.
+    pub fn encode_while(&self, pcm: &[f32], go_on: &mut dyn FnMut() -> bool) -> Result<Codes> {
         if let Some(sample) = pcm.iter().position(|x| !x.is_finite()) {
             return Err(Error::NotFinite { sample, found: pcm[sample] });
         }
@@ -24,6 +32,7 @@ impl<B: Backend> Mimi<B> {
         let mut by_frame = vec![0; total * self.codebooks()];
         let chunks = by_frame.chunks_mut(CHUNK * self.codebooks());
         for (i, (codes, samples)) in chunks.zip(pcm.chunks(CHUNK * size)).enumerate() {
+            check_going_on(go_on)?;
             let frames = codes.len() / self.codebooks();
             if samples.len() == frames * size {
                 self.encode_step(&mut state, &[true], frames, samples, codes)?;
@@ -44,6 +53,14 @@ impl<B: Backend> Mimi<B> {
     /// # Errors
     /// [`Error::Codebooks`], [`Error::Code`]; [`Error::Nn`] when the device fails.
     pub fn decode(&self, codes: &Codes) -> Result<Vec<f32>> {
+        self.decode_while(codes, &mut || true)
+    }
+
+    /// As [`Mimi::decode`], as long as `go_on` says so: it is asked before every few frames.
+    ///
+    /// # Errors
+    /// As [`Mimi::decode`], and [`Error::Stopped`] when it was not to go on.
+    pub fn decode_while(&self, codes: &Codes, go_on: &mut dyn FnMut() -> bool) -> Result<Vec<f32>> {
         let (codebooks, total, size) = (codes.codebooks(), codes.frames(), self.frame_size());
         if let Some(i) = self.wrong_code(codes.values()) {
             let (codebook, frame, found) = (i / total, i % total, codes.values()[i]);
@@ -53,6 +70,7 @@ impl<B: Backend> Mimi<B> {
         let mut pcm = vec![0f32; total * size];
         let mut by_frame = vec![0; CHUNK * codebooks];
         for (i, samples) in pcm.chunks_mut(CHUNK * size).enumerate() {
+            check_going_on(go_on)?;
             let frames = samples.len() / size;
             let step = &mut by_frame[..frames * codebooks];
             codes.read_frames(i * CHUNK, step);
@@ -77,4 +95,8 @@ impl<B: Backend> Mimi<B> {
         let bins = self.bins();
         codes.iter().position(|code| !usize::try_from(*code).is_ok_and(|code| code < bins))
     }
+}
+
+fn check_going_on(go_on: &mut dyn FnMut() -> bool) -> Result<()> {
+    if go_on() { Ok(()) } else { Err(Error::Stopped) }
 }

@@ -7,7 +7,7 @@ use moshi_nn::layers::StreamState;
 use moshi_nn::{Backend, Fault};
 
 use crate::engine::check_finite;
-use crate::{Codec, CodecInfo, CodecStream, EngineError};
+use crate::{Codec, CodecInfo, CodecStream, EngineError, GoOn};
 
 /// A codec and, per stream, its memory.
 pub(crate) struct MimiCodec<B: Backend>(pub(crate) Arc<Mimi<B>>);
@@ -22,19 +22,20 @@ impl<B: Backend> Codec for MimiCodec<B> {
         }
     }
 
-    fn encode(&self, pcm: &[f32]) -> Result<Vec<u32>, EngineError> {
-        let codes = self.0.encode(pcm)?.into_values();
+    fn encode(&self, pcm: &[f32], go_on: &mut GoOn<'_>) -> Result<Vec<u32>, EngineError> {
+        let codes = self.0.encode_while(pcm, go_on)?.into_values();
         Ok(codes.into_iter().map(|c| c as u32).collect())
     }
 
-    fn decode(&self, codes: &[u32]) -> Result<Vec<f32>, EngineError> {
-        Ok(self.0.decode(&Codes::new(self.0.codebooks(), to_ids(codes))?)?)
+    fn decode(&self, codes: &[u32], go_on: &mut GoOn<'_>) -> Result<Vec<f32>, EngineError> {
+        let codes = codes.iter().map(|code| id(*code)).collect();
+        Ok(self.0.decode_while(&Codes::new(self.0.codebooks(), codes)?, go_on)?)
     }
 
     fn stream(&self) -> Result<Box<dyn CodecStream>, EngineError> {
         let (encoder, decoder) = (self.0.init_encoder(1, 1)?, self.0.init_decoder(1, 1)?);
-        let codes = vec![0; self.0.codebooks()];
-        Ok(Box::new(MimiStream { mimi: self.0.clone(), encoder, decoder, codes, lost: None }))
+        let (codes, partial) = (vec![0; self.0.codebooks()], Vec::with_capacity(self.0.frame_size()));
+        Ok(Box::new(MimiStream { mimi: self.0.clone(), encoder, decoder, codes, partial, lost: None }))
     }
 }
 
@@ -42,42 +43,48 @@ struct MimiStream<B: Backend> {
     mimi: Arc<Mimi<B>>,
     encoder: EncoderState<B>,
     decoder: DecoderState<B>,
+    /// Codes of one frame.
     codes: Vec<i32>,
+    /// Samples that have not been encoded yet.
+    partial: Vec<f32>,
     /// Why the encoder's memory is lost, until the next reset.
     lost: Option<Fault>,
 }
 
-impl<B: Backend> MimiStream<B> {
-    fn check_encoder(&self) -> Result<(), EngineError> {
-        match self.lost {
-            None => Ok(()),
-            Some(fault) => Err(EngineError::Model(format!("this stream can hear no more until it is reset: {fault}"))),
-        }
-    }
-}
-
 impl<B: Backend> CodecStream for MimiStream<B> {
-    fn encode_frame(&mut self, pcm: &[f32], codes: &mut [u32]) -> Result<(), EngineError> {
+    fn encode(&mut self, pcm: &[f32], codes: &mut Vec<u32>, go_on: &mut GoOn<'_>) -> Result<(), EngineError> {
         check_finite(pcm)?;
-        self.check_encoder()?;
-        self.mimi.encode_step(&mut self.encoder, &[true], 1, pcm, &mut self.codes)?;
-        self.lost = self.encoder.fault(0);
-        self.check_encoder()?;
-        for (to, from) in codes.iter_mut().zip(&self.codes) {
-            *to = *from as u32;
-        }
-        Ok(())
+        check_encoder(self.lost)?;
+        self.partial.extend_from_slice(pcm);
+        let mut taken = 0;
+        let result = self.encode_waiting(&mut taken, codes, go_on);
+        self.partial.drain(..taken);
+        result
     }
 
-    fn decode_frame(&mut self, codes: &[u32], pcm: &mut [f32]) -> Result<(), EngineError> {
-        self.codes.clear();
-        self.codes.extend(codes.iter().map(|&c| id(c)));
-        self.mimi.check_frame(&self.codes)?;
-        self.mimi.decode_step(&mut self.decoder, &[true], 1, &self.codes, pcm)?;
+    fn decode(&mut self, codes: &[u32], pcm: &mut Vec<f32>, go_on: &mut GoOn<'_>) -> Result<(), EngineError> {
+        let (codebooks, bins, size) = (self.mimi.codebooks(), self.mimi.bins(), self.mimi.frame_size());
+        if !codes.len().is_multiple_of(codebooks) {
+            return Err(EngineError::Input(format!("{} codes; expected {codebooks} a frame", codes.len())));
+        }
+        if let Some(i) = codes.iter().position(|code| *code as usize >= bins) {
+            let (codebook, frame, found) = (i % codebooks, i / codebooks, id(codes[i]));
+            return Err(mimi::Error::Code { codebook, frame, found, bins }.into());
+        }
+        pcm.reserve(codes.len() / codebooks * size);
+        for frame in codes.chunks_exact(codebooks) {
+            check_going_on(go_on)?;
+            self.codes.clear();
+            self.codes.extend(frame.iter().map(|code| id(*code)));
+            let start = pcm.len();
+            pcm.resize(start + size, 0.0);
+            self.mimi.decode_step(&mut self.decoder, &[true], 1, &self.codes, &mut pcm[start..])?;
+        }
         Ok(())
     }
 
     fn reset(&mut self) -> Result<(), EngineError> {
+        self.partial.clear();
         let backend = self.mimi.backend();
         self.encoder.reset_row(backend, 0).map_err(mimi::Error::from)?;
         self.decoder.reset_row(backend, 0).map_err(mimi::Error::from)?;
@@ -86,11 +93,39 @@ impl<B: Backend> CodecStream for MimiStream<B> {
     }
 }
 
+impl<B: Backend> MimiStream<B> {
+    /// Encodes the whole frames that wait; `taken` counts their samples, also those of a frame that fails.
+    fn encode_waiting(
+        &mut self,
+        taken: &mut usize,
+        codes: &mut Vec<u32>,
+        go_on: &mut GoOn<'_>,
+    ) -> Result<(), EngineError> {
+        self.codes.resize(self.mimi.codebooks(), 0);
+        for frame in self.partial.chunks_exact(self.mimi.frame_size()) {
+            check_going_on(go_on)?;
+            *taken += frame.len();
+            self.mimi.encode_step(&mut self.encoder, &[true], 1, frame, &mut self.codes)?;
+            self.lost = self.encoder.fault(0);
+            check_encoder(self.lost)?;
+            codes.extend(self.codes.iter().map(|code| *code as u32));
+        }
+        Ok(())
+    }
+}
+
+fn check_encoder(lost: Option<Fault>) -> Result<(), EngineError> {
+    match lost {
+        None => Ok(()),
+        Some(fault) => Err(EngineError::Model(format!("this stream can hear no more until it is reset: {fault}"))),
+    }
+}
+
+fn check_going_on(go_on: &mut GoOn<'_>) -> Result<(), EngineError> {
+    if go_on() { Ok(()) } else { Err(EngineError::Stopped) }
+}
+
 /// A code too large for an id is out of range for every model: the check that follows names it.
 fn id(code: u32) -> i32 {
     i32::try_from(code).unwrap_or(i32::MAX)
-}
-
-fn to_ids(codes: &[u32]) -> Vec<i32> {
-    codes.iter().map(|&c| id(c)).collect()
 }

@@ -24,4 +24,4 @@ pub use params::{EngineError, SessionParams};
 pub use session::StreamingSession;
 pub use sessions::Sessions;
 pub use shared_rows::SharedRows;
-pub use speech::{Codec, CodecInfo, CodecStream, ForwardLogits, ModelInfo, SpeechModel};
+pub use speech::{Codec, CodecInfo, CodecStream, ForwardLogits, GoOn, ModelInfo, SpeechModel};

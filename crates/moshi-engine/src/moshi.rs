@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use mimi::{DecoderState, EncoderState, Mimi};
 use moshi_lm::text::{Detokenizer, TextState};
-use moshi_lm::{Lm, LmState, RowInput, RowSampling, SamplingParams};
+use moshi_lm::{Lm, LmState, Place, RowInput, RowSampling, SamplingParams, Watcher};
 use moshi_nn::Backend;
 use moshi_nn::layers::StreamState;
 
-use crate::{EngineError, FRAME_SAMPLES, ForwardLogits, FrameModel, ModelInfo, RowStep, SessionParams, SpeechModel};
+use crate::{
+    EngineError, FRAME_SAMPLES, ForwardLogits, FrameModel, GoOn, ModelInfo, RowStep, SessionParams, SpeechModel,
+};
 
 /// Codec, language model and tokenizer: weights only, shared by every set of rows.
 pub(crate) struct Moshi<B: Backend> {
@@ -47,12 +49,30 @@ impl<B: Backend> SpeechModel for Arc<Moshi<B>> {
         Ok(Box::new(MoshiRows::new(self.clone(), rows)?))
     }
 
-    fn forward(&self, codes: &[i32], steps: usize) -> Result<ForwardLogits, EngineError> {
+    fn forward_while(&self, codes: &[i32], steps: usize, go_on: &mut GoOn<'_>) -> Result<ForwardLogits, EngineError> {
         if steps == 0 {
             return Ok(ForwardLogits::default());
         }
-        let logits = self.lm.forward(codes, steps)?;
+        let mut asking = Asking { go_on, stopped: false };
+        let logits = self.lm.forward_watched(codes, steps, &mut asking);
+        if asking.stopped {
+            return Err(EngineError::Stopped);
+        }
+        let logits = logits?;
         Ok(ForwardLogits { steps, text: logits.text_logits, audio: logits.audio_logits })
+    }
+}
+
+/// Asks at every place of a step whether to go on.
+struct Asking<'a, 'b> {
+    go_on: &'a mut GoOn<'b>,
+    stopped: bool,
+}
+
+impl<B: Backend> Watcher<B> for Asking<'_, '_> {
+    fn at(&mut self, _: Place, _: &B::Buf) -> moshi_nn::Result<()> {
+        self.stopped = !(self.go_on)();
+        if self.stopped { Err(moshi_nn::Error::Source("stopped by the caller".into())) } else { Ok(()) }
     }
 }
 

@@ -103,6 +103,9 @@ pub enum EngineError {
     /// The model cannot be loaded: a file, setting or device, and what to do.
     #[error("{0}")]
     Load(String),
+    /// The caller did not want to go on.
+    #[error("stopped by the caller")]
+    Stopped,
 }
 
 impl EngineError {
@@ -124,6 +127,7 @@ impl From<mimi::Error> for EngineError {
     fn from(error: mimi::Error) -> Self {
         match error {
             mimi::Error::Nn(e) => Self::Model(e.to_string()),
+            mimi::Error::Stopped => Self::Stopped,
             other => Self::Input(other.to_string()),
         }
     }

@@ -42,6 +42,9 @@ pub struct ForwardLogits {
     pub audio: Vec<f32>,
 }
 
+/// Asked between the pieces of long work whether to go on; false ends it with [`EngineError::Stopped`].
+pub type GoOn<'a> = dyn FnMut() -> bool + 'a;
+
 /// A loaded model: weights shared by any number of sets of rows.
 pub trait SpeechModel: Send + Sync {
     /// What the model is.
@@ -56,7 +59,14 @@ pub trait SpeechModel: Send + Sync {
     ///
     /// # Errors
     /// When the number of codes is not `(1 + n_q) * steps`, or a code is out of range.
-    fn forward(&self, codes: &[i32], steps: usize) -> Result<ForwardLogits, EngineError>;
+    fn forward(&self, codes: &[i32], steps: usize) -> Result<ForwardLogits, EngineError> {
+        self.forward_while(codes, steps, &mut || true)
+    }
+    /// As [`SpeechModel::forward`], as long as `go_on` says so.
+    ///
+    /// # Errors
+    /// As [`SpeechModel::forward`], and [`EngineError::Stopped`].
+    fn forward_while(&self, codes: &[i32], steps: usize, go_on: &mut GoOn<'_>) -> Result<ForwardLogits, EngineError>;
 }
 
 /// What a loaded codec is.
@@ -76,16 +86,18 @@ pub struct CodecInfo {
 pub trait Codec: Send + Sync {
     /// What the codec is.
     fn info(&self) -> CodecInfo;
-    /// Encodes all of `pcm`; the last frame is filled with silence. Returns `[K, T]`, row-major.
+    /// Encodes all of `pcm`, as long as `go_on` says so; the last frame is filled with silence. Returns `[K, T]`,
+    /// row-major.
     ///
     /// # Errors
-    /// When a sample is not finite.
-    fn encode(&self, pcm: &[f32]) -> Result<Vec<u32>, EngineError>;
-    /// Decodes `codes [K, T]`, row-major, to T frames of samples.
+    /// When a sample is not finite; [`EngineError::Stopped`].
+    fn encode(&self, pcm: &[f32], go_on: &mut GoOn<'_>) -> Result<Vec<u32>, EngineError>;
+    /// Decodes `codes [K, T]`, row-major, to T frames of samples, as long as `go_on` says so.
     ///
     /// # Errors
-    /// When the number of codes is not a multiple of K, or a code is not below the number of bins.
-    fn decode(&self, codes: &[u32]) -> Result<Vec<f32>, EngineError>;
+    /// When the number of codes is not a multiple of K, or a code is not below the number of bins;
+    /// [`EngineError::Stopped`].
+    fn decode(&self, codes: &[u32], go_on: &mut GoOn<'_>) -> Result<Vec<f32>, EngineError>;
     /// A streaming encoder and decoder of one row.
     ///
     /// # Errors
@@ -95,16 +107,19 @@ pub trait Codec: Send + Sync {
 
 /// One stream through a codec, both ways.
 pub trait CodecStream: Send {
-    /// Encodes one frame of samples to K codes.
+    /// Encodes any number of samples and appends the codes `[n, K]` of the n frames that became whole; samples that fill
+    /// no frame wait for the next call.
     ///
     /// # Errors
-    /// When the frame has another length or a sample is not finite.
-    fn encode_frame(&mut self, pcm: &[f32], codes: &mut [u32]) -> Result<(), EngineError>;
-    /// Decodes K codes to one frame of samples.
+    /// When a sample is not finite: nothing is taken. When the device fails: the frame that failed is left out.
+    /// [`EngineError::Stopped`]: what has not been encoded waits for the next call.
+    fn encode(&mut self, pcm: &[f32], codes: &mut Vec<u32>, go_on: &mut GoOn<'_>) -> Result<(), EngineError>;
+    /// Decodes `codes [n, K]` and appends n frames of samples.
     ///
     /// # Errors
-    /// When a code is not below the number of bins.
-    fn decode_frame(&mut self, codes: &[u32], pcm: &mut [f32]) -> Result<(), EngineError>;
+    /// When the number of codes is not a multiple of K, or a code is not below the number of bins: nothing is decoded.
+    /// [`EngineError::Stopped`]: the rest is left out.
+    fn decode(&mut self, codes: &[u32], pcm: &mut Vec<f32>, go_on: &mut GoOn<'_>) -> Result<(), EngineError>;
     /// Forgets everything heard and said.
     ///
     /// # Errors
