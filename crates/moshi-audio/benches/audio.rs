@@ -1,9 +1,9 @@
-//! The audio work of one session and one frame of 80 ms: Ogg Opus both ways, and the framer.
+//! The audio work of one session and one frame of 80 ms: Ogg Opus both ways, and resampling.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use moshi_audio::{FRAME_SAMPLES, Framer, OggOpusDecoder, OggOpusEncoder, OggOpusEncoderConfig, Resampler};
+use moshi_audio::{FRAME_SAMPLES, OggOpusDecoder, OggOpusEncoder, OggOpusEncoderConfig, Resampler};
 
 /// A second and more of buzzing that is no silence to the codec.
 fn frames() -> Vec<Vec<f32>> {
@@ -42,13 +42,6 @@ fn ogg_opus(c: &mut Criterion) {
 
 fn samples(c: &mut Criterion) {
     let frames = frames();
-    let mut framer = Framer::new();
-    c.bench_function("frame 960 samples", |b| {
-        b.iter(|| {
-            framer.push(black_box(&frames[0][..960]));
-            framer.next_frame().is_some()
-        });
-    });
     if let Ok(mut resampler) = Resampler::low_latency(48_000, 24_000) {
         let mut out = Vec::new();
         c.bench_function("resample 20 ms from 48 kHz", |b| {

@@ -68,6 +68,14 @@ pub enum AudioError {
         /// What went wrong.
         reason: String,
     },
+    /// A name that promises a format which is not written.
+    #[error("cannot write {path}: its name ends in .{ending}, and only wav files are written; let it end in .wav, and convert it with another program", path = path.display())]
+    Ending {
+        /// Which file.
+        path: PathBuf,
+        /// The ending of its name.
+        ending: String,
+    },
     /// A file without a byte.
     #[error("{path} is empty; expected an audio file", path = path.display())]
     EmptyFile {

@@ -9,19 +9,18 @@ use crate::page;
 use crate::track::TrackReader;
 use crate::{AudioError, SAMPLE_RATE};
 
-/// An audio file being read: wav, aiff, caf, flac, mp3, ogg (Vorbis, Opus, FLAC), m4a (AAC, ALAC), webm and mkv.
+/// An audio file being read: wav (RIFF, RIFX, RF64, BW64, Wave64), aiff, caf, flac, mp3, ogg (Vorbis, Opus, FLAC), m4a (AAC, ALAC), webm and mkv.
 ///
 /// All channels are mixed to one, and the rate becomes 24 kHz.
 ///
 /// ```no_run
-/// use moshi_audio::{AudioFile, FRAME_SAMPLES, Framer};
+/// use moshi_audio::AudioFile;
 /// let mut file = AudioFile::open("talk.mp3".as_ref())?;
 /// println!("about {:?} seconds", file.duration());
-/// let mut framer = Framer::new();
-/// while file.read_block(framer.buffer())? {
-///     while let Some(frame) = framer.next_frame() {
-///         assert_eq!(frame.len(), FRAME_SAMPLES);
-///     }
+/// let mut pcm = Vec::new();
+/// while file.read_block(&mut pcm)? {
+///     println!("{} samples more", pcm.len());
+///     pcm.clear();
 /// }
 /// if let Some(warning) = file.warning() {
 ///     eprintln!("{warning}");

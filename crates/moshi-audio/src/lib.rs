@@ -1,5 +1,4 @@
-//! Audio for Moshi: Ogg Opus streams, audio files, resampling and the PCM framer. Everything inside is mono at
-//! [`SAMPLE_RATE`].
+//! Audio for Moshi: Ogg Opus streams, audio files and resampling. Everything inside is mono at [`SAMPLE_RATE`].
 //!
 //! ```
 //! use moshi_audio::{FRAME_SAMPLES, OggOpusDecoder, OggOpusEncoder, OggOpusEncoderConfig};
@@ -22,7 +21,6 @@
 mod contents;
 mod error;
 mod file;
-mod framer;
 mod loudness;
 mod input;
 mod ogg_reader;
@@ -39,13 +37,12 @@ mod wave_header;
 
 pub use error::AudioError;
 pub use file::{AudioFile, Recording, load};
-pub use framer::Framer;
 pub use loudness::{LoudnessError, gain_to, loudness};
 pub use ogg_reader::{OggOpusDecoder, OggOpusDecoderConfig, StreamStats};
 pub use ogg_writer::{OggOpusEncoder, OggOpusEncoderConfig};
 pub use opus::{OpusDecoder, OpusEncoder, OpusEncoderConfig, PACKET_SAMPLES};
 pub use resample::{Resampler, resample};
-pub use wav::{WavFormat, WavWriter, write_wav};
+pub use wav::{SAVED_ENDINGS, WavFormat, WavWriter, save, write_wav};
 
 /// Samples per second of everything in this crate.
 pub const SAMPLE_RATE: u32 = 24_000;

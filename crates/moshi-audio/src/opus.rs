@@ -152,11 +152,6 @@ impl OpusDecoder {
         Ok(total)
     }
 
-    /// Samples of the last packet, or of the usual one before any came.
-    pub fn last_packet_samples(&self) -> usize {
-        self.frame
-    }
-
     fn append(&mut self, samples: usize, pcm: &mut Vec<f32>) -> usize {
         let scale = 1.0 / self.channels as f32;
         let frames = self.scratch.chunks_exact(self.channels).take(samples);

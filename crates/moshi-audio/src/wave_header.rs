@@ -16,6 +16,8 @@ const UNKNOWN: u64 = 0xffff_ffff;
 const NEVER_FINISHED: u64 = 0x7fff_0000;
 /// How far a chunk is looked for where a size before it is wrong.
 const SEARCH: usize = 1 << 20;
+/// More chunks than any file has before its samples.
+const MAX_CHUNKS: usize = 10_000;
 /// The rest of a Wave64 name whose first four bytes are those of RIFF.
 const WAVE64_NAME: [u8; 12] = [0xf3, 0xac, 0xd3, 0x11, 0x8c, 0xd1, 0x00, 0xc0, 0x4f, 0x8e, 0xdb, 0x8a];
 /// How a Wave64 file begins.
@@ -118,7 +120,10 @@ impl Walk<'_> {
     fn chunks(&mut self) -> Result<()> {
         let mut at = self.form.first_chunk();
         let mut from = at;
-        while self.format.is_none() || self.data.is_none() {
+        for _ in 0..MAX_CHUNKS {
+            if self.format.is_some() && self.data.is_some() {
+                break;
+            }
             let chunk = match self.chunk(at)? {
                 Some(chunk) if self.believable(&chunk) => chunk,
                 _ => match self.search(from)? {
@@ -166,7 +171,8 @@ impl Walk<'_> {
             return Ok(None);
         }
         let bytes = self.input.bytes_at(from, SEARCH)?;
-        let wanted = |name: &[u8]| name == b"data" || (name == b"fmt " && self.format.is_none());
+        let wanted =
+            |name: &[u8]| (name == b"data" && self.data.is_none()) || (name == b"fmt " && self.format.is_none());
         let Some(place) = bytes.windows(4).position(wanted) else { return Ok(None) };
         self.oddity = Some("a chunk of its header has the wrong length");
         self.chunk(from + place as u64)

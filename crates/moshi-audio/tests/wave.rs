@@ -214,6 +214,15 @@ fn a_file_that_has_outgrown_its_sizes_is_read_to_its_end() {
 }
 
 #[test]
+fn a_header_without_end_is_given_up() {
+    for chunk in [b"LIST\0\0\0\0".as_slice(), b"data", b"fmt ", b"datax\0\0\0", b"LIST\xff\xff\xff\x7f"] {
+        // With a search through the file at each of them, this would take hours.
+        let many = chunk.repeat(4_000_000 / chunk.len());
+        assert!(read(&riff(&[&many])).is_err());
+    }
+}
+
+#[test]
 fn big_endian_files_are_read() {
     let turned: Vec<u8> = samples().iter().flat_map(|sample| sample.to_be_bytes()).collect();
     let format = [
