@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import Any, TypeAlias, final
+from typing import Any, SupportsIndex, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 __all__ = [
     "FRAME_SAMPLES",
     "SAMPLE_RATE",
+    "SAVED_ENDINGS",
     "Lm",
     "Mimi",
     "MimiStream",
@@ -24,6 +25,7 @@ __all__ = [
 __version__: str
 SAMPLE_RATE: int
 FRAME_SAMPLES: int
+SAVED_ENDINGS: list[str]
 
 _Pcm: TypeAlias = NDArray[np.float32]
 _Codes: TypeAlias = NDArray[np.integer[Any]]
@@ -82,15 +84,15 @@ class Model:
     def session(
         self,
         *,
-        seed: int = 0,
+        seed: SupportsIndex | None = 0,
         temperature: float | None = None,
-        top_k: int | None = None,
+        top_k: SupportsIndex | None = None,
         text_temperature: float | None = None,
-        text_top_k: int | None = None,
+        text_top_k: SupportsIndex | None = None,
         top_p: float | None = None,
         pad_mult: float | None = None,
         repetition_penalty: float | None = None,
-        repetition_context: int | None = None,
+        repetition_context: SupportsIndex | None = None,
     ) -> StreamingSession: ...
     @property
     def lm(self) -> Lm: ...

@@ -19,7 +19,7 @@ def test_stubs_agree_with_the_module() -> None:
 
 def test_everything_public_is_documented() -> None:
     for name in rustymoshi.__all__:
-        item = getattr(_native, name)
+        item = getattr(rustymoshi, name)
         if not inspect.isclass(item):
             continue
         assert inspect.getdoc(item), name
@@ -30,7 +30,7 @@ def test_everything_public_is_documented() -> None:
 def test_the_examples_in_the_docstrings_run() -> None:
     finder = doctest.DocTestFinder()
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
-    for item in (rustymoshi, _native.Model, _native.StreamingSession, _native.Mimi):
+    for item in (rustymoshi, rustymoshi.Answer, _native.Model, _native.StreamingSession, _native.Mimi):
         for test in finder.find(item, name=getattr(item, "__name__", "?"), module=False):
             runner.run(test)
     assert runner.summarize().failed == 0

@@ -8,9 +8,10 @@ use numpy::{IntoPyArray, PyArray1, PyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::args;
 use crate::errors::{RustymoshiError, engine};
+use crate::signals::interruptible;
 use crate::source::{self, Wanted};
+use crate::{args, numbers};
 
 /// Mimi, the streaming neural codec: 24 kHz audio to 12.5 frames of codes a second and back.
 ///
@@ -41,9 +42,9 @@ impl Mimi {
     fn load(
         py: Python<'_>,
         path: &Bound<'_, PyAny>,
-        num_codebooks: usize,
+        #[pyo3(from_py_with = numbers::num_codebooks)] num_codebooks: usize,
         dtype: Option<&str>,
-        threads: Option<usize>,
+        #[pyo3(from_py_with = numbers::threads)] threads: Option<usize>,
         revision: Option<&str>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
@@ -54,8 +55,8 @@ impl Mimi {
 
     /// Encode mono float32 samples at 24 kHz to codes `[K, T]`, int32. The last frame is filled with silence.
     fn encode<'py>(&self, py: Python<'py>, pcm: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray2<i32>>> {
-        let pcm = args::pcm(pcm)?;
-        let codes = py.detach(|| self.codec.encode(&pcm)).map_err(engine)?;
+        let pcm = args::heard(pcm)?;
+        let codes = interruptible(py, |go_on| self.codec.encode(&pcm, go_on), engine)?;
         codes_array(py, self.codec.info().num_codebooks, codes)
     }
 
@@ -63,14 +64,14 @@ impl Mimi {
     fn decode<'py>(&self, py: Python<'py>, codes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<f32>>> {
         let (codes, _) = args::codes_2d("codes", self.codec.info().num_codebooks, codes)?;
         let codes = args::unsigned("codes", codes)?;
-        let pcm = py.detach(|| self.codec.decode(&codes)).map_err(engine)?;
+        let pcm = interruptible(py, |go_on| self.codec.decode(&codes, go_on), engine)?;
         Ok(pcm.into_pyarray(py))
     }
 
     /// A streaming encoder and decoder with memory of its own.
     fn stream(&self, py: Python<'_>) -> PyResult<MimiStream> {
         let stream = py.detach(|| self.codec.stream()).map_err(engine)?;
-        Ok(MimiStream { codec: self.codec.clone(), state: Mutex::new(StreamState { stream, partial: Vec::new() }) })
+        Ok(MimiStream { codec: self.codec.clone(), stream: Mutex::new(stream) })
     }
 
     /// Codebooks in use: codes per frame.
@@ -107,18 +108,12 @@ impl Mimi {
 #[pyclass(frozen, module = "rustymoshi")]
 pub(crate) struct MimiStream {
     codec: Arc<dyn Codec>,
-    state: Mutex<StreamState>,
-}
-
-struct StreamState {
-    stream: Box<dyn CodecStream>,
-    /// Samples that do not fill a frame yet.
-    partial: Vec<f32>,
+    stream: Mutex<Box<dyn CodecStream>>,
 }
 
 impl MimiStream {
-    fn lock(&self) -> PyResult<std::sync::MutexGuard<'_, StreamState>> {
-        self.state.try_lock().map_err(|_| {
+    fn lock(&self) -> PyResult<std::sync::MutexGuard<'_, Box<dyn CodecStream>>> {
+        self.stream.try_lock().map_err(|_| {
             RustymoshiError::new_err(
                 "this stream is in use by another thread; open one stream per thread with Mimi.stream()",
             )
@@ -129,59 +124,32 @@ impl MimiStream {
 #[pymethods]
 impl MimiStream {
     /// Encode any number of mono float32 samples at 24 kHz; returns the codes `[K, n]` of the n frames that became whole.
+    ///
+    /// Samples that fill no frame wait for the next call, and so do those that an interrupt (Ctrl-C) left over.
     fn encode_step<'py>(&self, py: Python<'py>, pcm: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray2<i32>>> {
-        let pcm = args::pcm(pcm)?;
-        let info = self.codec.info();
-        let mut guard = self.lock()?;
-        let state = &mut *guard;
-        let frames = py.detach(|| encode_frames(state, &pcm, &info)).map_err(engine)?;
-        let n = frames.len() / info.num_codebooks.max(1);
-        let frames = Array2::from_shape_vec((n, info.num_codebooks), frames);
+        let (pcm, mut codes) = (args::heard(pcm)?, Vec::new());
+        let stream = &mut *self.lock()?;
+        interruptible(py, |go_on| stream.encode(&pcm, &mut codes, go_on), engine)?;
+        let k = self.codec.info().num_codebooks;
+        let codes: Vec<i32> = codes.into_iter().map(|code| code as i32).collect();
+        let frames = Array2::from_shape_vec((codes.len() / k.max(1), k), codes);
         let frames = frames.map_err(|e| PyValueError::new_err(e.to_string()))?;
-        Ok(frames.mapv(|c| c as i32).reversed_axes().as_standard_layout().into_owned().into_pyarray(py))
+        Ok(frames.reversed_axes().as_standard_layout().into_owned().into_pyarray(py))
     }
 
     /// Decode codes `[K, n]` to n * 1,920 mono float32 samples at 24 kHz.
     fn decode_step<'py>(&self, py: Python<'py>, codes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<f32>>> {
-        let info = self.codec.info();
-        let (codes, steps) = args::codes_2d("codes", info.num_codebooks, codes)?;
-        let codes = args::unsigned("codes", codes)?;
-        let mut guard = self.lock()?;
-        let state = &mut *guard;
-        let pcm = py.detach(|| {
-            let mut pcm = vec![0.0; steps * info.frame_samples];
-            for (t, frame) in pcm.chunks_exact_mut(info.frame_samples).enumerate() {
-                let column: Vec<u32> = (0..info.num_codebooks).map(|k| codes[k * steps + t]).collect();
-                state.stream.decode_frame(&column, frame)?;
-            }
-            Ok(pcm)
-        });
-        Ok(pcm.map_err(engine)?.into_pyarray(py))
+        let codes = args::codes_by_frame("codes", self.codec.info().num_codebooks, codes)?;
+        let (codes, mut pcm) = (args::unsigned("codes", codes)?, Vec::new());
+        let stream = &mut *self.lock()?;
+        interruptible(py, |go_on| stream.decode(&codes, &mut pcm, go_on), engine)?;
+        Ok(pcm.into_pyarray(py))
     }
 
     /// Forget everything heard and said.
     fn reset(&self) -> PyResult<()> {
-        let mut state = self.lock()?;
-        state.partial.clear();
-        state.stream.reset().map_err(engine)
+        self.lock()?.reset().map_err(engine)
     }
-}
-
-/// Encodes all frames that are whole with `pcm`; returns `[n, K]`.
-fn encode_frames(
-    state: &mut StreamState,
-    pcm: &[f32],
-    info: &moshi_engine::CodecInfo,
-) -> Result<Vec<u32>, moshi_engine::EngineError> {
-    state.partial.extend_from_slice(pcm);
-    let whole = state.partial.len() / info.frame_samples;
-    let mut codes = vec![0; whole * info.num_codebooks];
-    let frames = state.partial.chunks_exact(info.frame_samples);
-    for (frame, codes) in frames.zip(codes.chunks_exact_mut(info.num_codebooks)) {
-        state.stream.encode_frame(frame, codes)?;
-    }
-    state.partial.drain(..whole * info.frame_samples);
-    Ok(codes)
 }
 
 fn codes_array(py: Python<'_>, k: usize, codes: Vec<u32>) -> PyResult<Bound<'_, PyArray2<i32>>> {

@@ -19,6 +19,14 @@ pub(crate) fn engine(error: EngineError) -> PyErr {
     }
 }
 
+/// What the caller chose of a file is `ValueError`, as far as it is that; the rest is [`RustymoshiError`].
+pub(crate) fn audio(error: moshi_audio::AudioError) -> PyErr {
+    match error {
+        moshi_audio::AudioError::Ending { .. } => PyValueError::new_err(error.to_string()),
+        other => failure(other),
+    }
+}
+
 /// Any other failure, with its chain of causes in one message.
 pub(crate) fn failure(error: impl std::error::Error) -> PyErr {
     let mut message = error.to_string();

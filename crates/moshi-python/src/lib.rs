@@ -10,8 +10,13 @@ mod background;
 mod codec;
 mod errors;
 mod model;
+mod numbers;
 mod session;
+mod signals;
 mod source;
+
+/// Both crates say how long a frame is, because neither may use the other.
+const _: () = assert!(moshi_audio::FRAME_SAMPLES == moshi_engine::FRAME_SAMPLES);
 
 /// The native half of the package `rustymoshi`.
 #[pymodule]
@@ -32,7 +37,8 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        module.add("SAMPLE_RATE", 24_000)?;
+        module.add("SAMPLE_RATE", moshi_audio::SAMPLE_RATE)?;
+        module.add("SAVED_ENDINGS", moshi_audio::SAVED_ENDINGS.map(|ending| format!(".{ending}")))?;
         module.add("FRAME_SAMPLES", moshi_engine::FRAME_SAMPLES)
     }
 }

@@ -9,11 +9,12 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::args;
 use crate::codec::Mimi;
 use crate::errors::engine;
 use crate::session::StreamingSession;
+use crate::signals::interruptible;
 use crate::source::{self, Wanted};
+use crate::{args, numbers};
 
 /// A loaded speech model: Mimi, the language model and its tokenizer. Its sessions share the weights.
 ///
@@ -52,7 +53,7 @@ impl Model {
         dtype: Option<&str>,
         quantize: Option<&str>,
         exact: bool,
-        threads: Option<usize>,
+        #[pyo3(from_py_with = numbers::threads)] threads: Option<usize>,
         revision: Option<&str>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
@@ -64,29 +65,34 @@ impl Model {
     /// The built-in model. See `notice` for what it can do.
     #[staticmethod]
     #[pyo3(signature = (device="auto", *, threads=None))]
-    fn default(py: Python<'_>, device: &str, threads: Option<usize>) -> PyResult<Self> {
+    fn default(
+        py: Python<'_>,
+        device: &str,
+        #[pyo3(from_py_with = numbers::threads)] threads: Option<usize>,
+    ) -> PyResult<Self> {
         let options = source::options(device, None, None, threads, None)?;
         let loaded = py.detach(|| moshi_engine::builtin(&options)).map_err(engine)?;
         Ok(Self { sessions: Arc::new(Sessions::new(loaded.model)), codec: loaded.codec })
     }
 
     /// Open a conversation. Parameters left at None take the checkpoint's own values; a temperature of 0 is greedy, a
-    /// `top_k` of 0 keeps all tokens. The same seed and audio give the same answer, whatever other sessions do.
+    /// `top_k` of 0 keeps all tokens. The same seed and audio give the same answer, whatever other sessions do; a seed of
+    /// -1 or None is any.
     #[pyo3(signature = (*, seed=0, temperature=None, top_k=None, text_temperature=None, text_top_k=None, top_p=None,
         pad_mult=None, repetition_penalty=None, repetition_context=None))]
     #[allow(clippy::too_many_arguments)]
     fn session(
         &self,
         py: Python<'_>,
-        seed: u64,
-        temperature: Option<f32>,
-        top_k: Option<usize>,
-        text_temperature: Option<f32>,
-        text_top_k: Option<usize>,
-        top_p: Option<f32>,
-        pad_mult: Option<f32>,
-        repetition_penalty: Option<f32>,
-        repetition_context: Option<usize>,
+        #[pyo3(from_py_with = numbers::seed)] seed: u64,
+        #[pyo3(from_py_with = numbers::temperature)] temperature: Option<f32>,
+        #[pyo3(from_py_with = numbers::top_k)] top_k: Option<usize>,
+        #[pyo3(from_py_with = numbers::text_temperature)] text_temperature: Option<f32>,
+        #[pyo3(from_py_with = numbers::text_top_k)] text_top_k: Option<usize>,
+        #[pyo3(from_py_with = numbers::top_p)] top_p: Option<f32>,
+        #[pyo3(from_py_with = numbers::pad_mult)] pad_mult: Option<f32>,
+        #[pyo3(from_py_with = numbers::repetition_penalty)] repetition_penalty: Option<f32>,
+        #[pyo3(from_py_with = numbers::repetition_context)] repetition_context: Option<usize>,
     ) -> PyResult<StreamingSession> {
         let defaults = self.about().defaults;
         let params = SessionParams {
@@ -159,7 +165,7 @@ impl Lm {
     fn forward<'py>(&self, py: Python<'py>, codes: &Bound<'py, PyAny>) -> PyResult<Logits<'py>> {
         let info = self.model.info();
         let (codes, steps) = args::codes_2d("codes", 1 + info.n_q, codes)?;
-        let logits = py.detach(|| self.model.forward(&codes, steps)).map_err(engine)?;
+        let logits = interruptible(py, |go_on| self.model.forward_while(&codes, steps, go_on), engine)?;
         let text_card = logits.text.len() / steps.max(1);
         let text = Array2::from_shape_vec((steps, text_card), logits.text).map_err(shape)?;
         let audio = Array3::from_shape_vec((info.dep_q, steps, info.card), logits.audio).map_err(shape)?;

@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use moshi_engine::{ModelInfo, Sessions, StreamingSession as EngineSession};
+use moshi_engine::{EngineError, FRAME_SAMPLES, GoOn, ModelInfo, Sessions, StreamingSession as EngineSession};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 
 use crate::errors::{RustymoshiError, engine};
+use crate::signals::interruptible;
 use crate::{args, errors};
 
 /// One conversation: it hears and speaks a frame every 80 ms. Made by `Model.session`.
@@ -47,13 +48,24 @@ impl StreamingSession {
     /// Hear `pcm` and return what is ready: the agent's voice and its words.
     ///
     /// `pcm` is mono float32 at 24 kHz, any number of samples. Every 1,920 samples heard give 1,920 samples back, but for
-    /// the first frames, which fill the model's delay.
+    /// the first frames, which fill the model's delay: the first call or calls with a frame each give nothing. The answer
+    /// to what was heard comes while later frames are heard; after the end of a recording, go on with silence, as
+    /// `rustymoshi.Answer` does. Ctrl-C ends a long step between two frames; what was said in it is lost.
     fn step<'py>(&self, py: Python<'py>, pcm: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyArray1<f32>>, String)> {
-        let heard = args::pcm(pcm)?;
+        let heard = args::heard(pcm)?;
         let mut guard = self.lock()?;
         let session = &mut *guard;
         let (mut spoken, mut text) = (Vec::with_capacity(heard.len()), String::new());
-        py.detach(|| session.step(&heard, &mut spoken, &mut text)).map_err(engine)?;
+        let step = |go_on: &mut GoOn<'_>| {
+            let mut frames = heard.chunks(FRAME_SAMPLES);
+            frames.try_for_each(|frame| {
+                if !go_on() {
+                    return Err(EngineError::Stopped);
+                }
+                session.step(frame, &mut spoken, &mut text)
+            })
+        };
+        interruptible(py, step, engine)?;
         Ok((spoken.into_pyarray(py), text))
     }
 

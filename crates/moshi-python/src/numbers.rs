@@ -1,0 +1,130 @@
+//! Numbers from Python, whatever kind of number they are: in their range, or an error that names the parameter.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBool;
+
+/// Largest top-k, as in the server's protocol: far above every published vocabulary.
+const MAX_TOP_K: u64 = 1_000_000;
+/// More threads than any machine has cores.
+const MAX_THREADS: u64 = 1_024;
+
+/// A seed; -1 and None are any, as in the server's protocol.
+pub(crate) fn seed(value: &Bound<'_, PyAny>) -> PyResult<u64> {
+    let any = || RandomState::new().build_hasher().finish();
+    if value.is_none() {
+        return Ok(any());
+    }
+    let number = integer("seed", value, "a whole number, or -1 for any")?;
+    if number.eq(-1)? {
+        return Ok(any());
+    }
+    number.extract().map_err(|_| refused("seed", value, &format!("0 to {}, or -1 for any", u64::MAX)))
+}
+
+/// Threads per step, or None for the default.
+pub(crate) fn threads(value: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    optional("threads", value, 1, MAX_THREADS)
+}
+
+/// Codebooks of a codec; how many there are, its file says.
+pub(crate) fn num_codebooks(value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    whole("num_codebooks", value, 1, 1_024)
+}
+
+pub(crate) fn top_k(value: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    optional("top_k", value, 0, MAX_TOP_K)
+}
+
+pub(crate) fn text_top_k(value: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    optional("text_top_k", value, 0, MAX_TOP_K)
+}
+
+pub(crate) fn repetition_context(value: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    optional("repetition_context", value, 0, 256)
+}
+
+pub(crate) fn temperature(value: &Bound<'_, PyAny>) -> PyResult<Option<f32>> {
+    real("temperature", value)
+}
+
+pub(crate) fn text_temperature(value: &Bound<'_, PyAny>) -> PyResult<Option<f32>> {
+    real("text_temperature", value)
+}
+
+pub(crate) fn top_p(value: &Bound<'_, PyAny>) -> PyResult<Option<f32>> {
+    real("top_p", value)
+}
+
+pub(crate) fn pad_mult(value: &Bound<'_, PyAny>) -> PyResult<Option<f32>> {
+    real("pad_mult", value)
+}
+
+pub(crate) fn repetition_penalty(value: &Bound<'_, PyAny>) -> PyResult<Option<f32>> {
+    real("repetition_penalty", value)
+}
+
+fn optional(name: &str, value: &Bound<'_, PyAny>, low: u64, high: u64) -> PyResult<Option<usize>> {
+    if value.is_none() { Ok(None) } else { whole(name, value, low, high).map(Some) }
+}
+
+fn whole(name: &str, value: &Bound<'_, PyAny>, low: u64, high: u64) -> PyResult<usize> {
+    let number = integer(name, value, "a whole number")?.extract::<u64>();
+    let number = number.ok().filter(|number| (low..=high).contains(number));
+    let number = number.and_then(|number| usize::try_from(number).ok());
+    number.ok_or_else(|| refused(name, value, &format!("a whole number from {low} to {high}")))
+}
+
+/// Any kind of integer as Python's own; a bool is none.
+fn integer<'py>(name: &str, value: &Bound<'py, PyAny>, expected: &str) -> PyResult<Bound<'py, PyAny>> {
+    let index = || value.py().import("operator")?.call_method1("index", (value,));
+    if is_bool(value) {
+        return Err(wrong_type(name, value, expected));
+    }
+    index().map_err(|_| wrong_type(name, value, expected))
+}
+
+/// Any kind of real number, or None; the engine checks its range.
+fn real(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<f32>> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    if is_bool(value) {
+        return Err(wrong_type(name, value, "a number"));
+    }
+    match value.extract::<f64>() {
+        Ok(number) if (number as f32).is_finite() => Ok(Some(number as f32)),
+        Ok(_) => Err(refused(name, value, "a finite number")),
+        // An integer too large for a float.
+        Err(error) if error.is_instance_of::<pyo3::exceptions::PyOverflowError>(value.py()) => {
+            Err(refused(name, value, "a finite number"))
+        }
+        Err(_) => Err(wrong_type(name, value, "a number")),
+    }
+}
+
+/// Python's bool or numpy's.
+fn is_bool(value: &Bound<'_, PyAny>) -> bool {
+    let name = || value.get_type().name().is_ok_and(|name| name == "bool" || name == "bool_");
+    value.is_instance_of::<PyBool>() || name()
+}
+
+fn wrong_type(name: &str, value: &Bound<'_, PyAny>, expected: &str) -> PyErr {
+    let kind = value.get_type().name().map_or_else(|_| "an object".to_owned(), |kind| kind.to_string());
+    PyTypeError::new_err(format!("{name} is {} ({kind}); expected {expected}", shown(value)))
+}
+
+fn refused(name: &str, value: &Bound<'_, PyAny>, expected: &str) -> PyErr {
+    PyValueError::new_err(format!("{name} is {}; expected {expected}", shown(value)))
+}
+
+/// The value as Python writes it, if that is short.
+fn shown(value: &Bound<'_, PyAny>) -> String {
+    let text = value.str().map_or_else(|_| "a number too long to show".to_owned(), |text| text.to_string());
+    match text.char_indices().nth(40) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
