@@ -2,12 +2,13 @@
 
 >>> import numpy as np, rustymoshi
 >>> session = rustymoshi.Model.default().session(seed=1)
->>> pcm, text = session.step(np.zeros(1920, dtype=np.float32))  # 80 ms in, what is ready out
+>>> pcm, text = session.step(np.zeros(1920, dtype=np.float32))  # 80 ms in, what is ready out (at first nothing)
 """
 
 from rustymoshi._native import (
     FRAME_SAMPLES,
     SAMPLE_RATE,
+    SAVED_ENDINGS,
     Lm,
     Mimi,
     MimiStream,
@@ -18,10 +19,13 @@ from rustymoshi._native import (
     load_audio,
     save_audio,
 )
+from rustymoshi.answer import Answer
 
 __all__ = [
     "FRAME_SAMPLES",
     "SAMPLE_RATE",
+    "SAVED_ENDINGS",
+    "Answer",
     "Lm",
     "Mimi",
     "MimiStream",

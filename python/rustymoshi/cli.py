@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import os
+import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,9 +21,7 @@ from tqdm import tqdm
 
 import rustymoshi
 from rustymoshi import FRAME_SAMPLES, SAMPLE_RATE
-
-#: Frames of silence after a file, in which the model finishes what its delays and thoughts hold back.
-TAIL_FRAMES = 3
+from rustymoshi.answer import MOST_SECONDS, TAIL_SECONDS
 
 
 class DownloadBars:
@@ -71,7 +76,9 @@ def sampling_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--text-temperature", type=float, help="Temperature of the words; 0 is greedy."),
         click.option("--top-k", type=click.IntRange(0), help="Keep the k likeliest codes; 0 keeps all."),
         click.option("--temperature", type=float, help="Temperature of the voice; 0 is greedy."),
-        click.option("--seed", default=0, show_default=True, help="The same seed and audio give the same answer."),
+        click.option(
+            "--seed", default=0, show_default=True, help="The same seed and audio give the same answer; -1 is any."
+        ),
     ):
         command = option(command)
     return command
@@ -86,11 +93,69 @@ def cli() -> None:
     """
 
 
+def seconds_option(_context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """A length of time; `nan` and `inf` are numbers to Python, and none here."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number of seconds", param=parameter)
+    return value
+
+
+def output_option(_context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """A place that can be written, found out before the model has worked for it."""
+    path = Path(value)
+    if value == "-":
+        return value
+    if path.suffix not in ("", ".") and path.suffix.lower() not in rustymoshi.SAVED_ENDINGS:
+        known = " or ".join(rustymoshi.SAVED_ENDINGS)
+        raise click.BadParameter(
+            f"{value} ends in {path.suffix}, and only wav files are written; let it end in {known}", param=parameter
+        )
+    if not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"the folder {path.absolute().parent} is not there", param=parameter)
+    if not path.exists() and not os.access(path.absolute().parent, os.W_OK):
+        raise click.BadParameter(f"the folder {path.absolute().parent} cannot be written", param=parameter)
+    return value
+
+
+@contextmanager
+def readable(name: str) -> Iterator[str]:
+    """The file itself, or a temporary one with what comes from standard input."""
+    if name != "-":
+        yield name
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "standard-input"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield str(path)
+
+
+def save(name: str, spoken: list[NDArray[np.float32]]) -> None:
+    """Write what was said to a file, or to standard output."""
+    pcm = np.clip(np.concatenate(spoken), -1.0, 1.0) if spoken else np.zeros(0, dtype=np.float32)
+    if name != "-":
+        rustymoshi.save_audio(name, pcm)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "answer.wav"
+        rustymoshi.save_audio(path, pcm)
+        sys.stdout.buffer.write(path.read_bytes())
+        sys.stdout.buffer.flush()
+
+
 @cli.command()
-@click.argument("input_file", type=click.Path(exists=True, dir_okay=False))
-@click.argument("output_file", type=click.Path(dir_okay=False, writable=True))
+@click.argument("input_file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.argument("output_file", type=click.Path(dir_okay=False, writable=True, allow_dash=True), callback=output_option)
 @model_options
 @sampling_options
+@click.option(
+    "--tail",
+    type=click.FloatRange(0, MOST_SECONDS),
+    default=TAIL_SECONDS,
+    show_default=True,
+    callback=seconds_option,
+    help="Go on after the file for so many seconds at most, until the answer is over.",
+)
 def run(
     input_file: str,
     output_file: str,
@@ -99,27 +164,40 @@ def run(
     dtype: str | None,
     quantize: str | None,
     threads: int | None,
+    tail: float,
     **sampling: Any,
 ) -> None:
-    """Let a model hear INPUT_FILE (any format and rate), save what it says to OUTPUT_FILE and print its words."""
-    heard = rustymoshi.load_audio(input_file)
+    """Let a model hear INPUT_FILE, save what it says to OUTPUT_FILE and print its words.
+
+    INPUT_FILE has any format and rate, OUTPUT_FILE becomes a wav file; "-" is standard input or output (the words go to
+    standard error then). After the file the model hears silence until it has said nothing for three seconds.
+    """
+    with readable(input_file) as name:
+        heard = rustymoshi.load_audio(name)
     session = load_model(model, device, dtype, quantize, threads).session(**sampling)
-    frames = -(-len(heard) // FRAME_SAMPLES) + TAIL_FRAMES
-    heard = np.pad(heard, (0, frames * FRAME_SAMPLES - len(heard)))
+    answer = rustymoshi.Answer(session, heard, tail=tail)
+    words = sys.stderr if output_file == "-" else sys.stdout
     spoken: list[NDArray[np.float32]] = []
-    start = time.perf_counter()
-    with tqdm(total=frames, unit="frame", file=sys.stderr) as bar:
-        for frame in heard.reshape(frames, FRAME_SAMPLES):
-            pcm, text = session.step(frame)
-            spoken.append(pcm)
-            if text:
-                with bar.external_write_mode(file=sys.stdout, nolock=False):
-                    click.echo(text, nl=False)
-            bar.update()
-    click.echo()
-    rustymoshi.save_audio(output_file, np.concatenate(spoken))
-    seconds, wall = len(heard) / SAMPLE_RATE, time.perf_counter() - start
+    steps, start = 0, time.perf_counter()
+    try:
+        with tqdm(total=answer.frames, unit="frame", file=sys.stderr) as bar:
+            for pcm, text in answer:
+                spoken.append(pcm)
+                if text:
+                    with bar.external_write_mode(file=words, nolock=False):
+                        click.echo(text, nl=False, file=words)
+                steps += 1
+                bar.total = max(bar.total, steps)
+                bar.update()
+        click.echo(file=words)
+    finally:
+        # Also what was said before Ctrl-C, or before the model failed.
+        if spoken:
+            save(output_file, spoken)
+    seconds, wall = steps * FRAME_SAMPLES / SAMPLE_RATE, time.perf_counter() - start
     click.echo(f"{seconds:.1f} s of audio in {wall:.1f} s: {seconds / wall:.1f} times real time", err=True)
+    if answer.cut:
+        click.echo(f"The answer was not over after {tail:g} s; --tail gives it more.", err=True)
 
 
 @cli.command()
@@ -127,7 +205,7 @@ def run(
 @sampling_options
 @click.option("--input-device", help="Microphone: a name or number of `python -m sounddevice`.")
 @click.option("--output-device", help="Loudspeaker: a name or number of `python -m sounddevice`.")
-@click.option("--seconds", type=float, help="Hang up after so many seconds.")
+@click.option("--seconds", type=click.FloatRange(0), callback=seconds_option, help="Hang up after so many seconds.")
 def chat(
     model: str | None,
     device: str,
@@ -143,8 +221,10 @@ def chat(
     from rustymoshi.devices import converse
 
     session = load_model(model, device, dtype, quantize, threads).session(**sampling)
-    converse(session, input_device, output_device, seconds, lambda text: click.echo(text, nl=False))
+    lost = converse(session, input_device, output_device, seconds, lambda text: click.echo(text, nl=False))
     click.echo()
+    if str(lost):
+        click.secho(lost, fg="yellow", err=True)
 
 
 @cli.command()
@@ -156,9 +236,10 @@ def info(model: str | None, device: str, dtype: str | None, quantize: str | None
 
 
 def main() -> None:
-    """Entry point: errors of the model and its files are one line, without a traceback."""
+    """Entry point: errors and warnings of the model and its files are one line, without a traceback."""
+    warnings.showwarning = lambda message, *_: click.secho(f"rustymoshi: {message}", fg="yellow", err=True)
     try:
         cli()
-    except (rustymoshi.RustymoshiError, ValueError, OSError) as error:
+    except (rustymoshi.RustymoshiError, ValueError, TypeError, OSError) as error:
         click.secho(f"rustymoshi: {error}", fg="red", err=True)
         sys.exit(1)

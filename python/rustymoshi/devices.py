@@ -5,65 +5,79 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rustymoshi import FRAME_SAMPLES, SAMPLE_RATE, RustymoshiError, StreamingSession
 
 #: Frames that may wait between the sound card and the model; beyond it the oldest is dropped, so that lag is bounded.
 MAX_WAITING = 4
+#: A frame without sound, as the sound card takes it: 32-bit floats.
+SILENCE = bytes(4 * FRAME_SAMPLES)
 
 
-class Speaker:
-    """What the loudspeaker still has to play; silence where there is nothing."""
+class Line:
+    """Frames on their way between the sound card and the model, as bytes: the callback of the card only moves them."""
 
     def __init__(self) -> None:
-        self._waiting: queue.SimpleQueue[NDArray[np.float32]] = queue.SimpleQueue()
-        self._rest: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        self._waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        #: Frames put in so far, and how many of them were dropped because too many waited.
+        self.frames = 0
+        self.dropped = 0
 
-    def add(self, pcm: NDArray[np.float32]) -> None:
-        """Queue samples; frames beyond the limit push the oldest out."""
-        self._waiting.put(pcm)
+    def put(self, frame: bytes) -> None:
+        """Queue a frame; beyond the limit the oldest is dropped and counted."""
+        self._waiting.put(frame)
+        self.frames += 1
         while self._waiting.qsize() > MAX_WAITING:
-            self._waiting.get_nowait()
+            if self.next() is not None:
+                self.dropped += 1
 
-    def fill(self, out: NDArray[np.float32]) -> None:
-        """Write the next samples to `out`."""
-        while len(self._rest) < len(out) and not self._waiting.empty():
-            self._rest = np.concatenate([self._rest, self._waiting.get_nowait()])
-        ready, self._rest = self._rest[: len(out)], self._rest[len(out) :]
-        out[: len(ready)] = ready
-        out[len(ready) :] = 0.0
+    def next(self, seconds: float = 0.0) -> bytes | None:
+        """The oldest frame, after waiting for one for so long; None where there is none."""
+        try:
+            return self._waiting.get(timeout=seconds) if seconds else self._waiting.get_nowait()
+        except queue.Empty:
+            return None
 
 
-def open_streams(
-    microphone: queue.SimpleQueue[NDArray[np.float32]],
-    speaker: Speaker,
-    input_device: str | None,
-    output_device: str | None,
-) -> Any:
-    """A duplex stream at 24 kHz whose callback only moves samples."""
+class Lost(NamedTuple):
+    """Frames of 80 ms that were dropped in a conversation because the model came too late, and all there were."""
+
+    heard: int
+    said: int
+    frames: int
+
+    def __str__(self) -> str:
+        """A sentence for the person who talked; empty when nothing was lost."""
+        kinds = [(self.heard, "of what you said"), (self.said, "of the answer")]
+        parts = [f"{count * FRAME_SAMPLES / SAMPLE_RATE:.1f} s {of}" for count, of in kinds if count]
+        if not parts:
+            return ""
+        return (
+            f"{' and '.join(parts)} were dropped in {self.frames * FRAME_SAMPLES / SAMPLE_RATE:.0f} s, because this "
+            "machine is too slow for the model: try --quantize q4, more --threads or a smaller model"
+        )
+
+
+def open_streams(microphone: Line, speaker: Line, input_device: str | None, output_device: str | None) -> Any:
+    """A duplex stream at 24 kHz whose callback only moves bytes."""
     try:
         import sounddevice
     except (ImportError, OSError) as error:
         how = "`pip install sounddevice`, on Linux also PortAudio (`apt-get install libportaudio2`)"
         raise RustymoshiError(f"no audio devices: {error}; {how}") from error
 
-    def exchange(
-        indata: NDArray[np.float32], outdata: NDArray[np.float32], _frames: int, _time: Any, _status: Any
-    ) -> None:
-        microphone.put(indata[:, 0].copy())
-        while microphone.qsize() > MAX_WAITING:
-            microphone.get_nowait()
-        speaker.fill(outdata[:, 0])
+    def exchange(indata: Any, outdata: Any, _frames: int, _time: Any, _status: Any) -> None:
+        microphone.put(bytes(indata))
+        outdata[:] = speaker.next() or SILENCE
 
     def number_or_name(device: str | None) -> int | str | None:
-        return int(device) if device is not None and device.isdigit() else device
+        return int(device) if device is not None and device.isdecimal() else device
 
     try:
-        return sounddevice.Stream(
+        return sounddevice.RawStream(
             samplerate=SAMPLE_RATE,
             blocksize=FRAME_SAMPLES,
             channels=1,
@@ -72,7 +86,7 @@ def open_streams(
             device=(number_or_name(input_device), number_or_name(output_device)),
             callback=exchange,
         )
-    except (sounddevice.PortAudioError, ValueError) as error:
+    except (sounddevice.PortAudioError, ValueError, OverflowError) as error:
         raise RustymoshiError(f"cannot open the audio devices: {error}; see `python -m sounddevice`") from error
 
 
@@ -82,22 +96,21 @@ def converse(
     output_device: str | None,
     seconds: float | None,
     say: Callable[[str], None],
-) -> None:
-    """Talk until Ctrl-C, or for `seconds`; `say` gets the agent's words as they come."""
-    microphone: queue.SimpleQueue[NDArray[np.float32]] = queue.SimpleQueue()
-    speaker = Speaker()
+) -> Lost:
+    """Talk until Ctrl-C, or for `seconds`; `say` gets the agent's words as they come. Says what was lost."""
+    microphone, speaker = Line(), Line()
     end = time.monotonic() + seconds if seconds is not None else float("inf")
     with open_streams(microphone, speaker, input_device, output_device):
         try:
             while time.monotonic() < end:
-                try:
-                    heard = microphone.get(timeout=1.0)
-                except queue.Empty:
+                heard = microphone.next(seconds=1.0)
+                if heard is None:
                     continue
-                pcm, text = session.step(heard)
-                if len(pcm):
-                    speaker.add(pcm)
+                pcm, text = session.step(np.frombuffer(heard, dtype=np.float32))
+                for frame in pcm.reshape(-1, FRAME_SAMPLES):
+                    speaker.put(frame.tobytes())
                 if text:
                     say(text)
         except KeyboardInterrupt:
-            return
+            pass
+    return Lost(microphone.dropped, speaker.dropped, microphone.frames)
