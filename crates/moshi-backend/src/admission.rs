@@ -13,7 +13,9 @@ use crate::auth::{self, Access};
 use crate::engine_loop::MODEL_FAILED;
 use crate::engine_thread::{AdmitError, Session};
 use crate::origin;
+use crate::peer::Peer;
 use crate::queue::Ticket;
+use crate::quota::{OverQuota, Share};
 use crate::shutdown::CallGuard;
 
 /// Seconds after which a caller who was refused for lack of a place may try again.
@@ -85,8 +87,9 @@ pub(crate) fn not_a_websocket(path: &str, rejection: &WebSocketUpgradeRejection)
     Refused::new(rejection.status(), "not_a_websocket", format!("{path} is a WebSocket: {}", rejection.body_text()))
 }
 
-/// Whether a page of this origin, with this key, may call at all.
-pub(crate) fn check_caller(app: &App, headers: &HeaderMap, query: &str) -> Result<(), Refused> {
+/// Whether a page of this origin, with this key, may call at all, and whether this caller may have another call: its
+/// share counts until it is dropped.
+pub(crate) fn check_caller(app: &App, peer: Peer, headers: &HeaderMap, query: &str) -> Result<Share, Refused> {
     if !origin::allowed(headers, &app.config.allowed_origins) {
         app.metrics.refused("origin");
         let reason = "this page's origin may not call this server; see allowed_origins or --allow-origin";
@@ -101,7 +104,7 @@ pub(crate) fn check_caller(app: &App, headers: &HeaderMap, query: &str) -> Resul
         return Err(Refused::new(StatusCode::BAD_REQUEST, "key_in_query", reason));
     }
     let reason = match app.keys.check(headers) {
-        Access::Granted => return Ok(()),
+        Access::Granted(key) => return app.quotas.enter(peer, key).map_err(|over| over_quota(app, &over)),
         Access::Missing => {
             "this server wants a key: send \"Authorization: Bearer KEY\", or from a browser the subprotocols \
              \"rustymoshi\" and \"rustymoshi-key.KEY\""
@@ -110,6 +113,12 @@ pub(crate) fn check_caller(app: &App, headers: &HeaderMap, query: &str) -> Resul
     };
     app.metrics.refused("key");
     Err(Refused::new(StatusCode::UNAUTHORIZED, "unauthorized", reason))
+}
+
+fn over_quota(app: &App, over: &OverQuota) -> Refused {
+    app.metrics.refused("quota");
+    let refusal = Refusal { error: "quota".to_owned(), reason: over.to_string(), retry_after: Some(RETRY_FULL) };
+    Refused { status: StatusCode::TOO_MANY_REQUESTS, refusal }
 }
 
 /// Finds a place, or a place in the waiting line for those who understand it.

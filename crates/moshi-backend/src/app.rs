@@ -11,6 +11,7 @@ use crate::config::ServerConfig;
 use crate::engine_thread::EngineHandle;
 use crate::metrics::Metrics;
 use crate::queue::WaitingLine;
+use crate::quota::Quotas;
 use crate::shutdown::Shutdown;
 
 /// The state of one server.
@@ -21,6 +22,8 @@ pub(crate) struct App {
     pub(crate) engine: EngineHandle,
     /// Who may call.
     pub(crate) keys: Keys,
+    /// How much each caller takes.
+    pub(crate) quotas: Arc<Quotas>,
     /// Those who wait for a place.
     pub(crate) line: Arc<WaitingLine>,
     /// How the number of places was found, if it was not configured.

@@ -5,10 +5,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+
+use crate::lent_keys::LentKeys;
 
 /// Shortest key that is accepted: one that cannot be guessed by trying.
 const SHORTEST: usize = 16;
@@ -63,17 +66,29 @@ impl std::fmt::Debug for KeySource {
 
 type KeyDigest = [u8; 32];
 
+/// Which key it was, without the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct KeyId(KeyDigest);
+
+impl KeyId {
+    /// Of a key.
+    pub(crate) fn of(key: &str) -> Self {
+        Self(Sha256::digest(key.as_bytes()).into())
+    }
+}
+
 /// The keys that open this server; without any source it is open to everybody.
 pub(crate) struct Keys {
     source: KeySource,
     digests: RwLock<Arc<[KeyDigest]>>,
+    lent: LentKeys,
 }
 
 /// What a request's keys are worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Come in.
-    Granted,
+    /// Come in, with this key, where keys are needed.
+    Granted(Option<KeyId>),
     /// There is no key.
     Missing,
     /// There is a key, and it is wrong.
@@ -87,7 +102,7 @@ impl Keys {
     /// [`KeyError`] names the file and the line.
     pub(crate) fn load(source: KeySource) -> Result<Self, KeyError> {
         let digests = RwLock::new(read(&source)?);
-        Ok(Self { source, digests })
+        Ok(Self { source, digests, lent: LentKeys::default() })
     }
 
     /// Reads the keys again; on an error the old ones stay.
@@ -114,29 +129,45 @@ impl Keys {
     /// Whether this request may come in: `Authorization: Bearer KEY`, or a key among the subprotocols.
     pub(crate) fn check(&self, headers: &HeaderMap) -> Access {
         if !self.needed() {
-            return Access::Granted;
+            return Access::Granted(None);
         }
         let offered = offered(headers);
         if offered.is_empty() {
             return Access::Missing;
         }
+        let now = Instant::now();
+        let real = offered.into_iter().filter_map(|key| {
+            let id = KeyId::of(key);
+            self.knows(id).or_else(|| self.knows(self.lent.lender(id, now)?))
+        });
+        let real = real.fold(None, |_, id| Some(id));
+        real.map_or(Access::Wrong, |id| Access::Granted(Some(id)))
+    }
+
+    /// Lends a key for a while to who has one; a lent one is not lent on. None if there is no real key, or if there are too
+    /// many lent ones.
+    pub(crate) fn lend(&self, headers: &HeaderMap, lifetime: Duration) -> Option<String> {
+        let by = if self.needed() {
+            Some(offered(headers).into_iter().find_map(|key| self.knows(KeyId::of(key)))?)
+        } else {
+            None
+        };
+        self.lent.lend(by, Instant::now(), lifetime)
+    }
+
+    /// The key of this digest, if it is one of the real ones.
+    fn knows(&self, id: KeyId) -> Option<KeyId> {
         let known = Arc::clone(&self.digests.read().unwrap_or_else(PoisonError::into_inner));
-        // Every key is compared with every other, whatever was found before.
-        let mut good = Choice::from(0);
-        for key in offered {
-            let digest: KeyDigest = Sha256::digest(key.as_bytes()).into();
-            for known in known.iter() {
-                good |= digest.ct_eq(known);
-            }
-        }
-        if bool::from(good) { Access::Granted } else { Access::Wrong }
+        // It is compared with every one of them, whatever was found before.
+        let good = known.iter().fold(Choice::from(0), |good, known| good | id.0.ct_eq(known));
+        bool::from(good).then_some(id)
     }
 }
 
 /// The query parameter that seems to hold a key, if any.
 pub(crate) fn key_in_query(query: &str) -> Option<&'static str> {
-    let names = query.split('&').filter_map(|pair| pair.split_once('=').map(|(name, _)| name));
-    names.into_iter().find_map(|name| KEY_PARAMETERS.into_iter().find(|known| known.eq_ignore_ascii_case(name)))
+    let mut names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
+    names.find_map(|name| KEY_PARAMETERS.into_iter().find(|known| known.eq_ignore_ascii_case(&name)))
 }
 
 /// The keys that a request offers; more than a few are not looked at.
@@ -200,19 +231,20 @@ mod tests {
     fn a_key_opens_as_a_bearer_or_as_a_subprotocol_and_nothing_else_does() {
         let keys = keys(&["another-key-of-some-length", KEY]).unwrap();
         let bearer = |value: &str| keys.check(&with(header::AUTHORIZATION, value));
-        assert_eq!(bearer(&format!("Bearer {KEY}")), Access::Granted);
-        assert_eq!(bearer(&format!("bearer {KEY}")), Access::Granted);
+        let granted = Access::Granted(Some(KeyId::of(KEY)));
+        assert_eq!(bearer(&format!("Bearer {KEY}")), granted);
+        assert_eq!(bearer(&format!("bearer {KEY}")), granted);
         assert_eq!(bearer(&format!("Basic {KEY}")), Access::Missing);
         assert_eq!(bearer(&format!("Bearer {KEY}x")), Access::Wrong);
         assert_eq!(bearer("Bearer "), Access::Missing);
         let protocol = |value: &str| keys.check(&with(header::SEC_WEBSOCKET_PROTOCOL, value));
-        assert_eq!(protocol(&format!("realtime, openai-insecure-api-key.{KEY}")), Access::Granted);
-        assert_eq!(protocol(&format!("rustymoshi,rustymoshi-key.{KEY}")), Access::Granted);
+        assert_eq!(protocol(&format!("realtime, openai-insecure-api-key.{KEY}")), granted);
+        assert_eq!(protocol(&format!("rustymoshi,rustymoshi-key.{KEY}")), granted);
         assert_eq!(protocol(&format!("rustymoshi-key.{}", &KEY[1..])), Access::Wrong);
         assert_eq!(protocol("realtime"), Access::Missing);
         assert_eq!(keys.check(&HeaderMap::new()), Access::Missing);
         let open = Keys::load(KeySource::default()).unwrap();
-        assert_eq!(open.check(&HeaderMap::new()), Access::Granted);
+        assert_eq!(open.check(&HeaderMap::new()), Access::Granted(None));
     }
 
     #[test]
@@ -221,7 +253,9 @@ mod tests {
         let file = folder.path().join("keys");
         std::fs::write(&file, format!("# for the phone\n\n {KEY} \n")).unwrap();
         let keys = Keys::load(KeySource { file: Some(file.clone()), given: Vec::new() }).unwrap();
-        let opens = |key: &str| keys.check(&with(header::AUTHORIZATION, &format!("Bearer {key}"))) == Access::Granted;
+        let opens = |key: &str| {
+            keys.check(&with(header::AUTHORIZATION, &format!("Bearer {key}"))) == Access::Granted(Some(KeyId::of(key)))
+        };
         assert!(opens(KEY));
         std::fs::write(&file, "a-new-key-for-everybody\n").unwrap();
         assert_eq!(keys.reload().unwrap(), 1);
@@ -239,6 +273,7 @@ mod tests {
     #[test]
     fn keys_in_a_query_are_noticed_and_debug_output_hides_them() {
         assert_eq!(key_in_query("text_topk=3&API_KEY=x"), Some("api_key"));
+        assert_eq!(key_in_query("seed=1&api%5Fkey=x"), Some("api_key"));
         assert_eq!(key_in_query("text_topk=3&worker_auth_id=7&monkey=1"), None);
         let source = KeySource { file: None, given: vec![KEY.to_owned()] };
         assert!(!format!("{source:?}").contains(KEY));

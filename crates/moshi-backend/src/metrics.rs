@@ -46,6 +46,8 @@ pub struct Metrics {
     pub(crate) lost_recordings: Counter,
     /// Calls closed because their queue of events overran.
     pub(crate) overruns: Counter,
+    /// Connections closed because there were too many.
+    pub(crate) refused_connections: Counter,
     /// Failures of the model.
     pub(crate) failures: Counter,
     /// From a frame's arrival to its reply.
@@ -138,7 +140,7 @@ impl Metrics {
 /// The handles alone, registered in the local recorder of the moment.
 struct Handles {
     gauges: [Gauge; 4],
-    counters: [Counter; 10],
+    counters: [Counter; 11],
     histograms: [Histogram; 6],
 }
 
@@ -162,6 +164,7 @@ impl Handles {
                 counter!("moshi_model_restarts_total"),
                 counter!("moshi_engine_stalls_total"),
                 counter!("moshi_recordings_lost_total"),
+                counter!("moshi_connections_refused_total"),
             ],
             histograms: [
                 histogram!("moshi_reply_lag_seconds"),
@@ -176,8 +179,19 @@ impl Handles {
 
     fn into_metrics(self, recorder: PrometheusRecorder, exporter: PrometheusHandle) -> Metrics {
         let [capacity, open, backlog, waiting] = self.gauges;
-        let [admitted, dropped_frames, overruns, failures, frames, misses, underruns, restarts, stalls, lost] =
-            self.counters;
+        let [
+            admitted,
+            dropped_frames,
+            overruns,
+            failures,
+            frames,
+            misses,
+            underruns,
+            restarts,
+            stalls,
+            lost,
+            connections,
+        ] = self.counters;
         let [reply_lag, steps, step_rows, ticks, waited, added] = self.histograms;
         Metrics {
             recorder,
@@ -192,6 +206,7 @@ impl Handles {
             restarts,
             stalls,
             lost_recordings: lost,
+            refused_connections: connections,
             overruns,
             failures,
             reply_lag,
@@ -237,7 +252,7 @@ const GAUGES: [(&str, &str); 9] = [
     ("moshi_call_underruns", "Times that the player of the call in this place ran dry."),
 ];
 
-const COUNTERS: [(&str, &str); 13] = [
+const COUNTERS: [(&str, &str); 14] = [
     ("moshi_sessions_admitted_total", "Calls admitted."),
     ("moshi_sessions_refused_total", "Calls refused, by reason."),
     ("moshi_sessions_closed_total", "Calls ended, by reason."),
@@ -250,6 +265,7 @@ const COUNTERS: [(&str, &str); 13] = [
     ("moshi_model_failures_total", "Failures of the model, of one call or of all."),
     ("moshi_model_restarts_total", "Times that the model was made again after it had failed as a whole."),
     ("moshi_engine_stalls_total", "Times that the engine made no progress for too long."),
+    ("moshi_connections_refused_total", "Connections closed unread because there were as many as there may be."),
     ("moshi_recordings_lost_total", "Recordings that ended before their call because they could not be written."),
 ];
 

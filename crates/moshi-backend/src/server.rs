@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::routing::{any, get};
 use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use moshi_engine::{EngineConfig, EngineError};
 use tokio::sync::{Notify, watch};
@@ -20,10 +19,12 @@ use crate::app::App;
 use crate::auth::{KeyError, Keys};
 use crate::calibrate::{Calibration, calibrate};
 use crate::config::{MaxSessions, ServerConfig, TlsChoice};
+use crate::connections::BoundedAcceptor;
 use crate::engine_thread::{EngineHandle, EngineThread};
 use crate::metrics::Metrics;
 use crate::model::ModelHost;
 use crate::queue::WaitingLine;
+use crate::quota::Quotas;
 use crate::reload::Reloader;
 use crate::shutdown::ShutdownControl;
 use crate::tls::{CertificateFiles, TlsError};
@@ -33,6 +34,8 @@ use crate::{chat, health, hsts, openapi, pages, realtime, tls, watchdog};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long calls have to take notice of their close frame.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
+/// Connections beyond those of callers: of pages, health checks, and callers who are refused.
+const SPARE_CONNECTIONS: usize = 1_000;
 /// How often recorded times are moved into their buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -130,6 +133,7 @@ impl Server {
             engine: handle_to_engine,
             keys,
             line: WaitingLine::new(config.queue.room, Arc::clone(&metrics)),
+            quotas: Quotas::new(config.quotas.per_address, config.quotas.per_key),
             calibration,
             metrics,
             shutdown: control.shutdown(),
@@ -145,7 +149,9 @@ impl Server {
             None => None,
         };
         let routes = hsts::insist(router(&app), certificate.as_ref().map(|_| app.config.hsts));
-        let listener = serve(socket, routes, tls.as_ref().map(|(_, config)| config.clone()), handle.clone())?;
+        let acceptor = acceptor(&app);
+        let tls_config = tls.as_ref().map(|(_, config)| config.clone());
+        let listener = serve((socket, acceptor), routes, tls_config, handle.clone())?;
         let (reload, (stop, stuck)) = (Arc::new(Notify::new()), watch::channel(false));
         let reloader = Reloader { app: Arc::clone(&app), tls, now: Arc::clone(&reload) };
         let helpers = vec![
@@ -264,8 +270,17 @@ fn router(app: &Arc<App>) -> Router {
     with_headers.with_state(Arc::clone(app))
 }
 
+/// Bounds what is accepted before anybody knows who it is.
+fn acceptor(app: &App) -> BoundedAcceptor {
+    let connections = match app.config.quotas.connections {
+        0 => app.engine.capacity() + app.config.queue.room + SPARE_CONNECTIONS,
+        configured => configured,
+    };
+    BoundedAcceptor::new(connections, Arc::clone(&app.metrics))
+}
+
 fn serve(
-    socket: TcpListener,
+    (socket, acceptor): (TcpListener, BoundedAcceptor),
     router: Router,
     tls: Option<RustlsConfig>,
     handle: Handle<SocketAddr>,
@@ -275,9 +290,9 @@ fn serve(
     let mut server = axum_server::from_tcp(socket).map_err(fail)?.handle(handle).first_request_timeout(REQUEST_TIMEOUT);
     server.http_builder().http1().header_read_timeout(REQUEST_TIMEOUT);
     let Some(config) = tls else {
-        return Ok(tokio::spawn(server.acceptor(NoDelayAcceptor).serve(service)));
+        return Ok(tokio::spawn(server.acceptor(acceptor).serve(service)));
     };
-    let acceptor = RustlsAcceptor::new(config).acceptor(NoDelayAcceptor);
+    let acceptor = RustlsAcceptor::new(config).acceptor(acceptor);
     Ok(tokio::spawn(server.acceptor(acceptor).serve(service)))
 }
 

@@ -1,6 +1,5 @@
 //! One call from the upgrade to the close frame.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,6 +15,8 @@ use super::request::CallRequest;
 use super::speaker::Speaker;
 use crate::app::App;
 use crate::engine_thread::Session;
+use crate::peer::Peer;
+use crate::quota::Share;
 use crate::recording::Recorder;
 use crate::shutdown::CallGuard;
 
@@ -34,7 +35,9 @@ pub(super) struct Call {
     /// The server.
     pub(super) app: Arc<App>,
     /// Who calls.
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
+    /// What it takes of what it may have.
+    pub(super) share: Share,
     /// What was asked for.
     pub(super) request: CallRequest,
     /// The row.
@@ -110,7 +113,7 @@ impl Pulse {
 impl Call {
     /// Runs the call to its end.
     pub(super) async fn run(self, socket: WebSocket) {
-        let Self { app, peer, request, session, mut guard } = self;
+        let Self { app, peer, share, request, session, mut guard } = self;
         tracing::info!(%peer, format = ?request.format, "call begins");
         let (mut sink, mut source) = socket.split();
         let pulse = Pulse::new();
@@ -127,7 +130,7 @@ impl Call {
             }
         };
         // The row is free for the next caller before this one has been seen off.
-        drop(input);
+        drop((input, share));
         app.metrics.closed(ending.label());
         let seconds = pulse.start.elapsed().as_secs();
         tracing::info!(%peer, reason = ending.label(), seconds, "call ended");

@@ -21,6 +21,8 @@ use axum::response::{IntoResponse, Response};
 
 use crate::admission::{self, Admitted, Refused, Turn};
 use crate::app::App;
+use crate::peer::Peer;
+use crate::quota::Share;
 use call::Call;
 pub(crate) use call::{Ending, Pulse, Sink, Source, out_of_time, record, say_goodbye};
 pub(crate) use codec::{from_s16, off_worker, to_s16};
@@ -52,7 +54,7 @@ const SUBPROTOCOL: &str = "rustymoshi";
 ), security((), ("bearer" = [])))]
 pub(crate) async fn handler(
     State(app): State<Arc<App>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(socket): ConnectInfo<SocketAddr>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -65,13 +67,14 @@ pub(crate) async fn handler(
     // connection with unread bytes resets it, and the caller might never see why.
     let limit = app.config.calls.max_message_bytes.saturating_mul(READ_OUT);
     let upgrade = upgrade.max_message_size(limit).max_frame_size(limit).protocols([SUBPROTOCOL]);
-    match admit(&app, query.as_deref().unwrap_or_default(), &headers).await {
-        Ok((request, Admitted { guard, turn: Turn::Now(session) })) => {
-            let call = Call { app, peer, request, session, guard };
+    let peer = Peer::of(socket, &headers, &app.config.trusted_proxies);
+    match admit(&app, peer, query.as_deref().unwrap_or_default(), &headers).await {
+        Ok((request, share, Admitted { guard, turn: Turn::Now(session) })) => {
+            let call = Call { app, peer, share, request, session, guard };
             upgrade.on_upgrade(move |socket| call.run(socket))
         }
-        Ok((request, Admitted { guard, turn: Turn::Later(ticket) })) => {
-            let call = WaitingCall { app, peer, request, ticket, guard };
+        Ok((request, share, Admitted { guard, turn: Turn::Later(ticket) })) => {
+            let call = WaitingCall { app, peer, share, request, ticket, guard };
             upgrade.on_upgrade(move |socket| call.run(socket))
         }
         Err(refused) => {
@@ -81,9 +84,14 @@ pub(crate) async fn handler(
     }
 }
 
-async fn admit(app: &Arc<App>, query: &str, headers: &HeaderMap) -> Result<(CallRequest, Admitted), Refused> {
-    admission::check_caller(app, headers, query)?;
+async fn admit(
+    app: &Arc<App>,
+    peer: Peer,
+    query: &str,
+    headers: &HeaderMap,
+) -> Result<(CallRequest, Share, Admitted), Refused> {
+    let share = admission::check_caller(app, peer, headers, query)?;
     let request = CallRequest::parse(query, &app.defaults).map_err(|refusal| Refused::parameter(app, refusal))?;
     let admitted = admission::admit(app, request.params, true).await?;
-    Ok((request, admitted))
+    Ok((request, share, admitted))
 }

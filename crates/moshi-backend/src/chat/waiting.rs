@@ -1,6 +1,5 @@
 //! A caller in the waiting line: its socket is open, it is told where it stands, and it leaves when it hangs up.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,9 @@ use crate::admission::turned_away;
 use crate::app::App;
 use crate::engine_thread::Session;
 use crate::limits::RateLimits;
+use crate::peer::Peer;
 use crate::queue::Ticket;
+use crate::quota::Share;
 use crate::shutdown::CallGuard;
 
 /// How often a caller is told its position when it does not change: the published web client hangs up after ten
@@ -28,7 +29,9 @@ pub(super) struct WaitingCall {
     /// The server.
     pub(super) app: Arc<App>,
     /// Who calls.
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
+    /// What it takes of what it may have.
+    pub(super) share: Share,
     /// What was asked for.
     pub(super) request: CallRequest,
     /// Its turn.
@@ -40,7 +43,7 @@ pub(super) struct WaitingCall {
 impl WaitingCall {
     /// Waits, then runs the call to its end.
     pub(super) async fn run(self, mut socket: WebSocket) {
-        let Self { app, peer, request, mut ticket, mut guard } = self;
+        let Self { app, peer, share, request, mut ticket, mut guard } = self;
         tracing::info!(%peer, position = ticket.position(), "a caller waits");
         let begin = Instant::now();
         let limit = app.config.queue.longest;
@@ -59,7 +62,7 @@ impl WaitingCall {
         match outcome {
             Ok(session) => {
                 app.metrics.waited.record(begin.elapsed().as_secs_f64());
-                Call { app, peer, request, session, guard }.run(socket).await;
+                Call { app, peer, share, request, session, guard }.run(socket).await;
             }
             Err(ending) => {
                 app.metrics.closed(ending.label());

@@ -12,7 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::say;
 use crate::Server;
-use crate::config::{LogFormat, MaxSessions, ModelSource, ServerConfig, TlsChoice};
+use crate::config::{LogFormat, MaxSessions, ModelSource, Proxy, ServerConfig, TlsChoice};
 use crate::model::ModelHost;
 use crate::shutdown::{Signal, StopSignals};
 
@@ -76,6 +76,18 @@ pub struct StandaloneArgs {
     /// Web origin that may call besides the server's own page, such as https://example.org; * is every one.
     #[arg(long = "allow-origin", env = "MOSHI_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub allow_origin: Vec<String>,
+    /// Calls, open or waiting, that one address may have [default: 0, no limit].
+    #[arg(long, env = "MOSHI_MAX_SESSIONS_PER_ADDRESS", value_name = "N")]
+    pub max_sessions_per_address: Option<u32>,
+    /// Calls, open or waiting, that one key may have [default: 0, no limit].
+    #[arg(long, env = "MOSHI_MAX_SESSIONS_PER_KEY", value_name = "N")]
+    pub max_sessions_per_key: Option<u32>,
+    /// Connections that may be open at once [default: 0, the places and the waiting line and a thousand more].
+    #[arg(long, env = "MOSHI_MAX_CONNECTIONS", value_name = "N")]
+    pub max_connections: Option<u32>,
+    /// Address or network of a proxy in front, such as 10.0.0.0/8, that is believed what it forwards about who calls.
+    #[arg(long = "trust-proxy", env = "MOSHI_TRUST_PROXY", value_name = "ADDRESS", value_delimiter = ',')]
+    pub trust_proxy: Vec<Proxy>,
     /// Seconds that open calls may go on after a shutdown was asked for [default: 0].
     #[arg(long, env = "MOSHI_DRAIN", value_name = "SECONDS")]
     pub drain: Option<u32>,
@@ -114,11 +126,24 @@ impl StandaloneArgs {
             config.static_dir = Some(folder.clone());
         }
         config.allowed_origins.extend(self.allow_origin.iter().cloned());
+        self.apply_quotas(&mut config);
+        config.trusted_proxies.extend(&self.trust_proxy);
         if let Some(seconds) = self.drain {
             config.drain = Duration::from_secs(u64::from(seconds));
         }
         config.log_format = self.log_format.unwrap_or(config.log_format);
         Ok(config)
+    }
+
+    fn apply_quotas(&self, config: &mut ServerConfig) {
+        let quotas = &mut config.quotas;
+        for (option, value) in [
+            (self.max_sessions_per_address, &mut quotas.per_address),
+            (self.max_sessions_per_key, &mut quotas.per_key),
+            (self.max_connections, &mut quotas.connections),
+        ] {
+            *value = option.map_or(*value, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        }
     }
 
     fn apply_address(&self, config: &mut ServerConfig) -> anyhow::Result<()> {

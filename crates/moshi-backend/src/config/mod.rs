@@ -12,6 +12,7 @@
 mod capacity;
 mod error;
 mod model_spec;
+mod quotas;
 mod reader;
 
 use std::path::{Path, PathBuf};
@@ -20,9 +21,11 @@ use std::time::Duration;
 use moshi_engine::EngineConfig;
 
 use crate::auth::KeySource;
+pub use crate::forwarded::Proxy;
 pub use capacity::MaxSessions;
 pub use error::ConfigError;
 pub use model_spec::{ModelSource, ModelSpec};
+pub use quotas::QuotaConfig;
 use reader::Reader;
 
 /// Ten years.
@@ -133,6 +136,10 @@ pub struct ServerConfig {
     pub calls: CallLimits,
     /// Web origins that may call besides the server's own pages; `*` is every origin.
     pub allowed_origins: Vec<String>,
+    /// How much one caller may take.
+    pub quotas: QuotaConfig,
+    /// Proxies that are believed what they say about who calls.
+    pub trusted_proxies: Vec<Proxy>,
     /// How long calls may go on after a shutdown was asked for.
     pub drain: Duration,
     /// How log lines are written.
@@ -162,6 +169,8 @@ impl Default for ServerConfig {
             engine: EngineConfig::default(),
             calls: CallLimits::default(),
             allowed_origins: Vec::new(),
+            quotas: QuotaConfig::default(),
+            trusted_proxies: Vec::new(),
             drain: Duration::ZERO,
             log_format: LogFormat::Text,
             warnings: Vec::new(),
@@ -200,6 +209,11 @@ impl ServerConfig {
         config.record_dir = r.path("record_dir")?;
         config.read_limits(&mut r)?;
         config.allowed_origins = r.texts("allowed_origins")?.unwrap_or_default();
+        config.quotas = QuotaConfig::read(&mut r)?;
+        for text in r.texts("trusted_proxies")?.unwrap_or_default() {
+            let proxy = text.parse().map_err(|expected: String| r.wrong("trusted_proxies", &text.into(), &expected))?;
+            config.trusted_proxies.push(proxy);
+        }
         config.log_format = match r.text("log_format")?.as_deref() {
             None | Some("text") => LogFormat::Text,
             Some("json") => LogFormat::Json,

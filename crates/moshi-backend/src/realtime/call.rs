@@ -1,6 +1,5 @@
 //! One call from the upgrade to the close frame.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::ws::{Message as Frame, WebSocket};
@@ -14,6 +13,8 @@ use super::talk::Talk;
 use crate::app::App;
 use crate::chat::{Pulse, out_of_time, record, say_goodbye};
 use crate::engine_thread::Session;
+use crate::peer::Peer;
+use crate::quota::Share;
 use crate::shutdown::CallGuard;
 
 /// An admitted call whose WebSocket is about to open.
@@ -21,7 +22,9 @@ pub(super) struct RealtimeCall {
     /// The server.
     pub(super) app: Arc<App>,
     /// Who calls.
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
+    /// What it takes of what it may have.
+    pub(super) share: Share,
     /// Its sampling parameters.
     pub(super) params: SessionParams,
     /// The row.
@@ -35,7 +38,7 @@ pub(super) struct RealtimeCall {
 impl RealtimeCall {
     /// Runs the call to its end; longer messages than `limit` bytes are not read.
     pub(super) async fn run(self, socket: WebSocket, limit: usize) {
-        let Self { app, peer, params, session, mut guard, dialect } = self;
+        let Self { app, peer, share, params, session, mut guard, dialect } = self;
         tracing::info!(%peer, ?dialect, "realtime call begins");
         let (mut sink, mut source) = socket.split();
         let pulse = Pulse::new();
@@ -51,7 +54,7 @@ impl RealtimeCall {
             }
         };
         // The row is free for the next caller before this one has been seen off.
-        drop(input);
+        drop((input, share));
         app.metrics.closed(ending.label());
         let seconds = pulse.start.elapsed().as_secs();
         tracing::info!(%peer, reason = ending.label(), seconds, "realtime call ended");

@@ -26,6 +26,7 @@ use axum::response::{IntoResponse, Response};
 use crate::admission::{self, Admitted, Refused, Turn};
 use crate::app::App;
 use crate::chat::CallRequest;
+use crate::peer::Peer;
 use call::RealtimeCall;
 use settings::Dialect;
 
@@ -56,7 +57,7 @@ const BETA_PROTOCOL: &str = "openai-beta.realtime-v1";
 ), security((), ("bearer" = [])))]
 pub(crate) async fn handler(
     State(app): State<Arc<App>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(socket): ConnectInfo<SocketAddr>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -68,6 +69,7 @@ pub(crate) async fn handler(
     let limit = app.config.calls.max_message_bytes.saturating_mul(LONGER);
     let read = limit.saturating_mul(READ_OUT);
     let upgrade = upgrade.max_message_size(read).max_frame_size(read).protocols([SUBPROTOCOL]);
+    let peer = Peer::of(socket, &headers, &app.config.trusted_proxies);
     match admit(app, peer, query.as_deref().unwrap_or_default(), &headers).await {
         Ok(call) => upgrade.on_upgrade(move |socket| call.run(socket, limit)),
         Err(refused) => {
@@ -77,15 +79,15 @@ pub(crate) async fn handler(
     }
 }
 
-async fn admit(app: Arc<App>, peer: SocketAddr, query: &str, headers: &HeaderMap) -> Result<RealtimeCall, Refused> {
-    admission::check_caller(&app, headers, query)?;
+async fn admit(app: Arc<App>, peer: Peer, query: &str, headers: &HeaderMap) -> Result<RealtimeCall, Refused> {
+    let share = admission::check_caller(&app, peer, headers, query)?;
     let request = CallRequest::parse(query, &app.defaults).map_err(|refusal| Refused::parameter(&app, refusal))?;
     // This protocol has no words for a place in line.
     let Admitted { guard, turn } = admission::admit(&app, request.params, false).await?;
     let Turn::Now(session) = turn else {
         return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "full", "there is no place"));
     };
-    Ok(RealtimeCall { app, peer, params: request.params, session, guard, dialect: dialect(headers) })
+    Ok(RealtimeCall { app, peer, share, params: request.params, session, guard, dialect: dialect(headers) })
 }
 
 fn dialect(headers: &HeaderMap) -> Dialect {
