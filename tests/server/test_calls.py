@@ -153,3 +153,43 @@ def test_raw_audio_of_any_piece_size_comes_back_exactly(start: Callable, size: i
         return back
 
     assert asyncio.run(call()) == sent[: 3 * 2 * FRAME]
+
+
+@pytest.mark.parametrize("page_frames", [9, 25])
+def test_pages_of_a_second_are_heard_whole(start, sphn, speech, page_frames: int) -> None:
+    backend = start()
+    frames = opus_frames(sphn, speech[: 24_000 * 4 // FRAME * FRAME])
+    pages = [b"".join(frames[at : at + page_frames]) for at in range(0, len(frames), page_frames)]
+
+    async def call() -> int:
+        heard = 0
+        async with websockets.connect(backend.chat) as socket:
+
+            async def listen() -> None:
+                nonlocal heard
+                async for message in socket:
+                    heard += message[0] == 1
+
+            listening = asyncio.create_task(listen())
+            for page in pages:
+                await asyncio.sleep(page_frames * FRAME_SECONDS)
+                await socket.send(b"\x01" + page)
+            await asyncio.sleep(page_frames * FRAME_SECONDS + 1)
+            listening.cancel()
+        return heard
+
+    assert asyncio.run(call()) >= len(frames) - 2
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 3000, 4999])
+def test_a_hang_up_is_answered(start, code: int) -> None:
+    backend = start()
+
+    async def hang_up(path: str) -> int | None:
+        socket = await websockets.connect(f"ws://127.0.0.1:{backend.port}{path}")
+        await socket.recv()
+        await socket.close(code, "bye")
+        return socket.protocol.close_rcvd and socket.protocol.close_rcvd.code
+
+    for path in ("/api/chat", "/v1/realtime"):
+        assert asyncio.run(hang_up(path)) == code

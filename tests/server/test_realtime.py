@@ -117,3 +117,39 @@ def test_mistakes_are_told_and_the_session_goes_on(start: Callable) -> None:
     assert empty.error.code == "input_audio_buffer_commit_empty"
     assert (cleared.type, created.type) == ("input_audio_buffer.cleared", "response.created")
     assert done.response.status == "cancelled"
+
+
+def test_a_history_and_a_greeting_as_frameworks_send_them(start: Callable) -> None:
+    backend = start()
+
+    async def talk() -> list:
+        async with client_of(backend).realtime.connect(model="moshi") as connection:
+            seen = [await connection.recv()]
+            content = [{"type": "input_text", "text": "Hello, I am Ada."}]
+            item = {"id": "ada_1", "type": "message", "role": "user", "content": content}
+            await connection.conversation.item.create(item=item, previous_item_id="root", event_id="e1")
+            seen += [await connection.recv(), await connection.recv()]
+            await connection.conversation.item.retrieve(item_id="ada_1")
+            seen.append(await connection.recv())
+            await connection.conversation.item.delete(item_id="nobody", event_id="e2")
+            seen.append(await connection.recv())
+            await connection.response.create(response={"metadata": {"client_event_id": "e3"}})
+            seen.append(await connection.recv())
+            await connection.response.cancel()
+            while seen[-1].type != "response.done":
+                seen.append(await connection.recv())
+            await connection.response.cancel()
+            while seen[-1].type != "error":
+                seen.append(await connection.recv())
+            await connection.close(code=1000, reason="bye")
+            answered = connection._connection.protocol.close_rcvd
+            assert answered is not None and answered.code == 1000
+            return seen
+
+    _, added, done, found, unknown, created, *_, late = asyncio.run(talk())
+    assert (added.type, done.type, found.type) == (
+        "conversation.item.added", "conversation.item.done", "conversation.item.retrieved")  # fmt: skip
+    assert added.item.id == found.item.id == "ada_1" and found.item.content[0].text == "Hello, I am Ada."
+    assert (unknown.error.code, unknown.error.event_id) == ("item_delete_invalid_item_id", "e2")
+    assert created.response.metadata == {"client_event_id": "e3"}
+    assert late.error.message.startswith("Cancellation failed")

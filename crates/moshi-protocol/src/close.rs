@@ -12,6 +12,8 @@ pub enum CloseReason {
     Finished,
     /// 1001: the server is shutting down.
     ShuttingDown,
+    /// 1002: bytes that are no WebSocket frame, or a close frame that is none.
+    WebSocket,
     /// 1003: a text frame, where only binary messages are spoken.
     TextFrame,
     /// 1007: the audio never was Ogg Opus, or a message broke the protocol.
@@ -36,9 +38,10 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Finished,
         Self::ShuttingDown,
+        Self::WebSocket,
         Self::TextFrame,
         Self::BadMessage,
         Self::NotAllowed,
@@ -56,6 +59,7 @@ impl CloseReason {
         match self {
             Self::Finished => 1000,
             Self::ShuttingDown => 1001,
+            Self::WebSocket => 1002,
             Self::TextFrame => 1003,
             Self::BadMessage => 1007,
             Self::NotAllowed => 1008,
@@ -74,6 +78,7 @@ impl CloseReason {
         match self {
             Self::Finished => "finished",
             Self::ShuttingDown => "shutting_down",
+            Self::WebSocket => "websocket",
             Self::TextFrame => "text_frame",
             Self::BadMessage => "bad_message",
             Self::NotAllowed => "not_allowed",
@@ -92,6 +97,7 @@ impl CloseReason {
         match self {
             Self::Finished => "the conversation is over",
             Self::ShuttingDown => "the server is shutting down; call again in a moment",
+            Self::WebSocket => "a frame broke the WebSocket protocol",
             Self::TextFrame => "text frames are not part of this protocol; send binary messages",
             Self::BadMessage => "a message broke the protocol; see the error message before this",
             Self::NotAllowed => "this page or token may not call this server",

@@ -25,5 +25,5 @@ mod params;
 
 pub use close::{CloseReason, Refusal};
 pub use message::{Control, DEFAULT_MAX_MESSAGE, Message, MessageError, ModelVersions};
-pub use metadata::{BuildInfo, SessionMetadata, WaitingNotice};
+pub use metadata::{BuildInfo, Notice, SessionMetadata, WaitingNotice};
 pub use params::{ChatParams, ParamError};

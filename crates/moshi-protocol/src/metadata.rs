@@ -58,6 +58,9 @@ pub struct SessionMetadata {
     pub instance_name: String,
     /// What the server was built from.
     pub build_info: BuildInfo,
+    /// What the caller should know about its call; ours, left out where there is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<Notice>,
 }
 
 impl Default for SessionMetadata {
@@ -74,6 +77,7 @@ impl Default for SessionMetadata {
             lm_model_file: String::new(),
             instance_name: String::new(),
             build_info: BuildInfo::default(),
+            notices: Vec::new(),
         }
     }
 }
@@ -90,6 +94,36 @@ impl SessionMetadata {
     /// When the text is not a JSON object, or a field has another type.
     pub fn from_json(json: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json)
+    }
+}
+
+/// Something that a caller should know about its call. It comes within whole metadata, because published clients show
+/// every metadata message as the one document that they know, and pass over a field that they do not.
+///
+/// ```
+/// use moshi_protocol::{Notice, SessionMetadata};
+/// let notices = vec![Notice::parameter_ignored("voice_prompt")];
+/// let json = SessionMetadata { notices, ..SessionMetadata::default() }.to_json();
+/// assert!(json.contains(r#""notices":[{"kind":"parameter_ignored","text":"#));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// A short name for programs: `audio_lost` or `parameter_ignored`.
+    pub kind: String,
+    /// The same for a person.
+    pub text: String,
+}
+
+impl Notice {
+    /// Audio of the caller was not heard; `text` says how much and why.
+    pub fn audio_lost(text: impl Into<String>) -> Self {
+        Self { kind: "audio_lost".to_owned(), text: text.into() }
+    }
+
+    /// A query parameter that this model cannot honour was passed over.
+    pub fn parameter_ignored(name: &str) -> Self {
+        let text = format!("this model takes no {name}: the parameter was passed over");
+        Self { kind: "parameter_ignored".to_owned(), text }
     }
 }
 

@@ -3,7 +3,7 @@
 /// What a caller asked for in the query string; `None` where it left the choice to the server.
 ///
 /// Names are those of the published web client, and `voice_prompt`, `text_prompt` and `seed` those of PersonaPlex
-/// clients. Unknown parameters are ignored, an empty value counts as not given, and of a repeated one the last counts.
+/// clients; `format` is ours. Unknown parameters are ignored, an empty value counts as not given, and of a repeated one the last counts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ChatParams {
     /// Temperature of the text stream, 0 (greedy) to 10.
@@ -32,6 +32,8 @@ pub struct ChatParams {
     pub voice_prompt: Option<String>,
     /// The role to play, in words.
     pub text_prompt: Option<String>,
+    /// Name of the format of audio messages; which names there are is the server's business.
+    pub format: Option<String>,
 }
 
 /// A parameter that cannot be honoured; worth an HTTP 400 with this text.
@@ -46,6 +48,17 @@ pub struct ParamError {
     pub expected: String,
 }
 
+impl ParamError {
+    /// A value of the parameter `name` that is none of the `expected` ones.
+    pub fn new(name: &'static str, value: &str, expected: impl Into<String>) -> Self {
+        Self { name, found: value.chars().take(LONGEST_FOUND).collect(), expected: expected.into() }
+    }
+}
+
+/// Characters of a wrong value that an error repeats.
+const LONGEST_FOUND: usize = 64;
+/// Longest `format`, in bytes.
+const MAX_FORMAT: usize = 64;
 /// Largest top-k: far above every published vocabulary.
 const MAX_TOP_K: u64 = 1_000_000;
 /// Longest `voice_prompt`, in bytes.
@@ -101,6 +114,7 @@ impl ChatParams {
             "max_steps" => self.max_steps = small("max_steps", value, u64::from(u32::MAX))?,
             "voice_prompt" => self.voice_prompt = words("voice_prompt", value, MAX_VOICE_PROMPT)?,
             "text_prompt" => self.text_prompt = words("text_prompt", value, MAX_TEXT_PROMPT)?,
+            "format" => self.format = words("format", value, MAX_FORMAT)?,
             _ => {}
         }
         Ok(())
@@ -108,7 +122,7 @@ impl ChatParams {
 }
 
 fn refuse<T>(name: &'static str, value: &str, expected: String) -> Result<T, ParamError> {
-    Err(ParamError { name, found: value.chars().take(64).collect(), expected })
+    Err(ParamError::new(name, value, expected))
 }
 
 fn float(name: &'static str, value: &str, low: f32, high: f32) -> Result<Option<f32>, ParamError> {

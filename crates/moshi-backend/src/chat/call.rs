@@ -10,6 +10,8 @@ use futures_util::{SinkExt, StreamExt};
 use moshi_protocol::{CloseReason, Message};
 use tokio::sync::mpsc;
 
+use super::backlog::Backlog;
+use super::feeder::Feeder;
 use super::listener::Listener;
 use super::request::CallRequest;
 use super::speaker::Speaker;
@@ -24,6 +26,8 @@ use crate::shutdown::CallGuard;
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Complaints about unusable messages that may wait to be sent.
 const COMPLAINTS: usize = 4;
+/// Reports of lost audio that may wait: one tells of it.
+const REPORTS: usize = 1;
 
 /// The writing half of a call's socket.
 pub(crate) type Sink = SplitSink<WebSocket, Frame>;
@@ -59,6 +63,17 @@ impl Ending {
     /// We end the call for a reason that explains itself.
     pub(crate) fn because(reason: CloseReason) -> Self {
         Self::Close(reason, None)
+    }
+
+    /// Something of ours failed: the log hears `why`, which may speak of devices and files, and the caller hears `what`.
+    pub(crate) fn failed(what: &str, why: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%why, "{what}");
+        Self::Close(CloseReason::Internal, Some(what.to_owned()))
+    }
+
+    /// The model failed, and said `why`.
+    pub(crate) fn model_failed(why: &str) -> Self {
+        Self::failed("the model failed; call again", &why)
     }
 
     /// A short name, good as a metrics label.
@@ -118,13 +133,24 @@ impl Call {
         let (mut sink, mut source) = socket.split();
         let pulse = Pulse::new();
         let (complain, complaints) = mpsc::channel(COMPLAINTS);
+        let (report, lost) = mpsc::channel(REPORTS);
         let Session { input, events } = session;
         let recorder = record(&app, &guard);
+        let backlog = Backlog::new(app.config.engine.backlog_limit);
         let ending = {
-            let listener = Listener::new(&app, &input, request.format, &pulse, complain).recorded(recorder.clone());
-            let speaker = Speaker { app: &app, request: &request, pulse: &pulse, events, complaints, recorder };
+            let listener = Listener::new(&app, (&input, &backlog), request.format, &pulse, complain);
+            let feeder = Feeder {
+                app: &app,
+                backlog: &backlog,
+                input: &input,
+                pulse: &pulse,
+                recorder: recorder.clone(),
+                report,
+            };
+            let speaker = Speaker { app: &app, request: &request, pulse: &pulse, events, complaints, lost, recorder };
             tokio::select! {
                 ending = listener.run(&mut source) => ending,
+                ending = feeder.run() => ending,
                 ending = speaker.run(&mut sink) => ending,
                 ending = out_of_time(&app, &mut guard) => ending,
             }
@@ -169,20 +195,22 @@ pub(super) fn error_message(_reason: CloseReason, words: &str) -> Frame {
     Frame::Binary(Message::Error(words).to_bytes().into())
 }
 
-/// Tells a caller why its call ends, if it is still there. `error` puts what there is to say beyond the reason into a
-/// message of the call's protocol.
+/// Ends a call as RFC 6455 (section 7) wants it: tells a caller that is still there why, and waits a moment until both
+/// sides have said goodbye. `error` puts what there is to say beyond the reason into a message of the call's protocol.
 pub(crate) async fn say_goodbye(
     sink: &mut Sink,
     source: &mut Source,
     ending: Ending,
     error: impl FnOnce(CloseReason, &str) -> Frame,
 ) {
-    let Ending::Close(reason, words) = ending else { return };
-    let words = words.map(|words| error(reason, &words));
-    let close = CloseFrame { code: reason.code(), reason: reason.text().into() };
-    let frames = words.into_iter().chain([Frame::Close(Some(close))]).map(Ok);
-    let _ = tokio::time::timeout(FAREWELL, sink.send_all(&mut futures_util::stream::iter(frames))).await;
-    // Closing a socket with unread input resets the connection, and the caller might never see the reason.
+    if let Ending::Close(reason, words) = ending {
+        let words = words.map(|words| error(reason, &words));
+        let close = CloseFrame { code: reason.code(), reason: reason.text().into() };
+        let frames = words.into_iter().chain([Frame::Close(Some(close))]).map(Ok);
+        let _ = tokio::time::timeout(FAREWELL, sink.send_all(&mut futures_util::stream::iter(frames))).await;
+    }
+    // The answer to the caller's close frame leaves with the next reading. And closing a socket with unread input resets
+    // the connection: the caller might never see the reason.
     let rest = async { while let Some(Ok(_)) = source.next().await {} };
     let _ = tokio::time::timeout(FAREWELL, rest).await;
 }

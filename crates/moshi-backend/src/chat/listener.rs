@@ -1,6 +1,6 @@
 //! The half of a call that listens: messages from the caller, checked, decoded and given to the model.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::ws::Message as Frame;
@@ -9,13 +9,13 @@ use moshi_protocol::{CloseReason, Control, Message, MessageError};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite;
 
+use super::backlog::Backlog;
 use super::call::{Ending, Pulse, Source};
 use super::codec::{VoiceDecoder, VoiceError, off_worker};
 use super::request::WireFormat;
 use crate::app::App;
 use crate::engine_thread::SessionInput;
 use crate::limits::RateLimits;
-use crate::recording::Recorder;
 
 /// Unusable messages after which a call is given up.
 const PATIENCE: usize = 32;
@@ -26,6 +26,7 @@ const DECODE_BYTES: usize = 4_096;
 pub(super) struct Listener<'a> {
     app: &'a App,
     input: &'a SessionInput,
+    backlog: &'a Backlog,
     pulse: &'a Pulse,
     complain: mpsc::Sender<String>,
     complaints: usize,
@@ -34,25 +35,19 @@ pub(super) struct Listener<'a> {
     decoder: Option<VoiceDecoder>,
     /// Paused by the caller: its audio is decoded, because the stream goes on, but the model does not hear it.
     paused: bool,
-    recorder: Option<Recorder>,
 }
 
 impl<'a> Listener<'a> {
-    /// A listener at the beginning of a call; complaints about unusable messages go to `complain`.
+    /// A listener at the beginning of a call. What it hears goes into the backlog; complaints about unusable messages go to `complain`.
     pub(super) fn new(
         app: &'a App,
-        input: &'a SessionInput,
+        (input, backlog): (&'a SessionInput, &'a Backlog),
         format: WireFormat,
         pulse: &'a Pulse,
         complain: mpsc::Sender<String>,
     ) -> Self {
         let (limits, decoder) = (RateLimits::new(), Some(VoiceDecoder::new(format)));
-        Self { app, input, pulse, complain, complaints: 0, limits, decoder, paused: false, recorder: None }
-    }
-
-    /// With a copy of what is heard for the recording.
-    pub(super) fn recorded(self, recorder: Option<Recorder>) -> Self {
-        Self { recorder, ..self }
+        Self { app, input, backlog, pulse, complain, complaints: 0, limits, decoder, paused: false }
     }
 
     /// Listens until the call must end.
@@ -127,7 +122,7 @@ impl<'a> Listener<'a> {
 
     async fn audio(&mut self, payload: Bytes) -> Result<(), Ending> {
         // Decoding is part of what a caller waits for.
-        let at = Instant::now();
+        let at = self.pulse.start.elapsed();
         let mut rest = payload;
         while !rest.is_empty() {
             // An even number of bytes, so that no sample is cut; an odd one at the end is the message's own.
@@ -141,7 +136,7 @@ impl<'a> Listener<'a> {
             let (decoder, decoded) = off_worker(decoder, decode).await.ok_or_else(internal)?;
             self.decoder = Some(decoder);
             match decoded {
-                Ok(pcm) => self.hear(at, pcm).await?,
+                Ok(pcm) => self.hear(at, &pcm)?,
                 Err(VoiceError::Piece(why)) => self.complain("audio", CloseReason::BadMessage, why)?,
                 Err(hopeless @ VoiceError::Hopeless(_)) => {
                     self.app.metrics.bad_input("not_ogg_opus");
@@ -152,21 +147,15 @@ impl<'a> Listener<'a> {
         Ok(())
     }
 
-    async fn hear(&mut self, at: Instant, pcm: Vec<f32>) -> Result<(), Ending> {
+    fn hear(&mut self, at: Duration, pcm: &[f32]) -> Result<(), Ending> {
         if !self.limits.audio(self.pulse.start.elapsed(), pcm.len()) {
             self.app.metrics.bad_input("too_fast");
             return Err(Ending::because(CloseReason::TooFast));
         }
-        if pcm.is_empty() || self.paused {
-            return Ok(());
+        if !pcm.is_empty() && !self.paused {
+            self.backlog.push(at, pcm);
         }
-        if let Some(recorder) = &self.recorder {
-            recorder.caller(&pcm);
-        }
-        if self.input.push(at, pcm).await {
-            return Ok(());
-        }
-        Err(Ending::because(CloseReason::Internal))
+        Ok(())
     }
 
     async fn control(&mut self, control: Control) -> Result<(), Ending> {
@@ -177,6 +166,7 @@ impl<'a> Listener<'a> {
             Control::EndTurn => {}
             Control::Restart => {
                 self.paused = false;
+                self.backlog.clear();
                 if !self.input.restart().await {
                     return Err(Ending::because(CloseReason::Internal));
                 }
@@ -210,7 +200,11 @@ pub(crate) fn broken(app: &App, error: &axum::Error) -> Ending {
         Some(tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
             Ending::Left
         }
-        Some(tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_)) => {
+        Some(tungstenite::Error::Protocol(_)) => {
+            app.metrics.bad_input("websocket");
+            Ending::because(CloseReason::WebSocket)
+        }
+        Some(tungstenite::Error::Utf8(_)) => {
             app.metrics.bad_input("websocket");
             Ending::because(CloseReason::BadMessage)
         }

@@ -3,9 +3,12 @@
 //! A call is refused before it becomes a WebSocket, with a status and a reason in JSON, or it has a row of its own, or,
 //! where that is configured, it waits for one in line.
 
+mod backlog;
 mod call;
 mod codec;
+mod feeder;
 mod listener;
+mod lost;
 mod request;
 mod speaker;
 mod waiting;
@@ -27,7 +30,8 @@ use call::Call;
 pub(crate) use call::{Ending, Pulse, Sink, Source, out_of_time, record, say_goodbye};
 pub(crate) use codec::{from_s16, off_worker, to_s16};
 pub(crate) use listener::broken;
-pub(crate) use request::CallRequest;
+pub(crate) use lost::LostAudio;
+pub(crate) use request::{CallRequest, NamedFormat};
 pub(crate) use speaker::send_frame;
 use waiting::WaitingCall;
 
@@ -50,6 +54,7 @@ const SUBPROTOCOL: &str = "rustymoshi";
     (status = 400, description = "A parameter is out of range, or a key is in the query", body = crate::openapi::RefusalBody),
     (status = 401, description = "A key is needed, or it is wrong", body = crate::openapi::RefusalBody),
     (status = 403, description = "The page's origin may not call", body = crate::openapi::RefusalBody),
+    (status = 429, description = "This address or key has as many calls as one may have", body = crate::openapi::RefusalBody),
     (status = 503, description = "No place; `Retry-After` says when to try again", body = crate::openapi::RefusalBody),
 ), security((), ("bearer" = [])))]
 pub(crate) async fn handler(

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hasher};
 
 use moshi_engine::SessionParams;
-use moshi_protocol::{ChatParams, Refusal};
+use moshi_protocol::{ChatParams, Notice, ParamError, Refusal};
 
 /// What audio messages hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,22 +15,48 @@ pub(crate) enum WireFormat {
     Pcm,
 }
 
+/// Formats of audio that can be asked for by name; each wire has its own.
+pub(crate) trait NamedFormat: Default {
+    /// The names, for people.
+    const NAMES: &'static str;
+
+    /// The format of this name.
+    fn named(name: &str) -> Option<Self>;
+}
+
+impl NamedFormat for WireFormat {
+    const NAMES: &'static str = "opus or pcm";
+
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "opus" => Some(Self::OggOpus),
+            "pcm" => Some(Self::Pcm),
+            _ => None,
+        }
+    }
+}
+
 /// A call that makes sense.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct CallRequest {
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CallRequest<F = WireFormat> {
     /// Sampling parameters.
     pub(crate) params: SessionParams,
     /// What audio messages hold.
-    pub(crate) format: WireFormat,
+    pub(crate) format: F,
     /// The call ends after this many frames of reply.
     pub(crate) max_steps: Option<u32>,
+    /// What was asked for in vain.
+    pub(crate) notices: Vec<Notice>,
 }
 
-impl CallRequest {
+impl<F: NamedFormat> CallRequest<F> {
     /// Reads a query string; what it leaves open is as in `defaults`, and the seed is random.
     pub(crate) fn parse(query: &str, defaults: &SessionParams) -> Result<Self, Refusal> {
         let asked = ChatParams::parse(query).map_err(|error| Refusal::from(&error))?;
-        let format = parse_format(query)?;
+        let format = match asked.format.as_deref() {
+            None => F::default(),
+            Some(name) => F::named(name).ok_or_else(|| Refusal::from(&ParamError::new("format", name, F::NAMES)))?,
+        };
         let top_k = |k: Option<u32>, otherwise: usize| k.map_or(otherwise, |k| usize::try_from(k).unwrap_or(otherwise));
         let params = SessionParams {
             seed: asked.session_seed().unwrap_or_else(random_seed),
@@ -43,20 +69,11 @@ impl CallRequest {
             repetition_penalty: asked.repetition_penalty.unwrap_or(defaults.repetition_penalty),
             repetition_context: top_k(asked.repetition_penalty_context, defaults.repetition_context),
         };
-        Ok(Self { params, format, max_steps: asked.max_steps })
-    }
-}
-
-fn parse_format(query: &str) -> Result<WireFormat, Refusal> {
-    let mut values = query.split('&').filter_map(|pair| pair.strip_prefix("format="));
-    match values.next_back() {
-        None | Some("" | "opus") => Ok(WireFormat::OggOpus),
-        Some("pcm") => Ok(WireFormat::Pcm),
-        Some(other) => {
-            let found: String = other.chars().take(64).collect();
-            let reason = format!("query parameter format is {found:?}; expected opus or pcm");
-            Err(Refusal { error: "parameter".to_owned(), reason, retry_after: None })
-        }
+        // Clients of models that play roles send these to every server; a call without them is better than none.
+        let in_vain = [("voice_prompt", &asked.voice_prompt), ("text_prompt", &asked.text_prompt)];
+        let in_vain = in_vain.into_iter().filter(|(_, value)| value.is_some());
+        let notices = in_vain.map(|(name, _)| Notice::parameter_ignored(name)).collect();
+        Ok(Self { params, format, max_steps: asked.max_steps, notices })
     }
 }
 
@@ -69,13 +86,34 @@ fn random_seed() -> u64 {
 mod tests {
     use super::*;
 
+    fn parse(query: &str) -> Result<CallRequest, Refusal> {
+        CallRequest::parse(query, &SessionParams { temperature: 0.5, ..SessionParams::default() })
+    }
+
     #[test]
     fn what_the_caller_leaves_open_is_the_servers_choice() {
-        let defaults = SessionParams { temperature: 0.5, ..SessionParams::default() };
-        let request = CallRequest::parse("text_topk=3&seed=7&format=pcm&max_steps=9", &defaults).unwrap();
+        let request = parse("text_topk=3&seed=7&format=pcm&max_steps=9").unwrap();
         assert_eq!((request.params.temperature, request.params.text_top_k, request.params.seed), (0.5, 3, 7));
         assert_eq!((request.format, request.max_steps), (WireFormat::Pcm, Some(9)));
-        let refusal = CallRequest::parse("format=mp3", &defaults).unwrap_err();
+        let refusal = parse("format=mp3").unwrap_err();
         assert_eq!(refusal.reason, "query parameter format is \"mp3\"; expected opus or pcm");
+    }
+
+    #[test]
+    fn a_format_is_read_however_it_is_encoded() {
+        for query in ["format=pcm", "format=%70cm", "f%6Frmat=pcm", "a=b&format=+pcm", "format=opus&format=pcm"] {
+            assert_eq!(parse(query).unwrap().format, WireFormat::Pcm, "{query}");
+        }
+        for query in ["", "format", "format=", "format=pcm&format=", "xformat=pcm", "format=opus"] {
+            assert_eq!(parse(query).unwrap().format, WireFormat::OggOpus, "{query}");
+        }
+        assert!(parse("format=%FF%00").unwrap_err().reason.contains("format"));
+    }
+
+    #[test]
+    fn prompts_that_nobody_plays_are_told_and_cost_nothing() {
+        assert!(parse("voice_prompt=&seed=1").unwrap().notices.is_empty());
+        let notices = parse("voice_prompt=NATF2.pt&text_prompt=You+are+a+pirate").unwrap().notices;
+        assert!(notices.len() == 2 && notices[0].text.contains("voice_prompt"), "{notices:?}");
     }
 }

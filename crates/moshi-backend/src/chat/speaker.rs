@@ -5,12 +5,13 @@ use std::time::Duration;
 use axum::extract::ws::Message as Frame;
 use futures_util::SinkExt;
 use moshi_engine::{SessionEvent, SessionParams};
-use moshi_protocol::{CloseReason, Message, ModelVersions, SessionMetadata};
+use moshi_protocol::{CloseReason, Message, ModelVersions, Notice, SessionMetadata};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::call::{Ending, Pulse, Sink};
 use super::codec::{VoiceEncoder, off_worker};
+use super::lost::LostAudio;
 use super::request::CallRequest;
 use crate::app::App;
 use crate::recording::Recorder;
@@ -30,6 +31,8 @@ pub(super) struct Speaker<'a> {
     pub(super) events: mpsc::Receiver<SessionEvent>,
     /// What the listener has to complain about.
     pub(super) complaints: mpsc::Receiver<String>,
+    /// Frames that the caller sent too late to be heard in time.
+    pub(super) lost: mpsc::Receiver<usize>,
     /// Takes what is said, where calls are recorded.
     pub(super) recorder: Option<Recorder>,
 }
@@ -47,7 +50,7 @@ impl Speaker<'_> {
         let mut encoder = self.greet(sink).await?;
         let mut ping = tokio::time::interval(self.app.config.calls.ping_interval);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut steps = 0;
+        let (mut steps, mut lost) = (0, LostAudio::default());
         loop {
             tokio::select! {
                 event = self.events.recv() => match self.recorded(event) {
@@ -59,11 +62,15 @@ impl Speaker<'_> {
                         }
                     }
                     Some(SessionEvent::Text(text)) => send(sink, &Message::Text(&text)).await?,
-                    Some(SessionEvent::Dropped { frames }) => encoder.skip(frames),
+                    Some(SessionEvent::Dropped { frames }) => {
+                        encoder.skip(frames);
+                        self.notify(sink, lost.slow_server(frames)).await?;
+                    }
                     Some(SessionEvent::Ended) => return Err(Ending::because(CloseReason::Finished)),
-                    Some(SessionEvent::Failed(why)) => return Err(Ending::Close(CloseReason::Internal, Some(why))),
+                    Some(SessionEvent::Failed(why)) => return Err(Ending::model_failed(&why)),
                     None => return Err(self.cut_off()),
                 },
+                Some(frames) = self.lost.recv() => self.notify(sink, lost.late_arrival(frames)).await?,
                 Some(words) = self.complaints.recv() => send(sink, &Message::Error(&words)).await?,
                 _ = ping.tick() => self.check(sink).await?,
             }
@@ -83,17 +90,29 @@ impl Speaker<'_> {
 
     /// Handshake, metadata, and what a decoder needs before the first audio.
     async fn greet(&self, sink: &mut Sink) -> Result<VoiceEncoder, Ending> {
-        let internal = |error: moshi_audio::AudioError| Ending::Close(CloseReason::Internal, Some(error.to_string()));
         // Any number serves as the stream's name; this one differs between calls.
         let serial = u32::try_from(self.request.params.seed & 0x7fff_ffff).unwrap_or(0);
-        let mut encoder = VoiceEncoder::new(self.request.format, serial).map_err(internal)?;
+        let mut encoder = VoiceEncoder::new(self.request.format, serial).map_err(|error| no_encoder(&error))?;
         send(sink, &Message::Handshake(Some(ModelVersions::default()))).await?;
-        let metadata = metadata(self.app, &self.request.params).to_json();
-        send(sink, &Message::Metadata(&metadata)).await?;
+        self.tell(sink, self.request.notices.clone()).await?;
         if let Some(headers) = encoder.headers() {
             send(sink, &Message::Audio(&headers)).await?;
         }
         Ok(encoder)
+    }
+
+    /// The metadata, with what the caller should know.
+    async fn tell(&self, sink: &mut Sink, notices: Vec<Notice>) -> Result<(), Ending> {
+        let metadata = SessionMetadata { notices, ..metadata(self.app, &self.request.params) };
+        send(sink, &Message::Metadata(&metadata.to_json())).await
+    }
+
+    /// The metadata again, if there is something new to know.
+    async fn notify(&self, sink: &mut Sink, notice: Option<Notice>) -> Result<(), Ending> {
+        match notice {
+            Some(notice) => self.tell(sink, vec![notice]).await,
+            None => Ok(()),
+        }
     }
 
     /// Ends the call if the caller is silent or deaf; pings otherwise.
@@ -122,9 +141,13 @@ async fn say(encoder: VoiceEncoder, pcm: Vec<f32>, sink: &mut Sink) -> Result<Vo
             send(sink, &Message::Audio(&payload)).await?;
             Ok(encoder)
         }
-        Some((_, Err(error))) => Err(Ending::Close(CloseReason::Internal, Some(error.to_string()))),
+        Some((_, Err(error))) => Err(no_encoder(&error)),
         None => Err(Ending::because(CloseReason::Internal)),
     }
+}
+
+fn no_encoder(error: &moshi_audio::AudioError) -> Ending {
+    Ending::failed("the server cannot encode its voice", error)
 }
 
 async fn send(sink: &mut Sink, message: &Message<'_>) -> Result<(), Ending> {
@@ -153,5 +176,6 @@ fn metadata(app: &App, params: &SessionParams) -> SessionMetadata {
         lm_model_file: app.model_name.clone(),
         instance_name: app.config.instance_name.clone(),
         build_info: crate::build_info::build_info(),
+        notices: Vec::new(),
     }
 }

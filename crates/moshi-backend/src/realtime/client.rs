@@ -4,10 +4,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
+use super::items::NewItem;
+
 /// Characters of a caller's own words that an error repeats.
 const REPEATED: usize = 64;
 /// Characters of an event's name that are given back.
-const LONGEST_ID: usize = 512;
+pub(super) const LONGEST_ID: usize = 512;
+/// Pairs that the metadata of a response may have, and how long their names and values may be: the limits of the API.
+const METADATA: (usize, usize, usize) = (16, 64, 512);
 
 /// Something that the caller did wrong; the session lives on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +35,29 @@ pub(super) enum ClientEvent {
     Commit,
     /// Forget what was not heard yet.
     Clear,
-    /// Say something.
-    Create,
+    /// Say something; the response carries this metadata.
+    Create(Value),
     /// Stop saying it.
-    Cancel,
+    Cancel(Cancel),
+    /// Keep this.
+    CreateItem(NewItem),
+    /// Show an item.
+    Retrieve(String),
+    /// Take an item away.
+    Delete(String),
     /// The caller's player was stopped.
     Truncate(Truncation),
+}
+
+/// What is to be stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cancel {
+    /// The response that is open.
+    Any,
+    /// This one and no other.
+    Response(String),
+    /// What the caller's player holds, if anything.
+    Player,
 }
 
 /// Where a player was stopped.
@@ -70,6 +91,11 @@ impl Problem {
         Self { param: Some(param.to_owned()), ..Self::new(code, message) }
     }
 
+    /// A field that is not there.
+    pub(super) fn missing(param: &str, message: &str) -> Self {
+        Self::of("missing_required_parameter", param, message)
+    }
+
     /// A field with a value that it cannot have.
     pub(super) fn value(param: &str, found: &Value, expected: &str) -> Self {
         Self::of("invalid_value", param, format!("{param} is {}; expected {expected}", shortened(&found.to_string())))
@@ -89,7 +115,7 @@ impl Request {
         let event = match fields.remove("type") {
             Some(Value::String(kind)) => read(&kind, fields),
             Some(other) => Err(Problem::value("type", &other, "the name of an event")),
-            None => Err(Problem::of("missing_required_parameter", "type", "the message has no type")),
+            None => Err(Problem::missing("type", "the message has no type")),
         };
         Self { event_id, event }
     }
@@ -104,7 +130,7 @@ fn read(kind: &str, mut fields: Map<String, Value>) -> Result<ClientEvent, Probl
         "session.update" => match fields.remove("session") {
             Some(Value::Object(session)) => Ok(ClientEvent::Update(session)),
             Some(other) => Err(Problem::value("session", &other, "an object")),
-            None => Err(Problem::of("missing_required_parameter", "session", "session.update has no session")),
+            None => Err(Problem::missing("session", "session.update has no session")),
         },
         "input_audio_buffer.append" => match fields.remove("audio") {
             Some(Value::String(audio)) => STANDARD
@@ -112,38 +138,67 @@ fn read(kind: &str, mut fields: Map<String, Value>) -> Result<ClientEvent, Probl
                 .map(ClientEvent::Append)
                 .map_err(|error| Problem::of("invalid_value", "audio", format!("audio is no base64: {error}"))),
             Some(other) => Err(Problem::value("audio", &other, "a text of base64")),
-            None => Err(Problem::of("missing_required_parameter", "audio", "input_audio_buffer.append has no audio")),
+            None => Err(Problem::missing("audio", "input_audio_buffer.append has no audio")),
         },
         "input_audio_buffer.commit" => Ok(ClientEvent::Commit),
         "input_audio_buffer.clear" => Ok(ClientEvent::Clear),
-        "response.create" => Ok(ClientEvent::Create),
-        // With a WebSocket the player is the caller's own; both names are about the response that is open.
-        "response.cancel" | "output_audio_buffer.clear" => Ok(ClientEvent::Cancel),
+        "response.create" => read_metadata(&mut fields).map(ClientEvent::Create),
+        "response.cancel" => Ok(ClientEvent::Cancel(match fields.remove("response_id") {
+            None | Some(Value::Null) => Cancel::Any,
+            Some(Value::String(id)) => Cancel::Response(id),
+            Some(other) => return Err(Problem::value("response_id", &other, "the id of a response")),
+        })),
+        // With a WebSocket the player is the caller's own; what this can be about is the response that fills it.
+        "output_audio_buffer.clear" => Ok(ClientEvent::Cancel(Cancel::Player)),
         "conversation.item.truncate" => read_truncation(&fields),
-        "conversation.item.create" | "conversation.item.delete" | "conversation.item.retrieve" => {
-            Err(Problem::of("unsupported", "type", format!("{kind}: this model takes audio and nothing else")))
-        }
+        "conversation.item.create" => NewItem::read(fields).map(ClientEvent::CreateItem),
+        "conversation.item.retrieve" => read_item_id(&fields).map(ClientEvent::Retrieve),
+        "conversation.item.delete" => read_item_id(&fields).map(ClientEvent::Delete),
         other => Err(Problem::of("unknown_event", "type", format!("no event is called \"{}\"", shortened(other)))),
     }
 }
 
+/// The metadata of the response that `response.create` asks for; null if it has none.
+fn read_metadata(fields: &mut Map<String, Value>) -> Result<Value, Problem> {
+    let mut response = match fields.remove("response") {
+        None | Some(Value::Null) => return Ok(Value::Null),
+        Some(Value::Object(response)) => response,
+        Some(other) => return Err(Problem::value("response", &other, "an object")),
+    };
+    let found = response.remove("metadata").unwrap_or_default();
+    let (pairs, name, value) = METADATA;
+    let fits = |text: &str, most: usize| text.chars().count() <= most;
+    let good = match &found {
+        Value::Null => true,
+        Value::Object(map) if map.len() <= pairs => {
+            map.iter().all(|(key, text)| fits(key, name) && text.as_str().is_some_and(|text| fits(text, value)))
+        }
+        _ => false,
+    };
+    let expected = || format!("an object of at most {pairs} texts of {value} characters, with names of {name}");
+    if good { Ok(found) } else { Err(Problem::value("response.metadata", &found, &expected())) }
+}
+
+fn read_item_id(fields: &Map<String, Value>) -> Result<String, Problem> {
+    let found = fields.get("item_id").unwrap_or(&Value::Null);
+    let id = found.as_str().filter(|id| id.len() <= LONGEST_ID);
+    id.map(str::to_owned).ok_or_else(|| Problem::value("item_id", found, "the id of an item"))
+}
+
 fn read_truncation(fields: &Map<String, Value>) -> Result<ClientEvent, Problem> {
-    let null = Value::Null;
-    let field = |name: &str| fields.get(name).unwrap_or(&null);
-    let id = field("item_id").as_str().filter(|id| id.len() <= LONGEST_ID);
-    let id = id.ok_or_else(|| Problem::value("item_id", field("item_id"), "the id of an item"))?;
     let number = |name: &str| {
-        let found = field(name);
+        let found = fields.get(name).unwrap_or(&Value::Null);
         found.as_u64().ok_or_else(|| Problem::value(name, found, "a whole number"))
     };
     Ok(ClientEvent::Truncate(Truncation {
-        item_id: id.to_owned(),
+        item_id: read_item_id(fields)?,
         content_index: number("content_index")?,
         audio_end_ms: number("audio_end_ms")?,
     }))
 }
 
-fn shortened(words: &str) -> String {
+/// The beginning of a caller's own words.
+pub(super) fn shortened(words: &str) -> String {
     match words.char_indices().nth(REPEATED) {
         Some((end, _)) => format!("{}...", &words[..end]),
         None => words.to_owned(),
@@ -158,7 +213,11 @@ mod tests {
     fn events_are_read() {
         let event = |text: &str| Request::parse(text).event.unwrap();
         assert_eq!(event(r#"{"type":"input_audio_buffer.append","audio":"AQID"}"#), ClientEvent::Append(vec![1, 2, 3]));
-        assert_eq!(event(r#"{"type":"response.create","response":{"x":1}}"#), ClientEvent::Create);
+        assert_eq!(event(r#"{"type":"response.create","response":{"x":1}}"#), ClientEvent::Create(Value::Null));
+        let mine = serde_json::json!({ "client_event_id": "e_1" });
+        let create = serde_json::json!({ "type": "response.create", "response": { "metadata": mine } });
+        assert_eq!(event(&create.to_string()), ClientEvent::Create(mine));
+        assert_eq!(event(r#"{"type":"response.cancel"}"#), ClientEvent::Cancel(Cancel::Any));
         assert!(matches!(event(r#"{"type":"session.update","session":{}}"#), ClientEvent::Update(_)));
     }
 
@@ -172,7 +231,13 @@ mod tests {
             (r#"{"type":"input_audio_buffer.append","audio":"*"}"#, "invalid_value", "base64"),
             (r#"{"type":"input_audio_buffer.append"}"#, "missing_required_parameter", "audio"),
             (r#"{"type":"session.update","session":1}"#, "invalid_value", "session is 1"),
-            (r#"{"type":"conversation.item.create","item":{}}"#, "unsupported", "audio and nothing else"),
+            (r#"{"type":"conversation.item.create","item":{}}"#, "missing_required_parameter", "no type"),
+            (r#"{"type":"conversation.item.retrieve"}"#, "invalid_value", "item_id is null"),
+            (r#"{"type":"conversation.item.delete","item_id":1}"#, "invalid_value", "item_id is 1"),
+            (r#"{"type":"response.cancel","response_id":1}"#, "invalid_value", "response_id is 1"),
+            (r#"{"type":"response.create","response":1}"#, "invalid_value", "response is 1"),
+            (r#"{"type":"response.create","response":{"metadata":[]}}"#, "invalid_value", "response.metadata is []"),
+            (r#"{"type":"response.create","response":{"metadata":{"a":1}}}"#, "invalid_value", "16 texts"),
             (r#"{"type":"conversation.item.truncate","item_id":7}"#, "invalid_value", "item_id is 7"),
             (r#"{"type":"ümlaut.ümlaut"}"#, "unknown_event", "ümlaut"),
         ] {

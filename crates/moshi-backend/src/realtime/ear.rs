@@ -3,9 +3,8 @@
 use moshi_audio::{FRAME_SAMPLES, SAMPLE_RATE};
 
 use super::settings::TurnDetection;
+use crate::loudness::loudness;
 
-/// Root mean square below which a frame is quiet: -46 dB of full scale.
-const QUIET: f32 = 0.005;
 /// What a threshold of 1 would be.
 const LOUDEST: f32 = 0.02;
 /// Milliseconds of a frame.
@@ -60,19 +59,6 @@ impl Ear {
             _ => None,
         }
     }
-}
-
-/// Whether nobody speaks in these samples.
-pub(super) fn is_quiet(frame: impl ExactSizeIterator<Item = f32>) -> bool {
-    loudness(frame) < QUIET
-}
-
-/// Root mean square; zero of nothing.
-fn loudness(frame: impl ExactSizeIterator<Item = f32>) -> f32 {
-    let count = frame.len().max(1);
-    #[expect(clippy::cast_precision_loss, reason = "a frame's length is exact")]
-    let mean = frame.map(|sample| sample * sample).sum::<f32>() / count as f32;
-    mean.sqrt()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::client::Problem;
+use super::items::{Conversation, NewItem};
 use super::settings::{About, Dialect, Settings};
 
 /// How a response ended.
@@ -23,7 +24,9 @@ pub(super) struct Teller {
     /// Makes ids differ between sessions.
     salt: u64,
     count: u64,
-    last_item: Option<String>,
+    conversation: Conversation,
+    /// Metadata of the response that was asked for and has not begun.
+    asked: Option<Value>,
     open: Option<Response>,
 }
 
@@ -31,13 +34,15 @@ pub(super) struct Teller {
 struct Response {
     id: String,
     item: String,
+    /// What the caller gave it; none of a response that came unasked.
+    metadata: Option<Value>,
     transcript: String,
 }
 
 impl Teller {
     /// For one session; `salt` makes its ids differ from those of others.
     pub(super) fn new(dialect: Dialect, salt: u64) -> Self {
-        Self { dialect, salt, count: 0, last_item: None, open: None }
+        Self { dialect, salt, count: 0, conversation: Conversation::default(), asked: None, open: None }
     }
 
     /// A fresh id.
@@ -97,7 +102,7 @@ impl Teller {
 
     /// What was heard is an item of the conversation.
     pub(super) fn committed(&mut self, item: &str) -> Vec<String> {
-        let previous = self.last_item.clone();
+        let previous = self.conversation.last().map(str::to_owned);
         let committed = json!({ "item_id": item, "previous_item_id": previous });
         let committed = self.event("input_audio_buffer.committed", committed);
         let object = json!({
@@ -105,7 +110,7 @@ impl Teller {
             "content": [{ "type": "input_audio", "transcript": null }],
         });
         let mut events = vec![committed];
-        events.extend(self.item_added(&object));
+        events.push(self.item_added(&object));
         events.extend(self.item_done(&object));
         events
     }
@@ -116,17 +121,66 @@ impl Teller {
         self.event("conversation.item.truncated", fields)
     }
 
+    /// Keeps an item of the caller's; the model hears nothing of it.
+    ///
+    /// # Errors
+    /// [`Problem`] when it cannot have the id or the place that it wants.
+    pub(super) fn item_created(&mut self, new: NewItem) -> Result<Vec<String>, Problem> {
+        let NewItem { mut item, after, audio: _ } = new;
+        let id = item.get("id").and_then(Value::as_str).map_or_else(|| self.id("item"), str::to_owned);
+        item.insert("id".to_owned(), id.as_str().into());
+        let item = Value::Object(item);
+        let previous = self.conversation.put(&id, item.clone(), after.as_deref())?;
+        let mut events = vec![self.told_of(&item, previous)];
+        events.extend(self.item_done(&item));
+        Ok(events)
+    }
+
+    /// Shows an item.
+    ///
+    /// # Errors
+    /// [`Problem`] when there is none of this id.
+    pub(super) fn item_retrieved(&mut self, id: &str) -> Result<Vec<String>, Problem> {
+        let item = self.conversation.retrieve(id)?.clone();
+        Ok(vec![self.event("conversation.item.retrieved", json!({ "item": item }))])
+    }
+
+    /// Takes an item away; the model remembers what it heard.
+    ///
+    /// # Errors
+    /// [`Problem`] when there is none of this id.
+    pub(super) fn item_deleted(&mut self, id: &str) -> Result<Vec<String>, Problem> {
+        self.conversation.delete(id)?;
+        Ok(vec![self.event("conversation.item.deleted", json!({ "item_id": id }))])
+    }
+
+    /// The next response is the one that the caller asks for, with this metadata.
+    pub(super) fn ask(&mut self, metadata: Value) {
+        self.asked = Some(metadata);
+    }
+
+    /// Whether the response that is open was asked for.
+    pub(super) fn is_asked(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.metadata.is_some())
+    }
+
+    /// Whether the response that is open has this id.
+    pub(super) fn is_open(&self, id: &str) -> bool {
+        self.open.as_ref().is_some_and(|open| open.id == id)
+    }
+
     /// The model begins to speak.
     pub(super) fn begin(&mut self) -> Vec<String> {
-        let open = Response { id: self.id("resp"), item: self.id("item"), transcript: String::new() };
+        let metadata = self.asked.take();
+        let open = Response { id: self.id("resp"), item: self.id("item"), metadata, transcript: String::new() };
         let (id, item) = (open.id.clone(), self.item(&open, "in_progress"));
         let part = self.at(&open, json!({ "part": { "type": "audio", "transcript": "" } }));
+        let response = self.response(&open, "in_progress", &[]);
         self.open = Some(open);
-        let response = self.response(&id, "in_progress", &[]);
         let mut events = vec![self.event("response.created", json!({ "response": response }))];
         let fields = json!({ "response_id": id, "output_index": 0, "item": item });
         events.push(self.event("response.output_item.added", fields));
-        events.extend(self.item_added(&item));
+        events.push(self.item_added(&item));
         events.push(self.event("response.content_part.added", part));
         events
     }
@@ -164,7 +218,7 @@ impl Teller {
         events.extend(self.item_done(&item));
         let fields = json!({ "response_id": open.id, "output_index": 0, "item": item });
         events.push(self.event("response.output_item.done", fields));
-        let mut response = self.response(&open.id, response_status, &[item]);
+        let mut response = self.response(&open, response_status, &[item]);
         if outcome == Outcome::Cancelled {
             response["status_details"] = json!({ "type": "cancelled", "reason": "client_cancelled" });
         }
@@ -199,25 +253,31 @@ impl Teller {
         })
     }
 
-    fn response(&self, id: &str, status: &str, output: &[Value]) -> Value {
+    fn response(&self, response: &Response, status: &str, output: &[Value]) -> Value {
         let modalities = if self.dialect == Dialect::Beta { "modalities" } else { "output_modalities" };
         json!({
-            "id": id, "object": "realtime.response", "status": status, "status_details": null, "output": output,
-            "usage": null, "metadata": null, modalities: ["audio"],
+            "id": response.id, "object": "realtime.response", "status": status, "status_details": null,
+            "output": output, "usage": null, "metadata": response.metadata, modalities: ["audio"],
         })
     }
 
-    fn item_added(&mut self, item: &Value) -> Option<String> {
-        let previous = self.last_item.take();
-        self.last_item = item["id"].as_str().map(str::to_owned);
+    /// An item that the server makes.
+    fn item_added(&mut self, item: &Value) -> String {
+        let previous = self.conversation.last().map(str::to_owned);
+        self.conversation.push(item["id"].as_str().unwrap_or_default(), item.clone());
+        self.told_of(item, previous)
+    }
+
+    fn told_of(&mut self, item: &Value, previous: Option<String>) -> String {
         let kind = match self.dialect {
             Dialect::General => "conversation.item.added",
             Dialect::Beta => "conversation.item.created",
         };
-        Some(self.event(kind, json!({ "previous_item_id": previous, "item": item })))
+        self.event(kind, json!({ "previous_item_id": previous, "item": item }))
     }
 
     fn item_done(&mut self, item: &Value) -> Option<String> {
+        self.conversation.update(item["id"].as_str().unwrap_or_default(), item.clone());
         (self.dialect == Dialect::General).then(|| self.event("conversation.item.done", json!({ "item": item })))
     }
 }
@@ -255,6 +315,38 @@ mod tests {
             let ids: std::collections::HashSet<_> = events.iter().map(|e| e["event_id"].to_string()).collect();
             assert_eq!(ids.len(), events.len(), "every event has an id of its own");
         }
+    }
+
+    #[test]
+    fn metadata_is_that_of_the_response_it_was_given_to() {
+        let mut teller = Teller::new(Dialect::General, 7);
+        let mine = json!({ "client_event_id": "e_7" });
+        for (asked, expected) in [(None, Value::Null), (Some(mine.clone()), mine), (None, Value::Null)] {
+            let is_asked = asked.is_some();
+            if let Some(metadata) = asked {
+                teller.ask(metadata);
+            }
+            let created = told(&teller.begin());
+            assert!(teller.is_asked() == is_asked && teller.is_open(created[0]["response"]["id"].as_str().unwrap()));
+            let done = told(&teller.end(Outcome::Completed));
+            assert_eq!(
+                (&created[0]["response"]["metadata"], &done[done.len() - 1]["response"]["metadata"]),
+                (&expected, &expected)
+            );
+        }
+    }
+
+    #[test]
+    fn items_are_kept_as_they_are_in_the_end() {
+        let mut teller = Teller::new(Dialect::General, 7);
+        let created = told(&teller.begin());
+        let id = created[2]["item"]["id"].as_str().unwrap().to_owned();
+        teller.words(" Hi");
+        teller.end(Outcome::Completed);
+        let kept = told(&teller.item_retrieved(&id).unwrap());
+        assert_eq!(kept[0]["item"]["content"][0]["transcript"], " Hi");
+        teller.item_deleted(&id).unwrap();
+        assert!(teller.item_retrieved(&id).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use moshi_audio::{AudioError, Resampler, SAMPLE_RATE};
 use serde_json::{Value, json};
 
 use super::g711;
-use crate::chat::{from_s16, to_s16};
+use crate::chat::{NamedFormat, from_s16, to_s16};
 
 /// Samples per second of G.711.
 const TELEPHONE_RATE: u32 = 8_000;
@@ -21,13 +21,18 @@ pub(super) enum AudioFormat {
     Alaw,
 }
 
+impl NamedFormat for AudioFormat {
+    const NAMES: &'static str = "pcm16, g711_ulaw or g711_alaw (or audio/pcm, audio/pcmu, audio/pcma)";
+
+    /// The format of this name, in either spelling, or as `/api/chat` has it.
+    fn named(name: &str) -> Option<Self> {
+        let format = Self::ALL.into_iter().find(|format| name == format.short_name() || name == format.media_type());
+        format.or_else(|| (name == "pcm").then_some(Self::Pcm16))
+    }
+}
+
 impl AudioFormat {
     const ALL: [Self; 3] = [Self::Pcm16, Self::Ulaw, Self::Alaw];
-
-    /// The format of this name, in either spelling.
-    pub(super) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| name == format.short_name() || name == format.media_type())
-    }
 
     /// As sessions of the beta say it.
     pub(super) fn short_name(self) -> &'static str {

@@ -9,8 +9,9 @@ mod ear;
 mod events;
 mod format;
 mod g711;
+mod items;
 mod mouth;
-mod pacer;
+mod outbox;
 mod settings;
 mod talk;
 
@@ -28,6 +29,7 @@ use crate::app::App;
 use crate::chat::CallRequest;
 use crate::peer::Peer;
 use call::RealtimeCall;
+use format::AudioFormat;
 use settings::Dialect;
 
 /// A message may be this many times as long as one of `/api/chat`: base64 in JSON, and often seconds at once.
@@ -48,11 +50,14 @@ const BETA_PROTOCOL: &str = "openai-beta.realtime-v1";
     ("text_temperature" = Option<f32>, Query, description = "0 (greedy) to 10"),
     ("audio_temperature" = Option<f32>, Query, description = "0 (greedy) to 10"),
     ("seed" = Option<i64>, Query, description = "whole number; -1 is any"),
+    ("format" = Option<String>, Query, description = "audio of both directions until session.update says otherwise: `pcm16`, `g711_ulaw` or `g711_alaw`"),
+    ("max_steps" = Option<u32>, Query, description = "the call ends after so many frames of reply"),
 ), responses(
     (status = 101, description = "The session begins"),
     (status = 400, description = "A parameter is out of range, or a key is in the query", body = crate::openapi::RefusalBody),
     (status = 401, description = "A key is needed, or it is wrong", body = crate::openapi::RefusalBody),
     (status = 403, description = "The page's origin may not call", body = crate::openapi::RefusalBody),
+    (status = 429, description = "This address or key has as many calls as one may have", body = crate::openapi::RefusalBody),
     (status = 503, description = "No place; `Retry-After` says when to try again", body = crate::openapi::RefusalBody),
 ), security((), ("bearer" = [])))]
 pub(crate) async fn handler(
@@ -81,13 +86,14 @@ pub(crate) async fn handler(
 
 async fn admit(app: Arc<App>, peer: Peer, query: &str, headers: &HeaderMap) -> Result<RealtimeCall, Refused> {
     let share = admission::check_caller(&app, peer, headers, query)?;
-    let request = CallRequest::parse(query, &app.defaults).map_err(|refusal| Refused::parameter(&app, refusal))?;
+    let request =
+        CallRequest::<AudioFormat>::parse(query, &app.defaults).map_err(|refusal| Refused::parameter(&app, refusal))?;
     // This protocol has no words for a place in line.
     let Admitted { guard, turn } = admission::admit(&app, request.params, false).await?;
     let Turn::Now(session) = turn else {
         return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "full", "there is no place"));
     };
-    Ok(RealtimeCall { app, peer, share, params: request.params, session, guard, dialect: dialect(headers) })
+    Ok(RealtimeCall { app, peer, share, request, session, guard, dialect: dialect(headers) })
 }
 
 fn dialect(headers: &HeaderMap) -> Dialect {

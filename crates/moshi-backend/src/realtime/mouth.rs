@@ -3,7 +3,7 @@
 //! A full-duplex model makes a frame every 80 ms whether it speaks or not; this wire knows utterances. Silence between
 //! them is not sent.
 
-use super::ear::is_quiet;
+use crate::loudness::is_quiet;
 
 /// Frames of silence that end a response: 0.64 s.
 const PAUSE: usize = 8;
@@ -119,6 +119,14 @@ impl Mouth {
         open
     }
 
+    /// Ends the open response, if any; what the model goes on to say belongs to the next.
+    pub(super) fn close(&mut self, tell: &mut Vec<Utterance>) {
+        if self.is_open() {
+            self.state = State::Silent;
+            tell.push(Utterance::End);
+        }
+    }
+
     fn open(&mut self, left: usize, tell: &mut Vec<Utterance>) {
         self.state = State::Open { left };
         tell.push(Utterance::Begin);
@@ -176,6 +184,17 @@ mod tests {
         assert_eq!(frames(&mut mouth, 0.2, 20), "");
         assert_eq!(frames(&mut mouth, 0.0, 8), "");
         assert_eq!(frames(&mut mouth, 0.2, 1), "BV");
+    }
+
+    #[test]
+    fn a_response_can_give_way_to_another_without_a_pause() {
+        let (mut mouth, mut tell) = (Mouth::new(), Vec::new());
+        mouth.close(&mut tell);
+        assert_eq!(frames(&mut mouth, 0.2, 2), "BVV");
+        mouth.close(&mut tell);
+        assert!(mouth.create(&mut tell));
+        assert_eq!(letters(&tell), "EB");
+        assert_eq!(frames(&mut mouth, 0.2, 2), "VV");
     }
 
     #[test]

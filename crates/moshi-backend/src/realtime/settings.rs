@@ -1,9 +1,11 @@
 //! What a caller may set in its session, in the spelling of today and in that of the beta; and how a session is described.
 
+use moshi_protocol::Notice;
 use serde_json::{Map, Value, json};
 
 use super::client::Problem;
 use super::format::AudioFormat;
+use crate::chat::NamedFormat;
 
 /// The spelling that the caller wants to hear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,8 @@ pub(super) struct About {
     pub(super) model: String,
     /// The sampling temperature of the voice.
     pub(super) temperature: f32,
+    /// What the caller should know about its call.
+    pub(super) notices: Vec<Notice>,
 }
 
 impl Default for Turns {
@@ -124,7 +128,7 @@ impl Settings {
                 "interrupt_response": false,
             })
         });
-        match dialect {
+        let mut session = match dialect {
             Dialect::General => json!({
                 "type": "realtime",
                 "object": "realtime.session",
@@ -161,7 +165,11 @@ impl Settings {
                 "temperature": about.temperature,
                 "max_response_output_tokens": "inf",
             }),
+        };
+        if !about.notices.is_empty() {
+            session["notices"] = json!(about.notices);
         }
+        session
     }
 }
 
@@ -245,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_session_is_described_in_its_dialect() {
-        let about = About { id: "sess_1".to_owned(), model: "m".to_owned(), temperature: 0.5 };
+        let about = About { id: "sess_1".to_owned(), model: "m".to_owned(), temperature: 0.5, notices: Vec::new() };
         let today = Settings::default().describe(Dialect::General, &about);
         assert_eq!(today["audio"]["input"]["format"], json!({ "type": "audio/pcm", "rate": 24_000 }));
         assert_eq!(today["audio"]["input"]["turn_detection"]["silence_duration_ms"], 500);

@@ -1,31 +1,36 @@
 //! The talk itself: events of the caller to the model, on its clock, and the model's voice and words to the caller.
 
-use std::time::{Duration, Instant};
+mod hearing;
+
+use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::extract::ws::Message as Frame;
 use futures_util::StreamExt;
-use moshi_audio::{AudioError, SAMPLE_RATE};
-use moshi_engine::{SessionEvent, SessionParams};
-use moshi_protocol::{CloseReason, MessageError};
+use moshi_audio::AudioError;
+use moshi_engine::SessionEvent;
+use moshi_protocol::{CloseReason, MessageError, Notice};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use super::client::{ClientEvent, Problem, Request};
-use super::ear::{Change, Ear};
+use super::client::{Cancel, ClientEvent, Problem, Request};
+use super::ear::Ear;
 use super::events::{Outcome, Teller};
 use super::format::{AudioFormat, VoiceIn, VoiceOut};
+use super::items::NewItem;
 use super::mouth::{Mouth, Utterance};
-use super::pacer::Pacer;
+use super::outbox::Outbox;
 use super::settings::{About, Settings};
 use crate::app::App;
-use crate::chat::{Ending, Pulse, Sink, Source, broken, off_worker, send_frame};
+use crate::chat::{CallRequest, Ending, LostAudio, Pulse, Source, broken, off_worker};
 use crate::engine_thread::SessionInput;
 use crate::limits::RateLimits;
+use crate::pacer::{Pace, Pacer};
 use crate::recording::Recorder;
 
-/// Fewer samples than these are no turn: 100 ms.
-const SHORTEST_TURN: usize = SAMPLE_RATE as usize / 10;
+/// What the caller is told at once, or what it did wrong.
+type Answer = Result<Vec<String>, Problem>;
 
 /// One caller's talk with the model.
 pub(super) struct Talk<'a> {
@@ -33,13 +38,17 @@ pub(super) struct Talk<'a> {
     input: &'a SessionInput,
     pulse: &'a Pulse,
     teller: &'a mut Teller,
-    recorder: Option<Recorder>,
+    outbox: Outbox,
+    /// Takes both voices and the words, where calls are recorded.
+    pub(super) recorder: Option<Recorder>,
     /// Longest message, in bytes.
     pub(super) limit: usize,
+    about: About,
     settings: Settings,
     limits: RateLimits,
     /// Away while it decodes.
     voice_in: Option<VoiceIn>,
+    /// Away while it encodes.
     voice_out: Option<VoiceOut>,
     pacer: Pacer,
     ear: Ear,
@@ -48,6 +57,10 @@ pub(super) struct Talk<'a> {
     item: Option<String>,
     /// Samples since the last turn.
     uncommitted: usize,
+    /// What the caller was told of its audio.
+    lost: LostAudio,
+    /// Frames of reply that may still come.
+    steps: Option<u32>,
 }
 
 impl<'a> Talk<'a> {
@@ -57,36 +70,41 @@ impl<'a> Talk<'a> {
         input: &'a SessionInput,
         pulse: &'a Pulse,
         teller: &'a mut Teller,
-        recorder: Option<Recorder>,
+        request: &CallRequest<AudioFormat>,
+        outbox: Outbox,
     ) -> Self {
+        let about = About {
+            id: teller.id("sess"),
+            model: app.model_name.clone(),
+            temperature: request.params.temperature,
+            notices: request.notices.clone(),
+        };
         Self {
             app,
             input,
             pulse,
             teller,
-            recorder,
+            outbox,
+            recorder: None,
             limit: usize::MAX,
-            settings: Settings::default(),
+            about,
+            settings: Settings { input: request.format, output: request.format, ..Settings::default() },
             limits: RateLimits::new(),
             voice_in: None,
             voice_out: None,
-            pacer: Pacer::default(),
+            pacer: Pacer::new(Pace::turns()),
             ear: Ear::default(),
             mouth: Mouth::new(),
             item: None,
             uncommitted: 0,
+            lost: LostAudio::default(),
+            steps: request.max_steps,
         }
     }
 
     /// Talks until the call must end.
-    pub(super) async fn run(
-        &mut self,
-        sink: &mut Sink,
-        source: &mut Source,
-        events: mpsc::Receiver<SessionEvent>,
-        params: &SessionParams,
-    ) -> Ending {
-        match self.talk(sink, source, events, params).await {
+    pub(super) async fn run(&mut self, source: &mut Source, events: mpsc::Receiver<SessionEvent>) -> Ending {
+        match self.talk(source, events).await {
             Ok(never) => match never {},
             Err(ending) => ending,
         }
@@ -94,30 +112,25 @@ impl<'a> Talk<'a> {
 
     async fn talk(
         &mut self,
-        sink: &mut Sink,
         source: &mut Source,
         mut events: mpsc::Receiver<SessionEvent>,
-        params: &SessionParams,
-    ) -> Result<std::convert::Infallible, Ending> {
-        let id = self.teller.id("sess");
-        let about = About { id, model: self.app.model_name.clone(), temperature: params.temperature };
-        tell(sink, [self.teller.session("session.created", &self.settings, &about)]).await?;
-        let mut ping = tokio::time::interval(self.app.config.calls.ping_interval);
-        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ) -> Result<Infallible, Ending> {
+        self.outbox.tell([self.teller.session("session.created", &self.settings, &self.about)])?;
+        let mut check = tokio::time::interval(self.app.config.calls.ping_interval);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wake = self.pacer.wake();
             let asleep = wake.unwrap_or_default().saturating_sub(self.now());
             let told = tokio::select! {
-                heard = source.next() => self.heard(heard, &about).await?,
-                event = events.recv() => self.model(event)?,
+                heard = source.next() => self.heard(heard).await?,
+                event = events.recv() => self.model(event).await?,
                 () = tokio::time::sleep(asleep), if wake.is_some() => self.feed().await?,
-                _ = ping.tick() => {
+                _ = check.tick() => {
                     self.check()?;
-                    send_frame(sink, Frame::Ping(Default::default())).await?;
                     Vec::new()
                 }
             };
-            tell(sink, told).await?;
+            self.outbox.tell(told)?;
         }
     }
 
@@ -126,7 +139,7 @@ impl<'a> Talk<'a> {
     }
 
     /// A frame of the WebSocket.
-    async fn heard(&mut self, heard: Option<Result<Frame, axum::Error>>, about: &About) -> Result<Vec<String>, Ending> {
+    async fn heard(&mut self, heard: Option<Result<Frame, axum::Error>>) -> Result<Vec<String>, Ending> {
         let frame = match heard {
             None | Some(Ok(Frame::Close(_))) => return Err(Ending::Left),
             Some(Err(error)) => return Err(broken(self.app, &error)),
@@ -159,7 +172,7 @@ impl<'a> Talk<'a> {
         };
         self.pulse.beat();
         let answer = match request.event {
-            Ok(event) => self.asked(event, about).await?,
+            Ok(event) => self.asked(event).await?,
             Err(problem) => Err(problem),
         };
         Ok(answer.unwrap_or_else(|problem| {
@@ -169,9 +182,9 @@ impl<'a> Talk<'a> {
     }
 
     /// An event of the caller. The inner error is the caller's mistake.
-    async fn asked(&mut self, event: ClientEvent, about: &About) -> Result<Result<Vec<String>, Problem>, Ending> {
+    async fn asked(&mut self, event: ClientEvent) -> Result<Answer, Ending> {
         Ok(match event {
-            ClientEvent::Update(session) => self.update(&session, about),
+            ClientEvent::Update(session) => self.update(&session),
             ClientEvent::Append(bytes) => return self.append(bytes).await,
             ClientEvent::Commit => self.commit(),
             ClientEvent::Clear => {
@@ -179,24 +192,18 @@ impl<'a> Talk<'a> {
                 self.uncommitted = 0;
                 Ok(vec![self.teller.plain("input_audio_buffer.cleared")])
             }
-            ClientEvent::Create => {
-                self.pacer.start(self.now());
-                let mut said = Vec::new();
-                if self.mouth.create(&mut said) {
-                    return self.uttered(said).map(Ok);
-                }
-                let why = "a response is in progress; it ends by itself or with response.cancel";
-                Err(Problem::new("conversation_already_has_active_response", why))
-            }
-            ClientEvent::Cancel if self.mouth.cancel() => Ok(self.teller.end(Outcome::Cancelled)),
-            ClientEvent::Cancel => Err(Problem::new("response_cancel_not_active", "no response is in progress")),
+            ClientEvent::Create(metadata) => return self.create(metadata).await,
+            ClientEvent::Cancel(what) => self.cancel(&what),
+            ClientEvent::CreateItem(item) => return self.create_item(item).await,
+            ClientEvent::Retrieve(id) => self.teller.item_retrieved(&id),
+            ClientEvent::Delete(id) => self.teller.item_deleted(&id),
             ClientEvent::Truncate(cut) => {
                 Ok(vec![self.teller.truncated(&cut.item_id, cut.content_index, cut.audio_end_ms)])
             }
         })
     }
 
-    fn update(&mut self, session: &Map<String, Value>, about: &About) -> Result<Vec<String>, Problem> {
+    fn update(&mut self, session: &Map<String, Value>) -> Answer {
         let new = self.settings.updated(session)?;
         if new.input != self.settings.input {
             self.voice_in = None;
@@ -205,76 +212,54 @@ impl<'a> Talk<'a> {
             self.voice_out = None;
         }
         self.settings = new;
-        Ok(vec![self.teller.session("session.updated", &self.settings, about)])
+        Ok(vec![self.teller.session("session.updated", &self.settings, &self.about)])
     }
 
-    async fn append(&mut self, bytes: Vec<u8>) -> Result<Result<Vec<String>, Problem>, Ending> {
-        let format = self.settings.input;
-        if format == AudioFormat::Pcm16 && !bytes.len().is_multiple_of(2) {
-            let why = format!("audio of {} bytes; expected whole samples of 2 bytes (s16le)", bytes.len());
-            return Ok(Err(Problem::of("invalid_value", "audio", why)));
+    /// Begins the response that the caller asks for. One that came unasked gives way: its caller could not know of it.
+    async fn create(&mut self, metadata: Value) -> Result<Answer, Ending> {
+        self.pacer.start(self.now());
+        if self.teller.is_asked() {
+            let why = "a response is in progress; it ends by itself or with response.cancel";
+            return Ok(Err(Problem::new("conversation_already_has_active_response", why)));
         }
-        if !self.pacer.has_room(format.samples(bytes.len())) {
-            let why = "more than 30 s of audio wait to be heard; this piece was not taken. Send in real time";
-            return Ok(Err(Problem::of("input_audio_buffer_full", "audio", why)));
-        }
-        let voice = match self.voice_in.take() {
-            Some(voice) => voice,
-            None => VoiceIn::new(format).map_err(|error| internal(&error))?,
+        let mut said = Vec::new();
+        self.mouth.close(&mut said);
+        self.teller.ask(metadata);
+        self.mouth.create(&mut said);
+        self.uttered(said).await.map(Ok)
+    }
+
+    /// Clients pass over errors that begin with these words: a cancel that comes too late is part of a normal call.
+    fn cancel(&mut self, what: &Cancel) -> Answer {
+        let why = match what {
+            Cancel::Response(id) if !self.teller.is_open(id) => "the response of this id is not in progress",
+            _ if self.mouth.cancel() => return Ok(self.teller.end(Outcome::Cancelled)),
+            Cancel::Player => return Ok(Vec::new()),
+            Cancel::Any | Cancel::Response(_) => "no response is in progress",
         };
-        let decoded = off_worker(voice, move |voice| voice.decode(&bytes)).await;
-        let (voice, pcm) = decoded.ok_or_else(|| Ending::because(CloseReason::Internal))?;
-        self.voice_in = Some(voice);
-        let pcm = pcm.map_err(|error| internal(&error))?;
-        self.uncommitted = self.uncommitted.saturating_add(pcm.len());
-        // There is room: it was looked for above, and a resampler gives out what it kept back only once.
-        self.pacer.push(self.now(), &pcm);
-        Ok(Ok(Vec::new()))
+        Err(Problem::new("response_cancel_not_active", format!("Cancellation failed: {why}")))
     }
 
-    fn commit(&mut self) -> Result<Vec<String>, Problem> {
-        if self.uncommitted < SHORTEST_TURN {
-            let held = self.uncommitted * 1_000 / SAMPLE_RATE as usize;
-            let why = format!("the buffer holds {held} ms of audio; expected 100 ms or more");
-            return Err(Problem::new("input_audio_buffer_commit_empty", why));
-        }
-        Ok(self.turn_ends())
-    }
-
-    fn turn_ends(&mut self) -> Vec<String> {
-        self.uncommitted = 0;
-        let item = self.item.take().unwrap_or_else(|| self.teller.id("item"));
-        self.teller.committed(&item)
-    }
-
-    /// Gives the model the frame that is due.
-    async fn feed(&mut self) -> Result<Vec<String>, Ending> {
-        let Some(frame) = self.pacer.take(self.now()) else { return Ok(Vec::new()) };
-        if let Some(recorder) = &self.recorder {
-            recorder.caller(&frame);
-        }
-        let told = match self.ear.hear(&frame, self.settings.turns.detection()) {
-            Some(Change::Started { at_ms }) => {
-                let item = self.item.take().unwrap_or_else(|| self.teller.id("item"));
-                let told = vec![self.teller.speech_started(&item, at_ms)];
-                self.item = Some(item);
-                told
-            }
-            Some(Change::Stopped { at_ms }) => {
-                let item = self.item.take().unwrap_or_else(|| self.teller.id("item"));
-                let mut told = vec![self.teller.speech_stopped(&item, at_ms)];
-                self.item = Some(item);
-                told.extend(self.turn_ends());
-                told
-            }
-            None => Vec::new(),
+    async fn create_item(&mut self, mut item: NewItem) -> Result<Answer, Ending> {
+        let audio = std::mem::take(&mut item.audio);
+        let told = match self.teller.item_created(item) {
+            Ok(told) if !audio.is_empty() => told,
+            told => return Ok(told),
         };
-        let heard = self.input.push(Instant::now(), frame).await;
-        if heard { Ok(told) } else { Err(Ending::because(CloseReason::Internal)) }
+        self.outbox.tell(told)?;
+        self.append(audio).await
+    }
+
+    /// The session as it is, with something new that the caller should know: clients understand this event at any time.
+    fn notify(&mut self, notice: Notice) -> String {
+        let usual = std::mem::replace(&mut self.about.notices, vec![notice]);
+        let told = self.teller.session("session.updated", &self.settings, &self.about);
+        self.about.notices = usual;
+        told
     }
 
     /// An event of the model.
-    fn model(&mut self, event: Option<SessionEvent>) -> Result<Vec<String>, Ending> {
+    async fn model(&mut self, event: Option<SessionEvent>) -> Result<Vec<String>, Ending> {
         let mut said = Vec::new();
         match event {
             Some(SessionEvent::Audio { pcm, .. }) => {
@@ -282,6 +267,7 @@ impl<'a> Talk<'a> {
                     recorder.agent(&pcm);
                 }
                 self.mouth.voice(pcm, &mut said);
+                self.steps = self.steps.map(|steps| steps.saturating_sub(1));
             }
             Some(SessionEvent::Text(text)) => {
                 if let Some(recorder) = &self.recorder {
@@ -293,19 +279,26 @@ impl<'a> Talk<'a> {
                 if let Some(recorder) = &self.recorder {
                     recorder.dropped(frames);
                 }
+                let notice = self.lost.slow_server(frames);
+                return Ok(notice.map(|notice| self.notify(notice)).into_iter().collect());
             }
             Some(SessionEvent::Ended) => return Err(Ending::because(CloseReason::Finished)),
-            Some(SessionEvent::Failed(why)) => return Err(Ending::Close(CloseReason::Internal, Some(why))),
+            Some(SessionEvent::Failed(why)) => return Err(Ending::model_failed(&why)),
             None => {
                 let running = self.app.engine.status().healthy();
                 return Err(Ending::because(if running { CloseReason::NotReading } else { CloseReason::Internal }));
             }
         }
-        self.uttered(said)
+        let told = self.uttered(said).await?;
+        if self.steps != Some(0) {
+            return Ok(told);
+        }
+        self.outbox.tell(told)?;
+        Err(Ending::because(CloseReason::Finished))
     }
 
     /// What the model says, as events.
-    fn uttered(&mut self, said: Vec<Utterance>) -> Result<Vec<String>, Ending> {
+    async fn uttered(&mut self, said: Vec<Utterance>) -> Result<Vec<String>, Ending> {
         let mut told = Vec::new();
         for utterance in said {
             match utterance {
@@ -319,8 +312,10 @@ impl<'a> Talk<'a> {
                         Some(voice) => voice,
                         None => VoiceOut::new(self.settings.output).map_err(|error| internal(&error))?,
                     };
-                    let bytes = self.voice_out.insert(voice).encode(&pcm).map_err(|error| internal(&error))?;
-                    told.extend(self.teller.voice(&bytes));
+                    let encoded = off_worker(voice, move |voice| voice.encode(&pcm)).await;
+                    let (voice, bytes) = encoded.ok_or_else(|| Ending::because(CloseReason::Internal))?;
+                    self.voice_out = Some(voice);
+                    told.extend(self.teller.voice(&bytes.map_err(|error| internal(&error))?));
                 }
                 Utterance::Words(words) => told.extend(self.teller.words(&words)),
                 Utterance::End => told.extend(self.teller.end(Outcome::Completed)),
@@ -342,13 +337,6 @@ impl<'a> Talk<'a> {
     }
 }
 
-async fn tell(sink: &mut Sink, events: impl IntoIterator<Item = String>) -> Result<(), Ending> {
-    for event in events {
-        send_frame(sink, Frame::Text(event.into())).await?;
-    }
-    Ok(())
-}
-
 fn internal(error: &AudioError) -> Ending {
-    Ending::Close(CloseReason::Internal, Some(error.to_string()))
+    Ending::failed("the server cannot convert this audio", error)
 }

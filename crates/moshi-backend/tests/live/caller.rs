@@ -75,6 +75,23 @@ pub(crate) async fn hear(mut source: impl Stream<Item = Result<Message, Error>> 
     heard
 }
 
+/// As [`hear`], until `enough` audio messages have come.
+pub(crate) async fn hear_until(
+    mut source: impl Stream<Item = Result<Message, Error>> + Unpin,
+    time: Duration,
+    enough: usize,
+) -> Heard {
+    let mut heard = Heard::default();
+    let end = tokio::time::Instant::now() + time;
+    while heard.of(1).len() < enough {
+        let Ok(message) = tokio::time::timeout_at(end, source.next()).await else { break };
+        if !heard.take(message) {
+            break;
+        }
+    }
+    heard
+}
+
 /// A connected caller.
 pub(crate) struct Caller {
     pub(crate) sink: SplitSink<Socket, Message>,
@@ -152,14 +169,7 @@ impl Caller {
             sink
         };
         let listen = async move {
-            let mut heard = Heard::default();
-            let end = tokio::time::Instant::now() + last;
-            while heard.of(1).len() < enough {
-                let Ok(message) = tokio::time::timeout_at(end, source.next()).await else { break };
-                if !heard.take(message) {
-                    break;
-                }
-            }
+            let heard = hear_until(&mut source, last, enough).await;
             (source, heard)
         };
         let (sink, (source, heard)) = tokio::join!(speak, listen);

@@ -4,69 +4,14 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::{SinkExt, StreamExt};
-use moshi_backend::Server;
+use futures_util::SinkExt;
 use moshi_backend::auth::KeySource;
 use moshi_backend::config::{CallLimits, ServerConfig};
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::caller::Socket;
 use crate::common::{FRAME, config, eventually, metric, signal, start};
-
-/// A client of this protocol.
-struct Client(Socket);
-
-impl Client {
-    async fn connect(server: &Server, headers: &[(&'static str, &str)]) -> Result<Self, Box<Error>> {
-        let url = format!("ws://{}/v1/realtime?model=any", server.address());
-        let mut request = url.into_client_request().unwrap();
-        for (name, value) in headers {
-            request.headers_mut().insert(*name, value.parse().unwrap());
-        }
-        tokio_tungstenite::connect_async(request).await.map(|(socket, _)| Self(socket)).map_err(Box::new)
-    }
-
-    async fn send(&mut self, event: Value) {
-        self.0.send(Message::Text(event.to_string().into())).await.unwrap();
-    }
-
-    async fn append(&mut self, audio: &[u8]) {
-        self.send(json!({ "type": "input_audio_buffer.append", "audio": STANDARD.encode(audio) })).await;
-    }
-
-    /// The next event, or the close code as `{"close": code}`.
-    async fn next(&mut self) -> Value {
-        loop {
-            let message = tokio::time::timeout(Duration::from_secs(10), self.0.next()).await.expect("no event came");
-            match message.unwrap().unwrap() {
-                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
-                Message::Close(frame) => return json!({ "close": u16::from(frame.unwrap().code) }),
-                Message::Ping(_) => {}
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    /// Events up to the first of this kind.
-    async fn until(&mut self, kind: &str) -> Vec<Value> {
-        let mut events = Vec::new();
-        loop {
-            let event = self.next().await;
-            let last = event["type"] == kind;
-            assert!(event.get("close").is_none(), "closed with {event} before {kind}: {events:?}");
-            events.push(event);
-            if last {
-                return events;
-            }
-        }
-    }
-
-    async fn last(&mut self, kind: &str) -> Value {
-        self.until(kind).await.pop().unwrap()
-    }
-}
+use crate::realtime_client::Client;
 
 /// The audio in these events.
 fn audio(events: &[Value], kind: &str) -> Vec<u8> {
@@ -164,7 +109,7 @@ async fn mistakes_are_answered_and_the_session_lives_on() {
             json!({ "type": "session.update", "session": { "input_audio_format": "mp3" }, "event_id": "mine" }),
             "invalid_value",
         ),
-        (json!({ "type": "conversation.item.create", "item": {}, "event_id": "mine" }), "unsupported"),
+        (json!({ "type": "conversation.item.create", "item": {}, "event_id": "mine" }), "missing_required_parameter"),
     ] {
         client.send(event.clone()).await;
         let error = client.last("error").await["error"].take();
