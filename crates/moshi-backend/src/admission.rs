@@ -9,7 +9,7 @@ use moshi_engine::{EngineError, SessionParams};
 use moshi_protocol::{CloseReason, Refusal};
 
 use crate::app::App;
-use crate::auth::{self, Access};
+use crate::auth::{self, Access, KeyId};
 use crate::engine_loop::MODEL_FAILED;
 use crate::engine_thread::{AdmitError, Session};
 use crate::origin;
@@ -90,6 +90,12 @@ pub(crate) fn not_a_websocket(path: &str, rejection: &WebSocketUpgradeRejection)
 /// Whether a page of this origin, with this key, may call at all, and whether this caller may have another call: its
 /// share counts until it is dropped.
 pub(crate) fn check_caller(app: &App, peer: Peer, headers: &HeaderMap, query: &str) -> Result<Share, Refused> {
+    let key = check_access(app, headers, query)?;
+    app.quotas.enter(peer, key).map_err(|over| over_quota(app, &over))
+}
+
+/// Whether a page of this origin, with this key, may ask for anything: with which key, where keys are needed.
+pub(crate) fn check_access(app: &App, headers: &HeaderMap, query: &str) -> Result<Option<KeyId>, Refused> {
     if !origin::allowed(headers, &app.config.allowed_origins) {
         app.metrics.refused("origin");
         let reason = "this page's origin may not call this server; see allowed_origins or --allow-origin";
@@ -104,7 +110,7 @@ pub(crate) fn check_caller(app: &App, peer: Peer, headers: &HeaderMap, query: &s
         return Err(Refused::new(StatusCode::BAD_REQUEST, "key_in_query", reason));
     }
     let reason = match app.keys.check(headers) {
-        Access::Granted(key) => return app.quotas.enter(peer, key).map_err(|over| over_quota(app, &over)),
+        Access::Granted(key) => return Ok(key),
         Access::Missing => {
             "this server wants a key: send \"Authorization: Bearer KEY\", or from a browser the subprotocols \
              \"rustymoshi\" and \"rustymoshi-key.KEY\""

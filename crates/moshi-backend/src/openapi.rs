@@ -23,6 +23,9 @@ pub(crate) struct RefusalBody {
     paths(
         crate::chat::handler,
         crate::realtime::handler,
+        crate::realtime::secrets::client_secrets,
+        crate::realtime::secrets::sessions,
+        crate::realtime::models::list,
         crate::health::live,
         crate::health::ready,
         crate::health::health,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use moshi_engine::{EngineConfig, EngineError};
@@ -253,6 +253,9 @@ fn router(app: &Arc<App>) -> Router {
     let routes = Router::new()
         .route("/api/chat", any(chat::handler))
         .route("/v1/realtime", any(realtime::handler))
+        .route("/v1/realtime/client_secrets", post(realtime::secrets::client_secrets))
+        .route("/v1/realtime/sessions", post(realtime::secrets::sessions))
+        .route("/v1/models", get(realtime::models::list))
         .route("/api/build_info", get(health::build_info))
         .route("/health", get(health::health))
         .route("/health/ready", get(health::ready))

@@ -10,8 +10,10 @@ mod events;
 mod format;
 mod g711;
 mod items;
+pub(crate) mod models;
 mod mouth;
 mod outbox;
+pub(crate) mod secrets;
 mod settings;
 mod talk;
 

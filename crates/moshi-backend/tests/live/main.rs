@@ -20,3 +20,4 @@ mod realtime;
 mod realtime_client;
 mod recording;
 mod security;
+mod short_keys;
