@@ -31,6 +31,8 @@ const TOO_LATE: usize = 12;
 const PATIENCE: usize = 8;
 /// Frames that may run ahead of the clock of a full-duplex wire.
 const AHEAD: u32 = 4;
+/// The clock's zero lies so long before the call, for it may run behind from the beginning.
+const BEFORE: Duration = Duration::from_secs(1);
 
 /// How a wire hands over its audio.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +64,7 @@ impl Pace {
 pub(crate) struct Pacer {
     pace: Pace,
     waiting: VecDeque<f32>,
-    /// When the next frame may leave; none before the call begins.
+    /// When the next frame may leave, on a clock that is [`BEFORE`] ahead of the call's; none before audio has come.
     due: Option<Duration>,
     /// When audio came last.
     arrived: Duration,
@@ -108,7 +110,7 @@ impl Pacer {
     pub(crate) fn start(&mut self, now: Duration) {
         // Where silence fills gaps, the clock begins with the call; elsewhere the first frame may have been late itself.
         let lead = if self.pace.fills_gaps { Duration::ZERO } else { self.pace.lead };
-        self.due.get_or_insert(now.saturating_sub(lead));
+        self.due.get_or_insert((now + BEFORE).saturating_sub(lead));
     }
 
     /// Takes audio. What is more than may wait pushes out the oldest.
@@ -135,11 +137,12 @@ impl Pacer {
     /// When [`Pacer::take`] will have a frame, if nothing else happens.
     pub(crate) fn wake(&self) -> Option<Duration> {
         let due = self.due?;
-        match (self.waiting.len() >= FRAME_SAMPLES, self.pace.fills_gaps) {
-            (true, _) => Some(due),
-            (false, true) => Some(due + GRACE),
-            (false, false) => None,
-        }
+        let wake = match (self.waiting.len() >= FRAME_SAMPLES, self.pace.fills_gaps) {
+            (true, _) => due,
+            (false, true) => due + GRACE,
+            (false, false) => return None,
+        };
+        Some(wake.saturating_sub(BEFORE))
     }
 
     /// The frame that is due by now.
@@ -149,13 +152,14 @@ impl Pacer {
         if self.wake()? > now {
             return None;
         }
-        let since = due.max(self.arrived).min(now);
+        let since = due.saturating_sub(BEFORE).max(self.arrived).min(now);
+        let clock = now + BEFORE;
         if self.waiting.len() >= FRAME_SAMPLES {
-            self.due = Some(due.max(now.saturating_sub(self.pace.lead)) + self.pace.period);
+            self.due = Some(due.max(clock.saturating_sub(self.pace.lead)) + self.pace.period);
             self.starved = 0;
             return Some(DueFrame { pcm: self.waiting.drain(..FRAME_SAMPLES).collect(), since, spoken: true });
         }
-        self.due = Some(due.max(now.saturating_sub(GRACE + self.pace.lead)) + self.pace.period);
+        self.due = Some(due.max(clock.saturating_sub(GRACE + self.pace.lead)) + self.pace.period);
         self.starved += 1;
         self.late = if self.starved <= HICCUP { self.late + 1 } else { 0 };
         let mut pcm: Vec<f32> = self.waiting.drain(..).collect();
@@ -230,13 +234,13 @@ mod tests {
         left
     }
 
-    /// A live caller from `begin` on: a frame every 80 ms, of which every fifth is a pause if it makes any. Gives how
+    /// A live caller from `begin` on: a frame every 80 ms, of which two in five are a pause if it makes any. Gives how
     /// many frames wait after each.
     fn live(pacer: &mut Pacer, begin: u64, frames: u64, pauses: bool) -> Vec<usize> {
         let mut waiting = Vec::new();
         for n in 0..frames {
             let now = ms(begin + n * 80);
-            let level = if pauses && n % 5 == 0 { 0.0 } else { 0.5 };
+            let level = if pauses && n % 5 < 2 { 0.0 } else { 0.5 };
             pacer.push(now, &[level; FRAME_SAMPLES]);
             drain(pacer, now, now + ms(79));
             waiting.push(pacer.waiting.len() / FRAME_SAMPLES);
