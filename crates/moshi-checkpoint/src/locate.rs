@@ -273,11 +273,12 @@ impl<'a> Locator<'a> {
         Ok(None)
     }
 
-    /// A file that the configuration names: inside the repository, `file:///path` or `hf://owner/name/file`.
+    /// A file that the configuration names: inside the repository, or `hf://owner/name/file`. It comes from somebody else,
+    /// who may not name other files of this machine.
     ///
     /// When nobody can be asked, a file that is not in the cache is not there: what it is needed for says so.
     fn find(&mut self, name: &str) -> Result<Option<Found>> {
-        if name.contains("://") {
+        if name.starts_with("hf://") {
             return self.given(name).map(Some);
         }
         if !is_inside(name) {

@@ -165,8 +165,52 @@ fn missing_files_say_what_is_there() {
     assert_says(&open(folder.path()).unwrap_err().to_string(), &["config.json", "JSON"]);
     std::fs::write(folder.path().join("config.json"), "[]").unwrap();
     assert_says(&open(folder.path()).unwrap_err().to_string(), &["config.json", "JSON object"]);
-    std::fs::write(folder.path().join("config.json"), r#"{"moshi_name": "../secret.safetensors"}"#).unwrap();
-    assert_says(&open(folder.path()).unwrap_err().to_string(), &["../secret", "not a file inside the repository"]);
+}
+
+/// A configuration is from whoever made the repository.
+#[test]
+fn a_configuration_names_files_of_its_repository_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret.safetensors");
+    std::fs::copy(golden("tiny-moshi/model.safetensors"), &secret).unwrap();
+    let inside = folder.path().join("repository");
+    std::fs::create_dir(&inside).unwrap();
+    for name in ["mimi.safetensors", "mimi_config.json", "tokenizer.model", "lora.safetensors", "model.safetensors"] {
+        std::fs::copy(golden("tiny-moshi").join(name), inside.join(name)).unwrap();
+    }
+    let text = std::fs::read_to_string(golden("tiny-moshi/lora_config.json")).unwrap();
+    let config: Value = serde_json::from_str(&text).unwrap();
+    let named = |key: &str, name: &str| {
+        let mut config = config.clone();
+        config[key] = name.into();
+        std::fs::write(inside.join("config.json"), config.to_string()).unwrap();
+        open(&inside)
+    };
+    let secret = secret.display().to_string();
+    for name in [
+        format!("file://{secret}"),
+        format!("FILE://{secret}"),
+        format!("file:{secret}"),
+        secret.clone(),
+        format!("/{secret}"),
+        "../secret.safetensors".to_owned(),
+        "./../secret.safetensors".to_owned(),
+        "a/../../secret.safetensors".to_owned(),
+        "..\\secret.safetensors".to_owned(),
+        "C:\\secret.safetensors".to_owned(),
+        "https://example.org/secret.safetensors".to_owned(),
+    ] {
+        for key in ["moshi_name", "mimi_name", "tokenizer_name", "lora_name"] {
+            let message = named(key, &name).unwrap_err().to_string();
+            assert_says(&message, &["not a file inside the repository"]);
+        }
+    }
+    #[cfg(unix)]
+    {
+        // A link is the doing of who laid out the folder here.
+        std::os::unix::fs::symlink(&secret, inside.join("link.safetensors")).unwrap();
+        named("moshi_name", "link.safetensors").unwrap();
+    }
 }
 
 #[test]
