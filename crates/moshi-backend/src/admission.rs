@@ -12,7 +12,6 @@ use crate::app::App;
 use crate::auth::{self, Access, KeyId};
 use crate::engine_loop::MODEL_FAILED;
 use crate::engine_thread::{AdmitError, Session};
-use crate::origin;
 use crate::peer::Peer;
 use crate::queue::Ticket;
 use crate::quota::{OverQuota, Share};
@@ -96,10 +95,9 @@ pub(crate) fn check_caller(app: &App, peer: Peer, headers: &HeaderMap, query: &s
 
 /// Whether a page of this origin, with this key, may ask for anything: with which key, where keys are needed.
 pub(crate) fn check_access(app: &App, headers: &HeaderMap, query: &str) -> Result<Option<KeyId>, Refused> {
-    if !origin::allowed(headers, &app.config.allowed_origins) {
+    if let Err(stranger) = app.welcome.check(headers) {
         app.metrics.refused("origin");
-        let reason = "this page's origin may not call this server; see allowed_origins or --allow-origin";
-        return Err(Refused::new(StatusCode::FORBIDDEN, CloseReason::NotAllowed.name(), reason));
+        return Err(Refused::new(StatusCode::FORBIDDEN, CloseReason::NotAllowed.name(), stranger.to_string()));
     }
     if let Some(name) = auth::key_in_query(query) {
         app.metrics.refused("key");

@@ -10,6 +10,7 @@ use crate::calibrate::Calibration;
 use crate::config::ServerConfig;
 use crate::engine_thread::EngineHandle;
 use crate::metrics::Metrics;
+use crate::origin::Welcome;
 use crate::queue::WaitingLine;
 use crate::quota::Quotas;
 use crate::shutdown::Shutdown;
@@ -20,6 +21,8 @@ pub(crate) struct App {
     pub(crate) config: ServerConfig,
     /// Admits calls.
     pub(crate) engine: EngineHandle,
+    /// Which web pages may call.
+    pub(crate) welcome: Welcome,
     /// Who may call.
     pub(crate) keys: Keys,
     /// How much each caller takes.

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::lent_keys::LentKeys;
+use crate::text_file;
 
 /// Shortest key that is accepted: one that cannot be guessed by trying.
 const SHORTEST: usize = 16;
@@ -189,10 +190,11 @@ fn read(source: &KeySource) -> Result<Arc<[KeyDigest]>, KeyError> {
         digests.push(digest(key, || "the environment".to_owned())?);
     }
     if let Some(file) = &source.file {
-        let text = std::fs::read_to_string(file).map_err(|source| KeyError::Read { file: file.clone(), source })?;
+        let text = text_file::read(file).map_err(|source| KeyError::Read { file: file.clone(), source })?;
         let before = digests.len();
-        for (at, line) in text.lines().map(str::trim).enumerate().filter(|(_, l)| !l.is_empty() && !l.starts_with('#'))
-        {
+        // Files that were joined have a byte order mark inside too.
+        let lines = text.lines().map(|line| line.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}'));
+        for (at, line) in lines.enumerate().filter(|(_, l)| !l.is_empty() && !l.starts_with('#')) {
             digests.push(digest(line, || format!("{} line {}", file.display(), at + 1))?);
         }
         if digests.len() == before {
@@ -257,7 +259,8 @@ mod tests {
             keys.check(&with(header::AUTHORIZATION, &format!("Bearer {key}"))) == Access::Granted(Some(KeyId::of(key)))
         };
         assert!(opens(KEY));
-        std::fs::write(&file, "a-new-key-for-everybody\n").unwrap();
+        // As an editor of Windows writes it.
+        std::fs::write(&file, "\u{feff}a-new-key-for-everybody\r\n").unwrap();
         assert_eq!(keys.reload().unwrap(), 1);
         assert!(opens("a-new-key-for-everybody") && !opens(KEY));
         for (text, words) in

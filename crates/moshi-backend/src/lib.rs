@@ -2,6 +2,7 @@
 //!
 //! [`Server::start`] serves a model over HTTP and WebSockets; the binary `moshi-backend` is a thin shell around it.
 
+mod address;
 mod admission;
 mod app;
 pub mod auth;
@@ -21,6 +22,7 @@ mod health;
 mod hsts;
 mod lent_keys;
 mod limits;
+mod listen;
 mod loudness;
 pub mod metrics;
 pub mod model;
@@ -39,6 +41,7 @@ mod reload;
 mod server;
 pub mod shutdown;
 mod standing;
+mod text_file;
 mod tick_window;
 pub mod tls;
 mod watchdog;

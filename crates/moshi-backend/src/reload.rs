@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum_server::tls_rustls::RustlsConfig;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
 use crate::app::App;
-use crate::tls::CertificateFiles;
+use crate::tls::Shown;
 
 /// How often the files are looked at. They are read rather than watched: secrets are often mounted as links to links,
 /// whose changes no file watcher sees.
@@ -20,7 +19,7 @@ pub(crate) struct Reloader {
     /// The server, with its keys.
     pub(crate) app: Arc<App>,
     /// Its certificate, if it speaks TLS.
-    pub(crate) tls: Option<(CertificateFiles, RustlsConfig)>,
+    pub(crate) tls: Option<Shown>,
     /// Told to read everything again now.
     pub(crate) now: Arc<Notify>,
 }
@@ -29,8 +28,8 @@ impl Reloader {
     /// Watches until the server ends.
     pub(crate) async fn run(self) {
         let keys: Vec<PathBuf> = self.app.keys.file().map(PathBuf::from).into_iter().collect();
-        let pair: Vec<PathBuf> =
-            self.tls.iter().flat_map(|(files, _)| [files.cert.clone(), files.key.clone()]).collect();
+        let pair = self.tls.iter().map(Shown::files);
+        let pair: Vec<PathBuf> = pair.flat_map(|files| [files.cert.clone(), files.key.clone()]).collect();
         let mut keys_seen = fingerprint(&keys).await;
         let mut pair_seen = fingerprint(&pair).await;
         loop {
@@ -57,9 +56,12 @@ impl Reloader {
     }
 
     async fn reload_certificate(&self) {
-        let Some((files, config)) = &self.tls else { return };
-        match config.reload_from_pem_file(&files.cert, &files.key).await {
-            Ok(()) => tracing::info!(certificate = %files.cert.display(), "certificate read again"),
+        let Some(shown) = &self.tls else { return };
+        match shown.renew().await {
+            Ok(names) => {
+                self.app.welcome.renew(names);
+                tracing::info!(certificate = %shown.files().cert.display(), "certificate read again");
+            }
             // Half a pair while it is being replaced; the other half's change brings us back.
             Err(error) => tracing::error!(%error, "the certificate stays as it was"),
         }

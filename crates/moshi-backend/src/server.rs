@@ -1,7 +1,7 @@
 //! A running server: engine thread, listener, routes, and an orderly end.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,12 +23,13 @@ use crate::connections::BoundedAcceptor;
 use crate::engine_thread::{EngineHandle, EngineThread};
 use crate::metrics::Metrics;
 use crate::model::ModelHost;
+use crate::origin::Welcome;
 use crate::queue::WaitingLine;
 use crate::quota::Quotas;
 use crate::reload::Reloader;
 use crate::shutdown::ShutdownControl;
-use crate::tls::{CertificateFiles, TlsError};
-use crate::{chat, health, hsts, openapi, pages, realtime, tls, watchdog};
+use crate::tls::{CertificateFiles, Shown, TlsError};
+use crate::{chat, forwarded, health, hsts, listen, openapi, pages, realtime, tls, watchdog};
 
 /// A connection that has not sent a whole request after this long is closed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,7 +45,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 #[non_exhaustive]
 pub enum ServerError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {host} port {port}: {source}")]
+    #[error("cannot listen on {host} port {port}: {source}{advice}", advice = listen::advice(source, *port))]
     Listen {
         /// Name or address.
         host: String,
@@ -52,6 +53,14 @@ pub enum ServerError {
         port: u16,
         /// Why.
         source: io::Error,
+    },
+    /// The address is none.
+    #[error("host: found {host:?}, expected {expected}")]
+    Host {
+        /// What was given.
+        host: String,
+        /// What it should be.
+        expected: String,
     },
     /// The page's folder is not there.
     #[error("static_dir: {folder} is not a folder; leave it out for the page in the binary", folder = folder.display())]
@@ -111,11 +120,12 @@ impl Server {
     ///
     /// # Errors
     /// [`ServerError`] says what is missing.
-    pub async fn start(config: ServerConfig, model: ModelHost) -> Result<Self, ServerError> {
-        check_folders(&config)?;
-        let socket = listen(&config.host, config.port)?;
-        let address = socket.local_addr().map_err(|source| listen_error(&config, source))?;
-        let certificate = certificate(&config, address)?;
+    pub async fn start(mut config: ServerConfig, model: ModelHost) -> Result<Self, ServerError> {
+        let (socket, address) = open(&mut config)?;
+        let (tls, names) = match certificate(&config, address)? {
+            Some(files) => Shown::load(files).await.map(|(shown, names)| (Some(shown), Some(names)))?,
+            None => (None, None),
+        };
         let keys = Keys::load(config.api_keys.clone())?;
         let control = ShutdownControl::new();
         let metrics = Arc::new(Metrics::new(&config.instance_name, env!("CARGO_PKG_VERSION"))?);
@@ -131,6 +141,7 @@ impl Server {
         }
         let app = Arc::new(App {
             engine: handle_to_engine,
+            welcome: Welcome::new(&config, names),
             keys,
             line: WaitingLine::new(config.queue.room, Arc::clone(&metrics)),
             quotas: Quotas::new(config.quotas.per_address, config.quotas.per_key),
@@ -144,14 +155,10 @@ impl Server {
             config,
         });
         let handle = Handle::new();
-        let tls = match &certificate {
-            Some(files) => Some((files.clone(), tls::rustls_config(files).await?)),
-            None => None,
-        };
-        let routes = hsts::insist(router(&app), certificate.as_ref().map(|_| app.config.hsts));
         let acceptor = acceptor(&app);
-        let tls_config = tls.as_ref().map(|(_, config)| config.clone());
-        let listener = serve((socket, acceptor), routes, tls_config, handle.clone())?;
+        let routes = router(&app, tls.is_some());
+        let listener = serve((socket, acceptor), routes, tls.as_ref().map(Shown::config), handle.clone())?;
+        let certificate = tls.as_ref().map(|shown| shown.files().clone());
         let (reload, (stop, stuck)) = (Arc::new(Notify::new()), watch::channel(false));
         let reloader = Reloader { app: Arc::clone(&app), tls, now: Arc::clone(&reload) };
         let helpers = vec![
@@ -201,16 +208,14 @@ impl Server {
 
     /// What to open in a browser on this machine.
     pub fn url(&self) -> String {
-        let local = self.address.ip().is_unspecified() || self.address.ip().is_loopback();
-        let host = if local { "localhost".to_owned() } else { bracketed(&self.address) };
+        let host = listen::shown(&self.app.config.host, self.address);
         format!("{}://{host}:{}", self.scheme(), self.address.port())
     }
 
     /// What to open on another machine of the same network, if the server can be reached from there.
     pub fn network_url(&self) -> Option<String> {
         let outward = self.address.ip().is_unspecified().then(tls::outward_address).flatten()?;
-        let address = SocketAddr::new(outward, self.address.port());
-        Some(format!("{}://{}:{}", self.scheme(), bracketed(&address), address.port()))
+        Some(format!("{}://{}:{}", self.scheme(), listen::in_url(outward), self.address.port()))
     }
 
     /// The model's name, and what a caller must know about it.
@@ -248,8 +253,8 @@ impl Server {
     }
 }
 
-/// Every path that is not the page's, with its handler.
-fn router(app: &Arc<App>) -> Router {
+/// Every path that is not the page's, with its handler, behind what is done to every request and every answer.
+fn router(app: &Arc<App>, tls: bool) -> Router {
     let routes = Router::new()
         .route("/api/chat", any(chat::handler))
         .route("/v1/realtime", any(realtime::handler))
@@ -270,7 +275,8 @@ fn router(app: &Arc<App>) -> Router {
     let with_headers = pages::SECURITY_HEADERS
         .into_iter()
         .fold(routes, |routes, (name, value)| routes.layer(SetResponseHeaderLayer::if_not_present(name, value)));
-    with_headers.with_state(Arc::clone(app))
+    let insisting = hsts::insist(with_headers.with_state(Arc::clone(app)), tls.then_some(app.config.hsts));
+    forwarded::believe(insisting, &app.config.trusted_proxies)
 }
 
 /// Bounds what is accepted before anybody knows who it is.
@@ -341,6 +347,15 @@ async fn start_engine(
     Ok(started.await.map_err(|_| EngineError::Model("it panicked in its first steps".to_owned()))??)
 }
 
+/// Takes the address before everything that takes long.
+fn open(config: &mut ServerConfig) -> Result<(TcpListener, SocketAddr), ServerError> {
+    check_folders(config)?;
+    config.host =
+        listen::bare(&config.host).map_err(|expected| ServerError::Host { host: config.host.clone(), expected })?;
+    let listening = listen::bind(&config.host, config.port).and_then(|s| s.local_addr().map(|at| (s, at)));
+    listening.map_err(|source| ServerError::Listen { host: config.host.clone(), port: config.port, source })
+}
+
 fn check_folders(config: &ServerConfig) -> Result<(), ServerError> {
     if let Some(folder) = config.static_dir.as_ref().filter(|folder| !folder.is_dir()) {
         return Err(ServerError::StaticDir { folder: folder.clone() });
@@ -364,24 +379,5 @@ fn certificate(config: &ServerConfig, address: SocketAddr) -> Result<Option<Cert
             let folder = config.cert_dir.clone().map_or_else(tls::default_folder, Ok)?;
             tls::self_signed(&folder, &config.host).map(Some)
         }
-    }
-}
-
-fn listen(host: &str, port: u16) -> Result<TcpListener, ServerError> {
-    let fail = |source| ServerError::Listen { host: host.to_owned(), port, source };
-    let mut addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(fail)?.collect();
-    // `localhost` is both; clients that try IPv6 first go on to IPv4, but not all do the reverse.
-    addresses.sort_by_key(SocketAddr::is_ipv6);
-    TcpListener::bind(addresses.as_slice()).map_err(fail)
-}
-
-fn listen_error(config: &ServerConfig, source: io::Error) -> ServerError {
-    ServerError::Listen { host: config.host.clone(), port: config.port, source }
-}
-
-fn bracketed(address: &SocketAddr) -> String {
-    match address {
-        SocketAddr::V4(v4) => v4.ip().to_string(),
-        SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
     }
 }

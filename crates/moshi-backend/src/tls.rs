@@ -4,7 +4,13 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 
+use axum_server::tls_rustls::RustlsConfig;
 use rcgen::{CertificateParams, DnType, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::ParsedCertificate;
+
+use crate::text_file;
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -86,16 +92,85 @@ pub fn self_signed(folder: &Path, host: &str) -> Result<CertificateFiles, TlsErr
     Ok(files)
 }
 
-/// A rustls configuration from a certificate and its key: TLS 1.2 and 1.3.
-///
-/// # Errors
-/// [`TlsError::Unusable`].
-pub async fn rustls_config(files: &CertificateFiles) -> Result<axum_server::tls_rustls::RustlsConfig, TlsError> {
-    // Fails only if a provider is there already, which then is the one to use.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    axum_server::tls_rustls::RustlsConfig::from_pem_file(&files.cert, &files.key)
-        .await
-        .map_err(|source| TlsError::Unusable { cert: files.cert.clone(), key: files.key.clone(), source })
+/// A certificate that a server shows.
+#[derive(Clone)]
+pub(crate) struct Shown {
+    files: CertificateFiles,
+    config: RustlsConfig,
+}
+
+impl Shown {
+    /// Reads a certificate and its key, and the names that it is for. TLS 1.2 and 1.3.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file that cannot be read, or both where they do not make a server.
+    pub(crate) async fn load(files: CertificateFiles) -> Result<(Self, CertificateNames), TlsError> {
+        // Fails only if a provider is there already, which then is the one to use.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (cert, key) = read(&files)?;
+        let names = CertificateNames::of(&cert);
+        match RustlsConfig::from_pem(cert, key).await {
+            Ok(config) => Ok((Self { files, config }, names)),
+            Err(source) => Err(unusable(&files, source)),
+        }
+    }
+
+    /// Reads both files again; on an error all stays as it was.
+    ///
+    /// # Errors
+    /// As [`Shown::load`].
+    pub(crate) async fn renew(&self) -> Result<CertificateNames, TlsError> {
+        let (cert, key) = read(&self.files)?;
+        let names = CertificateNames::of(&cert);
+        match self.config.reload_from_pem(cert, key).await {
+            Ok(()) => Ok(names),
+            Err(source) => Err(unusable(&self.files, source)),
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn files(&self) -> &CertificateFiles {
+        &self.files
+    }
+
+    /// What a listener takes.
+    pub(crate) fn config(&self) -> RustlsConfig {
+        self.config.clone()
+    }
+}
+
+/// A certificate and its key, as they stand in their files.
+fn read(files: &CertificateFiles) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
+    let read = |path: &PathBuf| text_file::pem(path).map_err(|source| TlsError::File { path: path.clone(), source });
+    Ok((read(&files.cert)?, read(&files.key)?))
+}
+
+fn unusable(files: &CertificateFiles, source: std::io::Error) -> TlsError {
+    TlsError::Unusable { cert: files.cert.clone(), key: files.key.clone(), source }
+}
+
+/// The names that a certificate is for; by default none.
+#[derive(Debug, Default)]
+pub(crate) struct CertificateNames(Option<CertificateDer<'static>>);
+
+impl CertificateNames {
+    /// Those of the first certificate in a PEM file.
+    fn of(pem: &[u8]) -> Self {
+        Self(CertificateDer::from_pem_slice(pem).ok())
+    }
+
+    /// Whether a browser would take the certificate for this name, were it signed by somebody whom it trusts.
+    pub(crate) fn include(&self, name: &str) -> bool {
+        let parsed = self.0.as_ref().and_then(|certificate| ParsedCertificate::try_from(certificate).ok());
+        let (Some(certificate), Ok(name)) = (parsed, ServerName::try_from(name)) else { return false };
+        rustls::client::verify_server_name(&certificate, &name).is_ok()
+    }
+}
+
+/// The name of this machine, where there is one.
+pub(crate) fn machine_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 /// This machine's address towards other machines, if it has one.
@@ -110,11 +185,10 @@ pub fn outward_address() -> Option<IpAddr> {
 
 fn names(host: &str) -> Vec<String> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|s| s.trim().to_owned());
     let address = outward_address().map(|a| a.to_string());
     let unspecified = host.parse::<IpAddr>().is_ok_and(|a| a.is_unspecified());
     let given = (!unspecified).then(|| host.to_owned());
-    for name in [machine, address, given].into_iter().flatten() {
+    for name in [machine_name(), address, given].into_iter().flatten() {
         if !name.is_empty() && name.is_ascii() && !names.contains(&name) {
             names.push(name);
         }

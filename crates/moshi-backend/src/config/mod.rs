@@ -11,10 +11,12 @@
 
 mod capacity;
 mod error;
+mod limits;
 mod model_spec;
 mod quotas;
 mod reader;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,8 +24,11 @@ use moshi_engine::EngineConfig;
 
 use crate::auth::KeySource;
 pub use crate::forwarded::Proxy;
+use crate::{listen, origin};
 pub use capacity::MaxSessions;
 pub use error::ConfigError;
+pub use limits::{CallLimits, QueueConfig};
+pub(crate) use model_spec::{DEVICES, DTYPES, MOST_THREADS};
 pub use model_spec::{ModelSource, ModelSpec};
 pub use quotas::QuotaConfig;
 use reader::Reader;
@@ -53,48 +58,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// Limits of every call.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CallLimits {
-    /// A call whose caller sends no message for this long is closed; zero is never.
-    pub idle_timeout: Duration,
-    /// Longest call; zero is no limit.
-    pub max_duration: Duration,
-    /// How often the server pings.
-    pub ping_interval: Duration,
-    /// A caller that answers no ping for this long does not read, and is closed.
-    pub pong_timeout: Duration,
-    /// Largest message that is accepted, in bytes.
-    pub max_message_bytes: usize,
-}
-
-impl Default for CallLimits {
-    fn default() -> Self {
-        Self {
-            idle_timeout: Duration::from_secs(30),
-            max_duration: Duration::ZERO,
-            ping_interval: Duration::from_secs(5),
-            pong_timeout: Duration::from_secs(20),
-            max_message_bytes: 64 * 1024,
-        }
-    }
-}
-
-/// The waiting line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueConfig {
-    /// How many callers may wait for a place; zero is no waiting line.
-    pub room: usize,
-    /// Who has waited this long is sent away; zero is no limit.
-    pub longest: Duration,
-}
-
-impl Default for QueueConfig {
-    fn default() -> Self {
-        Self { room: 0, longest: Duration::from_secs(120) }
-    }
 }
 
 /// Everything that `moshi-backend standalone` can be told.
@@ -138,7 +101,9 @@ pub struct ServerConfig {
     pub allowed_origins: Vec<String>,
     /// How much one caller may take.
     pub quotas: QuotaConfig,
-    /// Proxies that are believed what they say about who calls.
+    /// Names that this server goes by, besides those that it knows itself; `*.` stands for any beginning, `*` for any.
+    pub allowed_hosts: Vec<String>,
+    /// Proxies that are believed what they say about who calls, and about the address that was asked for.
     pub trusted_proxies: Vec<Proxy>,
     /// How long calls may go on after a shutdown was asked for.
     pub drain: Duration,
@@ -170,6 +135,7 @@ impl Default for ServerConfig {
             calls: CallLimits::default(),
             allowed_origins: Vec::new(),
             quotas: QuotaConfig::default(),
+            allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             drain: Duration::ZERO,
             log_format: LogFormat::Text,
@@ -195,33 +161,43 @@ impl ServerConfig {
         Self::read(Reader::parse(file, text)?)
     }
 
+    /// Every key that a file may have.
+    pub fn keys() -> BTreeSet<&'static str> {
+        Reader::parse(Path::new(""), "{}")
+            .and_then(|mut r| Self::default().take(&mut r).map(|()| r.known().clone()))
+            .unwrap_or_default()
+    }
+
     fn read(mut r: Reader) -> Result<Self, ConfigError> {
         let mut config = Self::default();
-        config.instance_name = r.text("instance_name")?.unwrap_or(config.instance_name);
-        config.model = ModelSpec::read(&mut r)?;
-        config.read_address(&mut r)?;
-        config.read_certificate(&mut r)?;
-        config.static_dir = r.path("static_dir")?;
-        config.read_sessions(&mut r)?;
-        config.read_backlog(&mut r)?;
-        config.read_queue(&mut r)?;
-        config.api_keys.file = r.path("api_key_file")?;
-        config.record_dir = r.path("record_dir")?;
-        config.read_limits(&mut r)?;
-        config.allowed_origins = r.texts("allowed_origins")?.unwrap_or_default();
-        config.quotas = QuotaConfig::read(&mut r)?;
-        for text in r.texts("trusted_proxies")?.unwrap_or_default() {
-            let proxy = text.parse().map_err(|expected: String| r.wrong("trusted_proxies", &text.into(), &expected))?;
-            config.trusted_proxies.push(proxy);
+        config.take(&mut r)?;
+        r.finish()?;
+        Ok(config)
+    }
+
+    fn take(&mut self, r: &mut Reader) -> Result<(), ConfigError> {
+        if let Some(name) = r.text("instance_name")? {
+            self.instance_name = name;
         }
-        config.log_format = match r.text("log_format")?.as_deref() {
+        self.model = ModelSpec::read(r)?;
+        self.read_address(r)?;
+        self.read_certificate(r)?;
+        self.static_dir = r.path("static_dir")?;
+        self.read_sessions(r)?;
+        self.read_backlog(r)?;
+        self.read_queue(r)?;
+        self.api_keys.file = r.path("api_key_file")?;
+        self.record_dir = r.path("record_dir")?;
+        self.read_limits(r)?;
+        self.quotas = QuotaConfig::read(r)?;
+        self.read_visitors(r)?;
+        self.log_format = match r.text("log_format")?.as_deref() {
             None | Some("text") => LogFormat::Text,
             Some("json") => LogFormat::Json,
             Some(other) => return Err(r.wrong("log_format", &other.into(), "\"text\" or \"json\"")),
         };
-        config.read_without_effect(&mut r);
-        r.finish()?;
-        Ok(config)
+        self.read_without_effect(r);
+        Ok(())
     }
 
     fn read_address(&mut self, r: &mut Reader) -> Result<(), ConfigError> {
@@ -232,12 +208,21 @@ impl ServerConfig {
             let why = format!("{addr} and {host} are two names for the address to listen on; keep one");
             return Err(contradiction(r.file(), "addr", "host", why));
         }
+        let key = if host.is_some() { "host" } else { "addr" };
         if let Some(host) = host.or(addr) {
-            self.host = host;
+            self.host = listen::bare(&host).map_err(|expected| r.wrong(key, &host.into(), &expected))?;
         }
         if let Some(port) = r.whole("port", 0, u64::from(u16::MAX))? {
             self.port = u16::try_from(port).unwrap_or_default();
         }
+        Ok(())
+    }
+
+    fn read_visitors(&mut self, r: &mut Reader) -> Result<(), ConfigError> {
+        let whole = |text: &str, check: fn(&str) -> Result<(), String>| check(text).map(|()| text.to_owned());
+        self.allowed_origins = r.each("allowed_origins", |text| whole(text, origin::check_origin))?;
+        self.allowed_hosts = r.each("allowed_hosts", |text| whole(text, origin::check_host))?;
+        self.trusted_proxies = r.each("trusted_proxies", str::parse)?;
         Ok(())
     }
 
@@ -359,10 +344,12 @@ impl ServerConfig {
 
     /// Keys of the published server that are harmless here.
     fn read_without_effect(&mut self, r: &mut Reader) {
-        const KEYS: [(&str, &str); 7] = [
+        const KEYS: [(&str, &str); 9] = [
             ("log_dir", "log lines go to standard error; record_dir records calls"),
             ("log_level", "set the environment variable MOSHI_LOG instead, for example MOSHI_LOG=debug"),
             ("lm_config", "the model's sizes are read from its config.json or its tensors"),
+            ("mimi_num_codebooks", "the model says how many codebooks it needs"),
+            ("encodec_num_codebooks", "the model says how many codebooks it needs"),
             ("use_cpu_for_mimi", "the codec runs where the model runs"),
             ("asr_delay_in_tokens", "delays are read from the model's config.json"),
             ("power_threshold", "it belongs to another program"),

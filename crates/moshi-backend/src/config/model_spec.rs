@@ -9,6 +9,13 @@ use moshi_checkpoint::quantize::Quantize;
 use super::reader::Reader;
 use super::{ConfigError, contradiction};
 
+/// Where a model can run, as `device` and `--device` say it.
+pub(crate) const DEVICES: [&str; 5] = ["auto", "cpu", "cuda", "metal", "reference"];
+/// Number formats of weights, as `dtype` and `--dtype` say them.
+pub(crate) const DTYPES: [&str; 3] = ["f32", "f16", "bf16"];
+/// Most threads per step.
+pub(crate) const MOST_THREADS: u64 = 1_024;
+
 /// Where a model comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ModelSource {
@@ -57,9 +64,7 @@ pub struct ModelSpec {
     pub text_tokenizer_file: Option<String>,
     /// The codec's file, likewise.
     pub mimi_model_file: Option<String>,
-    /// How many codebooks of the codec are used; none is what the model needs.
-    pub mimi_num_codebooks: Option<usize>,
-    /// `auto`, `cpu`, `cuda`, `metal`; none is `auto`.
+    /// One of `auto`, `cpu`, `cuda`, `metal`, `reference`; none is `auto`.
     pub device: Option<String>,
     /// `f32`, `bf16`, ...; none is what the file holds.
     pub dtype: Option<String>,
@@ -79,12 +84,11 @@ impl ModelSpec {
             lm_model_file: r.text("lm_model_file")?,
             text_tokenizer_file: r.text("text_tokenizer_file")?,
             mimi_model_file: one_of_two(r, "mimi_model_file", "encodec_model_file")?,
-            mimi_num_codebooks: codebooks(r)?,
-            device: choice(r, "device", &["auto", "cpu", "cuda", "metal"])?,
-            dtype: choice(r, "dtype", &["f32", "f16", "bf16"])?,
+            device: choice(r, "device", &DEVICES)?,
+            dtype: choice(r, "dtype", &DTYPES)?,
             quantize: choice(r, "quantize", &["q8", "q4"])?.and_then(|q| q.parse().ok()),
-            exact: false,
-            threads: r.whole("threads", 1, 1_024)?.and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?)),
+            exact: r.flag("exact")?.unwrap_or(false),
+            threads: r.whole("threads", 1, MOST_THREADS)?.and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?)),
         };
         let (model, repo) = (r.text("model")?, r.text("hf_repo")?.filter(|s| !s.is_empty()));
         spec.source = match (model, repo, &spec.lm_model_file) {
@@ -138,16 +142,6 @@ fn one_of_two(r: &mut Reader, ours: &'static str, older: &'static str) -> Result
             Err(contradiction(r.file(), ours, older, format!("{a} and {b} are both the codec's file; keep one")))
         }
         (a, b) => Ok(a.or(b)),
-    }
-}
-
-fn codebooks(r: &mut Reader) -> Result<Option<usize>, ConfigError> {
-    match (r.whole("mimi_num_codebooks", 1, 64)?, r.whole("encodec_num_codebooks", 1, 64)?) {
-        (Some(a), Some(b)) if a != b => {
-            let why = format!("{a} and {b} are both the codec's number of codebooks; keep one");
-            Err(contradiction(r.file(), "mimi_num_codebooks", "encodec_num_codebooks", why))
-        }
-        (a, b) => Ok(a.or(b).and_then(|n| usize::try_from(n).ok())),
     }
 }
 

@@ -8,6 +8,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::ConfigError;
+use crate::text_file;
 
 /// A configuration file whose keys are taken one after the other; what is left over at the end is unknown.
 pub(super) struct Reader {
@@ -19,13 +20,16 @@ pub(super) struct Reader {
 impl Reader {
     /// Opens a JSON file that holds one object.
     pub(super) fn open(file: &Path) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
+        let text = text_file::read(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
         Self::parse(file, &text)
     }
 
     /// As [`Reader::open`], from text that is in memory; `file` is what errors name.
     pub(super) fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        let text = text.trim_start_matches('\u{feff}');
+        if text.trim().is_empty() {
+            return Err(ConfigError::NotAnObject { file: file.to_owned(), found: "nothing" });
+        }
         let value = serde_json::from_str(text).map_err(|source| ConfigError::Json { file: file.to_owned(), source })?;
         match value {
             Value::Object(keys) => match repeated_key(text) {
@@ -58,7 +62,10 @@ impl Reader {
 
     /// A path, expanded as [`Reader::text`].
     pub(super) fn path(&mut self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
-        Ok(self.text(key)?.map(PathBuf::from))
+        match self.text(key)? {
+            Some(empty) if empty.trim().is_empty() => Err(self.wrong(key, &empty.into(), "a path")),
+            found => Ok(found.map(PathBuf::from)),
+        }
     }
 
     /// `true` or `false`.
@@ -88,16 +95,24 @@ impl Reader {
         }
     }
 
-    /// A list of texts.
-    pub(super) fn texts(&mut self, key: &'static str) -> Result<Option<Vec<String>>, ConfigError> {
-        let Some(value) = self.any(key) else { return Ok(None) };
-        let list = value.as_array().and_then(|items| {
-            items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<String>>>()
-        });
-        match list {
-            Some(list) => Ok(Some(list)),
+    /// A list of texts, each read by `read`, whose error says what is expected; empty where there is none.
+    pub(super) fn each<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, ConfigError> {
+        let Some(value) = self.any(key) else { return Ok(Vec::new()) };
+        let Some(items) = value.as_array() else { return Err(self.wrong(key, &value, "a list of texts")) };
+        let one = |item: &Value| match item.as_str() {
+            Some(text) => read(text).map_err(|expected| self.wrong(key, item, &expected)),
             None => Err(self.wrong(key, &value, "a list of texts")),
-        }
+        };
+        items.iter().map(one).collect()
+    }
+
+    /// The keys that were asked for.
+    pub(super) fn known(&self) -> &BTreeSet<&'static str> {
+        &self.known
     }
 
     /// An error about this key's value.

@@ -41,10 +41,11 @@ fn the_published_servers_file_is_understood() {
     assert_eq!(config.model.source, ModelSource::Repo("kyutai/moshiko-candle-q8".to_owned()));
     assert_eq!(config.model.mimi_model_file.as_deref(), Some("hf://kyutai/moshiko-candle-q8/mimi.safetensors"));
     assert_eq!(config.model.lm_model_file.as_deref(), Some("hf://kyutai/moshiko-candle-q8/model.q8.gguf"));
-    assert_eq!(config.model.mimi_num_codebooks, Some(8));
     assert_eq!((config.host.as_str(), config.port, config.max_sessions), ("0.0.0.0", 8998, 3.into()));
     assert_eq!((config.tls, config.cert_dir.as_deref()), (TlsChoice::Auto, Some(Path::new("."))));
-    assert_eq!(config.warnings.len(), 2, "log_dir and use_cpu_for_mimi: {:?}", config.warnings);
+    let without_effect = ["log_dir", "encodec_num_codebooks", "use_cpu_for_mimi"];
+    assert_eq!(config.warnings.len(), without_effect.len(), "{:?}", config.warnings);
+    assert!(config.warnings.iter().zip(without_effect).all(|(told, key)| told.contains(key)), "{:?}", config.warnings);
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn paths_may_name_environment_variables() {
 fn wrong_files_are_named_with_key_found_and_expected() {
     for (text, words) in [
         (r#"{"prot": 1}"#, &["config/x.json", "unknown key \"prot\"", "did you mean \"port\"?"][..]),
-        (r#"{"mimi_codebooks": 1}"#, &["unknown key", "did you mean \"mimi_num_codebooks\"?"]),
+        (r#"{"mimi_model": 1}"#, &["unknown key", "did you mean \"mimi_model_file\"?"]),
         (r#"{"zzzzqq": 1}"#, &["unknown key", "docs/server.md"]),
         (r#"{"port": 70000}"#, &["\"port\" is 70000", "a whole number from 0 to 65535"]),
         (r#"{"port": "8998"}"#, &["\"port\" is \"8998\"", "a whole number"]),
@@ -107,12 +108,29 @@ fn wrong_files_are_named_with_key_found_and_expected() {
         (r#"{"watchdog_s": 1}"#, &["\"watchdog_s\" is 1", "at least 2 seconds"]),
         (r#"{"hsts_s": -1}"#, &["\"hsts_s\" is -1", "a whole number"]),
         (r#"{"device": "tpu"}"#, &["\"device\" is \"tpu\"", "auto, cpu, cuda, metal"]),
+        (r#"{"host": "http://localhost"}"#, &["\"host\" is", "without http://"]),
+        (r#"{"addr": "localhost:8998"}"#, &["\"addr\" is", "the port is set apart"]),
+        (r#"{"host": ""}"#, &["\"host\" is \"\"", "a name or address"]),
+        (r#"{"allowed_origins": ["talk.example"]}"#, &["\"allowed_origins\" is", "did you mean https://talk.example?"]),
+        (r#"{"allowed_origins": [1]}"#, &["\"allowed_origins\" is [1]", "a list of texts"]),
+        (r#"{"allowed_hosts": ["https://talk.example"]}"#, &["\"allowed_hosts\" is", "without https://"]),
+        (r#"{"trusted_proxies": ["nginx"]}"#, &["\"trusted_proxies\" is \"nginx\"", "10.0.0.0/8"]),
+        (r#"{"trusted_proxies": "*"}"#, &["\"trusted_proxies\"", "a list of texts"]),
+        (r#"{"record_dir": ""}"#, &["\"record_dir\" is \"\"", "a path"]),
+        (r#"{"api_key_file": " "}"#, &["\"api_key_file\"", "a path"]),
+        (r#"{"threads": 1000000}"#, &["\"threads\" is 1000000", "from 1 to 1024"]),
+        (r#"{"exact": "yes"}"#, &["\"exact\"", "true or false"]),
         (r#"{"model": "no such thing"}"#, &["\"model\"", "repository id"]),
         (r#"{"log_format": "xml"}"#, &["\"log_format\"", "\"json\""]),
         (r#"[1]"#, &["config/x.json", "found a list", "an object"]),
         (r#"{"port": 1,}"#, &["config/x.json", "not JSON", "line 1"]),
         (r#"{"addr": "a", "host": "b"}"#, &["\"addr\" and \"host\" contradict"]),
-        (r#"{"mimi_num_codebooks": 8, "encodec_num_codebooks": 9}"#, &["contradict", "8 and 9"]),
+        ("", &["config/x.json", "found nothing", "an object"]),
+        (" \n", &["found nothing"]),
+        ("\u{feff}", &["found nothing"]),
+        ("null", &["found null"]),
+        (r#"{"port": 1e999}"#, &["not JSON"]),
+        (r#"{"drain_s": 1e308}"#, &["\"drain_s\" is 1e+308", "seconds from 0"]),
         (r#"{"model": "a/b", "hf_repo": "c/d"}"#, &["\"model\" and \"hf_repo\" contradict", "keep one"]),
         (r#"{"max_sessions": 2, "batch_size": 3}"#, &["contradict"]),
         (r#"{"cert_file": "a.pem"}"#, &["\"cert_file\" and \"key_file\" contradict", "both or neither"]),
@@ -130,6 +148,50 @@ fn wrong_files_are_named_with_key_found_and_expected() {
     assert!(missing.starts_with("no/such.json: cannot read it"), "{missing}");
 }
 
+/// Every key, with values that make no sense: an error in words, or taken, but never a panic.
+#[test]
+fn no_value_of_any_key_is_too_strange() {
+    let numbers = ["0", "-0.0", "-1", "1", "1e308", "-1e308", "1e-320", "18446744073709551616", "9223372036854775807"];
+    let others =
+        ["null", "true", "\"\"", "\"\\u0000\"", "\"$\"", "\"${\"", "[]", "[null]", "[[]]", "{}", "{\"a\": [1]}"];
+    for key in ServerConfig::keys() {
+        for value in numbers.iter().chain(&others) {
+            if let Err(error) = read(&format!("{{\"{key}\": {value}}}")) {
+                assert!(error.starts_with("config/x.json: ") && error.len() < 400, "{key} {value}: {error}");
+            }
+        }
+    }
+    for text in ["[".repeat(100_000), format!("{}1", "{\"port\":".repeat(100_000)), "{\"port\"".to_owned()] {
+        assert!(read(&text).unwrap_err().contains("not JSON"));
+    }
+}
+
+#[test]
+fn a_file_of_another_editor_is_read_or_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.json");
+    let load = |bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        ServerConfig::load(&file).map_err(|error| error.to_string())
+    };
+    let text = "{\r\n \"port\": 9000\r\n}\r\n";
+    assert_eq!(load(format!("\u{feff}{text}").as_bytes()).unwrap().port, 9000);
+    assert_eq!(read(&format!("\u{feff}{text}")).unwrap().port, 9000);
+    for (mark, bytes) in
+        [(true, u16::to_le_bytes as fn(u16) -> [u8; 2]), (true, u16::to_be_bytes), (false, u16::to_le_bytes)]
+    {
+        let marked = if mark { format!("\u{feff}{text}") } else { text.to_owned() };
+        let error = load(&marked.encode_utf16().flat_map(bytes).collect::<Vec<u8>>()).unwrap_err();
+        assert!(error.contains("c.json") && error.contains("UTF-16") && error.contains("save it as UTF-8"), "{error}");
+    }
+    let error = load(b"{\n\"instance_name\": \"M\xfcller\"}").unwrap_err();
+    assert!(error.contains("line 2 is not UTF-8"), "{error}");
+    let error = ServerConfig::load(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("cannot read it"), "{error}");
+    let error = load(&vec![b' '; 5 << 20]).unwrap_err();
+    assert!(error.contains("4 MiB"), "{error}");
+}
+
 #[test]
 fn options_win_over_the_file() {
     use moshi_backend::commands::standalone::StandaloneArgs;
@@ -137,7 +199,8 @@ fn options_win_over_the_file() {
     let file = folder.path().join("c.json");
     std::fs::write(
         &file,
-        r#"{"hf_repo": "kyutai/a", "lm_model_file": "x", "port": 1, "cert_file": "c", "key_file": "k"}"#,
+        r#"{"hf_repo": "kyutai/a", "lm_model_file": "x", "port": 1, "cert_file": "c", "key_file": "k", "threads": 3,
+            "device": "cpu", "exact": true}"#,
     )
     .unwrap();
     let args = StandaloneArgs {
@@ -148,7 +211,7 @@ fn options_win_over_the_file() {
         ..StandaloneArgs::default()
     };
     let config = args.to_config().unwrap();
-    assert_eq!((config.model.source, config.model.lm_model_file), (ModelSource::Loopback, None));
+    assert_eq!((&config.model.source, &config.model.lm_model_file), (&ModelSource::Loopback, &None));
     assert_eq!((config.port, config.tls, config.certificate), (2, TlsChoice::Off, None));
     let wrong = StandaloneArgs { model: Some("no/such/model".to_owned()), ..StandaloneArgs::default() };
     let error = format!("{:#}", wrong.to_config().unwrap_err());

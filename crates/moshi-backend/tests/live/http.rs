@@ -167,6 +167,7 @@ async fn a_taken_port_is_named() {
     let same = ServerConfig { port: server.address().port(), ..config() };
     let error = moshi_backend::Server::start(same, moshi_backend::model::ModelHost::loopback()).await.err().unwrap();
     assert!(error.to_string().contains(&format!("port {}", server.address().port())), "{error}");
+    assert!(error.to_string().contains("--port"), "{error}");
     server.shutdown().await;
 }
 
@@ -175,7 +176,7 @@ pub(crate) async fn tls_handshake(server: &moshi_backend::Server, cert: &[u8]) -
     connect_tls(server, cert).await.is_ok()
 }
 
-async fn connect_tls(
+pub(crate) async fn connect_tls(
     server: &moshi_backend::Server,
     cert: &[u8],
 ) -> std::io::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {

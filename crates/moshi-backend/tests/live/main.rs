@@ -13,6 +13,7 @@ mod frameworks;
 mod http;
 mod models;
 mod operations;
+mod origins;
 mod queue;
 mod quotas;
 mod real_model;

@@ -89,3 +89,34 @@ async fn a_new_certificate_is_shown_without_a_restart() {
     assert!(!trusts(old_copy).await);
     Arc::into_inner(server).unwrap().shutdown().await;
 }
+
+/// As an editor of Windows saves them, and as files that were saved so and joined.
+#[tokio::test]
+async fn certificates_with_byte_order_marks_are_shown_and_other_encodings_are_named() {
+    let here = tempfile::tempdir().unwrap();
+    let files = self_signed(here.path(), "localhost").unwrap();
+    let good = std::fs::read(&files.cert).unwrap();
+    for file in [&files.cert, &files.key] {
+        let text = std::fs::read_to_string(file).unwrap().replace('\n', "\r\n");
+        std::fs::write(file, format!("\u{feff}# a comment\r\n\u{feff}{text}")).unwrap();
+    }
+    let certificate = Some((files.cert.clone(), files.key.clone()));
+    let tls = ServerConfig { certificate, tls: moshi_backend::config::TlsChoice::On, ..config() };
+    let server = start(tls.clone()).await;
+    assert!(crate::http::tls_handshake(&server, &good).await);
+    server.shutdown().await;
+    let failed = async |words: &[&str]| {
+        let failed = moshi_backend::Server::start(tls.clone(), moshi_backend::model::ModelHost::loopback());
+        let error = failed.await.err().unwrap().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{words:?}: {error}");
+    };
+    let key = std::fs::read_to_string(&files.key).unwrap();
+    std::fs::write(&files.key, key.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>()).unwrap();
+    failed(&["key.pem", "UTF-16", "save it as UTF-8"]).await;
+    std::fs::write(&files.key, "").unwrap();
+    failed(&["key.pem", "are not a certificate and its key"]).await;
+    std::fs::remove_file(&files.key).unwrap();
+    failed(&["key.pem", "No such file"]).await;
+    std::fs::create_dir(&files.key).unwrap();
+    failed(&["key.pem", "directory"]).await;
+}
