@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    moshi_backend::cli::Cli::parse().run_to_exit()
+    moshi_backend::cli::Cli::from_program().run_to_exit()
 }

@@ -18,14 +18,15 @@ use crate::bench::{
     ArithmeticReport, BenchReport, Machine, MachineProbe, Measured, Percentiles, Plan, Shape, ShapeModel,
     available_bytes, measure, resident_bytes,
 };
-use crate::config::{ModelSource, ModelSpec};
+use crate::cli::values;
+use crate::config::{DEVICES, DTYPES, ModelSource, ModelSpec};
 use crate::model;
 
 /// Measure a model: time of a step, real-time factor, memory, and the share of the memory bandwidth that a step reaches.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// A folder, file or repository (owner/name@revision); by default the built-in model.
-    #[arg(long, env = "MOSHI_MODEL", default_value = "built-in")]
+    #[arg(short, long, env = "MOSHI_MODEL", default_value = "built-in")]
     model: String,
     /// Instead of a model, random weights of published sizes, made on the fly.
     #[arg(long, env = "MOSHI_SHAPE", value_enum)]
@@ -46,20 +47,20 @@ pub struct BenchArgs {
     /// Instruction set for a shape, such as avx2; by default the best of this machine.
     #[arg(long, env = "MOSHI_ISA", requires = "shape")]
     isa: Option<String>,
-    /// `auto`, `cpu` or `reference`.
-    #[arg(long, env = "MOSHI_DEVICE", default_value = "auto")]
+    /// Where it runs; shapes on auto, cpu or reference.
+    #[arg(long, env = "MOSHI_DEVICE", default_value = "auto", value_parser = DEVICES)]
     device: String,
-    /// Weights in memory: f32, bf16 or f16; by default as the file holds them.
-    #[arg(long, env = "MOSHI_DTYPE", conflicts_with = "shape")]
+    /// Weights in memory; by default as the file holds them.
+    #[arg(long, env = "MOSHI_DTYPE", conflicts_with = "shape", value_parser = DTYPES)]
     dtype: Option<String>,
     /// Sessions stepped together.
-    #[arg(long, env = "MOSHI_ROWS", default_value = "1")]
+    #[arg(long, env = "MOSHI_ROWS", default_value = "1", value_parser = values::rows)]
     rows: NonZeroUsize,
     /// Threads per step; by default one for each core, or one where steps are small.
-    #[arg(long, env = "MOSHI_THREADS")]
+    #[arg(long, env = "MOSHI_THREADS", value_parser = values::threads)]
     threads: Option<NonZeroUsize>,
     /// Frames to measure, after some that are not.
-    #[arg(long, env = "MOSHI_FRAMES", default_value = "100")]
+    #[arg(long, env = "MOSHI_FRAMES", default_value = "100", value_parser = values::frames)]
     frames: NonZeroUsize,
     /// Also write the report as JSON.
     #[arg(long, env = "MOSHI_JSON")]

@@ -8,6 +8,7 @@ use moshi_checkpoint::export::{Export, Numbers, WriteLayout, write_model, write_
 use moshi_checkpoint::{HubOptions, Layout, OpenOptions, Parts};
 
 use super::say;
+use crate::cli::values;
 
 /// Write a checkpoint with another layout of names; numbers stay as they are where the layout can hold them, and become
 /// f32 where it cannot, so that nothing is rounded.
@@ -20,6 +21,9 @@ pub struct ConvertArgs {
     /// Whose names and file format.
     #[arg(long, env = "MOSHI_LAYOUT", value_enum)]
     layout: LayoutArg,
+    /// Threads; by default one for each core.
+    #[arg(long, env = "MOSHI_THREADS", value_parser = values::threads)]
+    threads: Option<NonZeroUsize>,
 }
 
 /// Write a checkpoint with other numbers, as the programs that use them expect: q8_0 and q4_0 in GGUF, q8-rows for the
@@ -36,6 +40,9 @@ pub struct QuantizeArgs {
     /// Round weights that are quantized already a second time.
     #[arg(long, env = "MOSHI_REQUANTIZE")]
     requantize: bool,
+    /// Threads; by default one for each core.
+    #[arg(long, env = "MOSHI_THREADS", value_parser = values::threads)]
+    threads: Option<NonZeroUsize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -61,7 +68,8 @@ pub fn convert(args: &ConvertArgs) -> anyhow::Result<()> {
         LayoutArg::Mlx => WriteLayout::Mlx,
         LayoutArg::Gguf => WriteLayout::Gguf,
     };
-    write(&args.input, &args.output, |_| (layout, Numbers::Keep), false)
+    let wish = Wish { requantize: false, threads: args.threads };
+    write(&args.input, &args.output, |_| (layout, Numbers::Keep), wish)
 }
 
 /// Runs `quantize`.
@@ -75,14 +83,21 @@ pub fn quantize(args: &QuantizeArgs) -> anyhow::Result<()> {
         (Numbers::Int8Rows, _) | (_, Layout::PyTorch) => WriteLayout::PyTorch,
         (_, _) => WriteLayout::Candle,
     };
-    write(&args.input, &args.output, |found| (layout(found), args.numbers), args.requantize)
+    let wish = Wish { requantize: args.requantize, threads: args.threads };
+    write(&args.input, &args.output, |found| (layout(found), args.numbers), wish)
+}
+
+/// How a checkpoint is written, besides its layout and numbers.
+struct Wish {
+    requantize: bool,
+    threads: Option<NonZeroUsize>,
 }
 
 fn write(
     input: &str,
     output: &Path,
     choose: impl Fn(Layout) -> (WriteLayout, Numbers),
-    requantize: bool,
+    wish: Wish,
 ) -> anyhow::Result<()> {
     let extension = output.extension().and_then(|e| e.to_str());
     let single = matches!(extension, Some("safetensors" | "gguf"));
@@ -94,8 +109,8 @@ fn write(
         let right = if layout == WriteLayout::Gguf { "a .gguf" } else { "a .safetensors" };
         anyhow::bail!("{}: this is written as {right} file; name one, or a folder", output.display());
     }
-    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let export = Export { layout, numbers, requantize, threads };
+    let threads = wish.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let export = Export { layout, numbers, requantize: wish.requantize, threads };
     let mut told = 0;
     let mut progress = |done: usize, count: usize| {
         let tenths = 10 * done / count.max(1);

@@ -13,6 +13,7 @@ use moshi_lm::Lm;
 use moshi_nn::executors::{Arithmetic, Cpu};
 use moshi_nn::{HostWeight, LowRankPair, WeightSource};
 
+use crate::cli::values;
 use crate::quality::{QualityReport, codes_of_audio, conversation, trace};
 
 /// Compare a checkpoint with its own weights widened to single precision: logits, most likely tokens, and every layer.
@@ -38,7 +39,7 @@ pub struct QualityArgs {
     #[arg(long, env = "MOSHI_EXACT")]
     exact: bool,
     /// Threads; by default one for each core.
-    #[arg(long, env = "MOSHI_THREADS")]
+    #[arg(long, env = "MOSHI_THREADS", value_parser = values::threads)]
     threads: Option<NonZeroUsize>,
     /// Also write the report as JSON.
     #[arg(long, env = "MOSHI_JSON")]

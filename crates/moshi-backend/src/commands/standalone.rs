@@ -1,5 +1,6 @@
 //! `moshi-backend standalone`: serves a model, a page and `/api/chat` until it is told to stop.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::say;
 use crate::Server;
-use crate::config::{LogFormat, MaxSessions, ModelSource, Proxy, ServerConfig, TlsChoice};
+use crate::cli::values;
+use crate::config::{DEVICES, DTYPES, LogFormat, MaxSessions, ModelSource, ModelSpec, Proxy, ServerConfig, TlsChoice};
 use crate::model::ModelHost;
 use crate::shutdown::{Signal, StopSignals};
 
@@ -27,16 +29,28 @@ pub struct StandaloneArgs {
     pub config: Option<PathBuf>,
     /// Model to serve: a folder, a file, a repository id such as kyutai/moshika-pytorch-bf16 (or owner/name@revision with
     /// a branch, tag or commit), "built-in", or "loopback" (no model: callers hear themselves).
-    #[arg(long, env = "MOSHI_MODEL", value_name = "PATH_OR_REPO")]
+    #[arg(short, long, env = "MOSHI_MODEL", value_name = "PATH_OR_REPO")]
     pub model: Option<String>,
+    /// Where the model runs [default: auto, the fastest that this machine and build have].
+    #[arg(long, env = "MOSHI_DEVICE", value_parser = DEVICES)]
+    pub device: Option<String>,
+    /// Weights in memory [default: as the file holds them].
+    #[arg(long, env = "MOSHI_DTYPE", value_parser = DTYPES)]
+    pub dtype: Option<String>,
     /// Make integers of the weights while loading: q8 or q4 [default: as the file holds them].
     #[arg(long, env = "MOSHI_QUANTIZE", value_name = "q8|q4")]
     pub quantize: Option<moshi_checkpoint::quantize::Quantize>,
-    /// Name or address to listen on [default: localhost]. 0.0.0.0 is every address of this machine.
-    #[arg(long, env = "MOSHI_HOST")]
+    /// Round nothing for speed: activations, keys and values in single precision. Slower; for comparisons.
+    #[arg(long, env = "MOSHI_EXACT")]
+    pub exact: bool,
+    /// Threads per step [default: one for each core, or one where steps are small].
+    #[arg(long, env = "MOSHI_THREADS", value_name = "N", value_parser = values::threads)]
+    pub threads: Option<NonZeroUsize>,
+    /// Name or address to listen on [default: localhost]. 0.0.0.0 is every address of this machine, :: those of IPv6 too.
+    #[arg(long, env = "MOSHI_HOST", value_parser = values::listen_host)]
     pub host: Option<String>,
     /// Port to listen on [default: 8998]; 0 takes a free one.
-    #[arg(long, env = "MOSHI_PORT")]
+    #[arg(long, env = "MOSHI_PORT", value_parser = values::port)]
     pub port: Option<u16>,
     /// Most calls at once; auto measures how many this machine can hold [default: auto].
     #[arg(long, env = "MOSHI_MAX_SESSIONS", value_name = "N|auto")]
@@ -61,7 +75,7 @@ pub struct StandaloneArgs {
     #[arg(long, env = "MOSHI_CERT", value_name = "FILE", requires = "key", conflicts_with = "no_tls")]
     pub cert: Option<PathBuf>,
     /// Private key of the certificate (PEM).
-    #[arg(long, env = "MOSHI_KEY", value_name = "FILE", requires = "cert")]
+    #[arg(long, env = "MOSHI_KEY", value_name = "FILE", requires = "cert", conflicts_with = "no_tls")]
     pub key: Option<PathBuf>,
     /// Folder of the certificate that is made on first use [default: ~/.config/rustymoshi/tls].
     #[arg(long, env = "MOSHI_CERT_DIR", value_name = "DIR")]
@@ -74,8 +88,14 @@ pub struct StandaloneArgs {
     #[arg(long = "static", env = "MOSHI_STATIC", value_name = "DIR")]
     pub static_dir: Option<PathBuf>,
     /// Web origin that may call besides the server's own page, such as https://example.org; * is every one.
-    #[arg(long = "allow-origin", env = "MOSHI_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    #[arg(long = "allow-origin", env = "MOSHI_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',',
+        value_parser = values::origin)]
     pub allow_origin: Vec<String>,
+    /// Name that this server goes by, such as talk.example.org; *.example.org is every name below, * any. Its page may
+    /// call from addresses, localhost, this machine's name, and the names of its certificate and of --allow-origin.
+    #[arg(long = "allow-host", env = "MOSHI_ALLOW_HOST", value_name = "NAME", value_delimiter = ',',
+        value_parser = values::host_name)]
+    pub allow_host: Vec<String>,
     /// Calls, open or waiting, that one address may have [default: 0, no limit].
     #[arg(long, env = "MOSHI_MAX_SESSIONS_PER_ADDRESS", value_name = "N")]
     pub max_sessions_per_address: Option<u32>,
@@ -85,8 +105,10 @@ pub struct StandaloneArgs {
     /// Connections that may be open at once [default: 0, the places and the waiting line and a thousand more].
     #[arg(long, env = "MOSHI_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<u32>,
-    /// Address or network of a proxy in front, such as 10.0.0.0/8, that is believed what it forwards about who calls.
-    #[arg(long = "trust-proxy", env = "MOSHI_TRUST_PROXY", value_name = "ADDRESS", value_delimiter = ',')]
+    /// Address or network of a proxy in front, such as 10.0.0.0/8, that is believed what it forwards: who calls
+    /// (X-Forwarded-For), and the address that was asked for (Forwarded, X-Forwarded-Host, -Proto and -Port).
+    #[arg(long = "trust-proxy", env = "MOSHI_TRUST_PROXY", value_name = "ADDRESS", value_delimiter = ',',
+        value_parser = values::proxy)]
     pub trust_proxy: Vec<Proxy>,
     /// Seconds that open calls may go on after a shutdown was asked for [default: 0].
     #[arg(long, env = "MOSHI_DRAIN", value_name = "SECONDS")]
@@ -108,15 +130,17 @@ impl StandaloneArgs {
         };
         if let Some(model) = &self.model {
             // The file's own names belong to the model that the file names.
-            config.model = crate::config::ModelSpec {
+            config.model = ModelSpec {
                 source: ModelSource::parse(model).map_err(anyhow::Error::msg).context("--model")?,
                 device: config.model.device.take(),
                 dtype: config.model.dtype.take(),
                 quantize: config.model.quantize,
+                exact: config.model.exact,
+                threads: config.model.threads,
                 ..Default::default()
             };
         }
-        config.model.quantize = self.quantize.or(config.model.quantize);
+        self.apply_numbers(&mut config.model);
         self.apply_address(&mut config)?;
         config.max_sessions = self.max_sessions.unwrap_or(config.max_sessions);
         config.queue.room = self.queue.map_or(config.queue.room, usize::from);
@@ -127,6 +151,7 @@ impl StandaloneArgs {
         }
         config.allowed_origins.extend(self.allow_origin.iter().cloned());
         self.apply_quotas(&mut config);
+        config.allowed_hosts.extend(self.allow_host.iter().cloned());
         config.trusted_proxies.extend(&self.trust_proxy);
         if let Some(seconds) = self.drain {
             config.drain = Duration::from_secs(u64::from(seconds));
@@ -144,6 +169,14 @@ impl StandaloneArgs {
         ] {
             *value = option.map_or(*value, |n| usize::try_from(n).unwrap_or(usize::MAX));
         }
+    }
+
+    fn apply_numbers(&self, model: &mut ModelSpec) {
+        model.device = self.device.clone().or(model.device.take());
+        model.dtype = self.dtype.clone().or(model.dtype.take());
+        model.quantize = self.quantize.or(model.quantize);
+        model.exact |= self.exact;
+        model.threads = self.threads.or(model.threads);
     }
 
     fn apply_address(&self, config: &mut ServerConfig) -> anyhow::Result<()> {
@@ -170,15 +203,15 @@ impl StandaloneArgs {
     }
 }
 
-/// Runs the command.
+/// Runs the command. `notes` are warnings from before there was a log.
 ///
 /// # Errors
 /// When the configuration, the model, the certificate or the address cannot be used.
-pub fn run(args: &StandaloneArgs) -> anyhow::Result<()> {
+pub fn run(args: &StandaloneArgs, notes: Vec<String>) -> anyhow::Result<()> {
     let mut config = args.to_config()?;
-    config.api_keys.given.extend(keys_in_environment());
-    start_logging(config.log_format);
-    for warning in &config.warnings {
+    config.api_keys.given.extend(keys_in_environment()?);
+    let unclear = start_logging(config.log_format);
+    for warning in notes.iter().chain(&unclear).chain(&config.warnings) {
         tracing::warn!("{warning}");
     }
     let model = ModelHost::load(&config.model)?;
@@ -190,9 +223,16 @@ pub fn run(args: &StandaloneArgs) -> anyhow::Result<()> {
 }
 
 /// Keys are taken from the environment alone, not from an option: everybody on the machine can see options.
-fn keys_in_environment() -> Vec<String> {
-    let keys = std::env::var("MOSHI_API_KEYS").unwrap_or_default();
-    keys.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect()
+///
+/// # Errors
+/// When the variable is set and holds no key: a server that should have had one must not be open to everybody.
+fn keys_in_environment() -> anyhow::Result<Vec<String>> {
+    let Some(text) = std::env::var_os("MOSHI_API_KEYS").filter(|text| !text.is_empty()) else { return Ok(Vec::new()) };
+    let text = text.to_str().context("MOSHI_API_KEYS: not UTF-8; expected keys, separated by commas")?;
+    let keys = text.split(',').map(str::trim).filter(|key| !key.is_empty());
+    let keys: Vec<String> = keys.map(str::to_owned).collect();
+    anyhow::ensure!(!keys.is_empty(), "MOSHI_API_KEYS: found no key; expected keys, separated by commas");
+    Ok(keys)
 }
 
 async fn serve(config: ServerConfig, model: ModelHost) -> anyhow::Result<()> {
@@ -246,14 +286,27 @@ fn announce(server: &Server) -> std::io::Result<()> {
     Ok(())
 }
 
-fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("MOSHI_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+/// Begins to write the log, and gives what is worth telling in it about what was asked for.
+fn start_logging(format: LogFormat) -> Option<String> {
+    let asked = std::env::var("MOSHI_LOG").unwrap_or_default();
+    let (filter, unclear) = match EnvFilter::builder().parse(&asked) {
+        Ok(filter) if !asked.trim().is_empty() => (filter, None),
+        Ok(_) => (EnvFilter::new("info"), None),
+        Err(error) => {
+            let text =
+                format!("MOSHI_LOG is {asked:?}: {error}; expected for example debug, or info,moshi_backend=trace");
+            (EnvFilter::new("info"), Some(text))
+        }
+    };
+    // Colours are for people at a terminal, by the same rules as those of the help.
+    let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     // An error means that the program around us logs already.
     let _ = match format {
         LogFormat::Text => builder.finish().with(filter_fn(discreet)).try_init(),
-        LogFormat::Json => builder.json().finish().with(filter_fn(discreet)).try_init(),
+        LogFormat::Json => builder.json().with_ansi(false).finish().with(filter_fn(discreet)).try_init(),
     };
+    unclear
 }
 
 /// Below `info`, libraries log the headers and messages that they handle, and in those are keys, voices and words: they

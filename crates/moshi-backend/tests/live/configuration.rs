@@ -208,10 +208,14 @@ fn options_win_over_the_file() {
         model: Some("loopback".to_owned()),
         port: Some(2),
         no_tls: true,
+        dtype: Some("f32".to_owned()),
         ..StandaloneArgs::default()
     };
     let config = args.to_config().unwrap();
     assert_eq!((&config.model.source, &config.model.lm_model_file), (&ModelSource::Loopback, &None));
+    let model = &config.model;
+    assert_eq!((model.threads.map(usize::from), model.exact), (Some(3), true), "how it runs is not the model's name");
+    assert_eq!((model.device.as_deref(), model.dtype.as_deref()), (Some("cpu"), Some("f32")));
     assert_eq!((config.port, config.tls, config.certificate), (2, TlsChoice::Off, None));
     let wrong = StandaloneArgs { model: Some("no/such/model".to_owned()), ..StandaloneArgs::default() };
     let error = format!("{:#}", wrong.to_config().unwrap_err());

@@ -14,6 +14,7 @@ mod http;
 mod models;
 mod operations;
 mod origins;
+mod program;
 mod queue;
 mod quotas;
 mod real_model;

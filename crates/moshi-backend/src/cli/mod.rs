@@ -1,9 +1,14 @@
 //! The command line: one variant per command, one file per command in [`crate::commands`].
 
+mod environment;
+mod hints;
+pub(crate) mod values;
+
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Command as Definition, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{bench, check_config, convert, make_random, quality, standalone};
 
@@ -13,6 +18,9 @@ use crate::commands::{bench, check_config, convert, make_random, quality, standa
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// What is worth telling about the environment.
+    #[arg(skip)]
+    notes: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -27,6 +35,19 @@ enum Command {
 }
 
 impl Cli {
+    /// Reads this program's arguments and environment. Where they are wrong, and where they ask for help, the program
+    /// ends here.
+    pub fn from_program() -> Self {
+        let given: Vec<OsString> = std::env::args_os().collect();
+        let mut notes = Vec::new();
+        let command = environment::heed(Self::command(), &given, &mut notes);
+        let read = command.clone().try_get_matches_from(&given).and_then(|found| Self::from_arg_matches(&found));
+        match read {
+            Ok(cli) => Self { notes, ..cli },
+            Err(error) => hints::explain(error, &command, &given).exit(),
+        }
+    }
+
     /// Runs the command that was asked for; what stopped it goes to standard error.
     pub fn run_to_exit(self) -> ExitCode {
         match self.run() {
@@ -48,7 +69,7 @@ impl Cli {
     /// Whatever stopped it, for a person to read.
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
-            Command::Standalone(args) => standalone::run(&args),
+            Command::Standalone(args) => standalone::run(&args, self.notes),
             Command::Bench(args) => bench::run(&args),
             Command::CheckConfig(args) => check_config::run(&args),
             Command::Quantize(args) => convert::quantize(&args),
@@ -57,6 +78,12 @@ impl Cli {
             Command::Quality(args) => quality::run(&args),
         }
     }
+}
+
+/// The command that the arguments name.
+fn subcommand<'a>(command: &'a Definition, given: &[OsString]) -> Option<&'a Definition> {
+    let words = given.iter().skip(1).filter_map(|word| word.to_str());
+    words.take_while(|word| !word.starts_with('-')).find_map(|word| command.find_subcommand(word))
 }
 
 /// An error and its causes; a cause that the text before it has told already is left out.
