@@ -70,7 +70,10 @@ def test_silence_is_answered_with_three_seconds_of_it() -> None:
     assert len(list(none)) == 38
 
 
-@pytest.mark.parametrize("tail", [-1, -0.5, float("nan"), float("inf"), np.float32(-1), 10**400, "3", None, True, 3j])
+@pytest.mark.parametrize(
+    "tail",
+    [-1, -0.5, float("nan"), float("inf"), np.float32(-1), pytest.param(10**400, id="long"), "3", None, True, 3j],
+)
 def test_a_tail_that_is_no_time_is_named(moshi: Golden, tail: float) -> None:
     with pytest.raises((ValueError, TypeError), match=r"^tail is "):
         rustymoshi.Answer(moshi.model.session(), np.zeros(FRAME, np.float32), tail=tail)
