@@ -13,6 +13,8 @@ from rustymoshi import FRAME_SAMPLES, SAMPLE_RATE, RustymoshiError, StreamingSes
 
 #: Frames that may wait between the sound card and the model; beyond it the oldest is dropped, so that lag is bounded.
 MAX_WAITING = 4
+#: How often a sound card that gives nothing is opened.
+MOST_IN_VAIN = 3
 #: A frame without sound, as the sound card takes it: 32-bit floats.
 SILENCE = bytes(4 * FRAME_SAMPLES)
 
@@ -97,20 +99,43 @@ def converse(
     seconds: float | None,
     say: Callable[[str], None],
 ) -> Lost:
-    """Talk until Ctrl-C, or for `seconds`; `say` gets the agent's words as they come. Says what was lost."""
+    """Talk until Ctrl-C, or for `seconds`; `say` gets the agent's words as they come. Says what was lost.
+
+    A sound card that stops, as some do when the machine was busy for too long, is opened again.
+    """
     microphone, speaker = Line(), Line()
     end = time.monotonic() + seconds if seconds is not None else float("inf")
-    with open_streams(microphone, speaker, input_device, output_device):
-        try:
-            while time.monotonic() < end:
-                heard = microphone.next(seconds=1.0)
-                if heard is None:
-                    continue
-                pcm, text = session.step(np.frombuffer(heard, dtype=np.float32))
-                for frame in pcm.reshape(-1, FRAME_SAMPLES):
-                    speaker.put(frame.tobytes())
-                if text:
-                    say(text)
-        except KeyboardInterrupt:
-            pass
+    in_vain = 0
+    try:
+        while time.monotonic() < end:
+            before = microphone.frames
+            with open_streams(microphone, speaker, input_device, output_device) as stream:
+                talk(session, microphone, speaker, lambda: time.monotonic() < end, lambda: bool(stream.active), say)
+            in_vain = 0 if microphone.frames > before else in_vain + 1
+            if in_vain == MOST_IN_VAIN:
+                raise RustymoshiError("the audio devices give no sound; see `python -m sounddevice`")
+    except KeyboardInterrupt:
+        pass
     return Lost(microphone.dropped, speaker.dropped, microphone.frames)
+
+
+def talk(
+    session: StreamingSession,
+    microphone: Line,
+    speaker: Line,
+    goes_on: Callable[[], bool],
+    active: Callable[[], bool],
+    say: Callable[[str], None],
+) -> None:
+    """Step the session with what the microphone gives, until the time is over or the sound card has stopped."""
+    while goes_on():
+        heard = microphone.next(seconds=1.0)
+        if heard is None:
+            if not active():
+                return
+            continue
+        pcm, text = session.step(np.frombuffer(heard, dtype=np.float32))
+        for frame in pcm.reshape(-1, FRAME_SAMPLES):
+            speaker.put(frame.tobytes())
+        if text:
+            say(text)

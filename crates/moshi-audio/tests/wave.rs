@@ -66,7 +66,7 @@ fn read(bytes: &[u8]) -> Result<Recording, AudioError> {
 
 /// Whether a file gives every sample.
 fn whole(what: &str, bytes: &[u8]) -> Option<String> {
-    let recording = read(bytes).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let recording = read(bytes).expect(what);
     let expected: Vec<f32> = samples().iter().map(|sample| f32::from(*sample) / 32_768.0).collect();
     let found = &recording.pcm;
     assert!(found.len() >= COUNT - 1 && found.len() <= COUNT, "{what}: {} samples of {COUNT}", found.len());
