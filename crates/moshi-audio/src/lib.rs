@@ -21,8 +21,8 @@
 mod contents;
 mod error;
 mod file;
-mod loudness;
 mod input;
+mod loudness;
 mod ogg_reader;
 mod ogg_writer;
 mod opus;

@@ -46,6 +46,11 @@ fn executors() -> Vec<LoadOptions> {
     ]
 }
 
+/// Goes on to the end.
+fn on() -> bool {
+    true
+}
+
 /// What row `row`'s caller says.
 fn speech(row: usize) -> Vec<f32> {
     let loudness = 0.2 + 0.3 * row as f32;
@@ -143,7 +148,7 @@ fn ends_alone(loaded: &Loaded, expected: &[Vec<(RowOutput, Vec<f32>)>], harm: &H
 /// A user's stream, a code that the victim's caller says alone, and the frame in which it is read.
 fn own_code(loaded: &Loaded) -> (usize, usize, usize) {
     let info = loaded.model.info();
-    let codes: Vec<Vec<u32>> = (0..ROWS).map(|row| loaded.codec.encode(&speech(row)).unwrap()).collect();
+    let codes: Vec<Vec<u32>> = (0..ROWS).map(|row| loaded.codec.encode(&speech(row), &mut on).unwrap()).collect();
     for q in 0..info.user_streams {
         let of = |row: usize| &codes[row][q * FRAMES..(q + 1) * FRAMES];
         for (at, code) in of(VICTIM).iter().enumerate().filter(|(at, _)| (4..12).contains(at)) {
@@ -282,25 +287,28 @@ fn a_stream_of_the_codec_says_so_until_it_is_reset() {
     let loaded = exact();
     let (mut stream, mut fresh) = (loaded.codec.stream().unwrap(), loaded.codec.stream().unwrap());
     let (pcm, k) = (speech(0), loaded.codec.info().num_codebooks);
-    let (mut codes, mut expected) = (vec![0; k], vec![0; k]);
-    assert!(matches!(stream.encode_frame(&[f32::NAN; FRAME_SAMPLES], &mut codes), Err(EngineError::Parameter { .. })));
-    let error = stream.encode_frame(&[3e38; FRAME_SAMPLES], &mut codes).unwrap_err().to_string();
+    let (mut codes, mut expected) = (Vec::new(), Vec::new());
+    assert!(matches!(
+        stream.encode(&[f32::NAN; FRAME_SAMPLES], &mut codes, &mut on),
+        Err(EngineError::Parameter { .. })
+    ));
+    let error = stream.encode(&[3e38; FRAME_SAMPLES], &mut codes, &mut on).unwrap_err().to_string();
     assert!(error.contains("until it is reset"), "{error}");
-    assert!(stream.encode_frame(frame(&pcm, 0), &mut codes).is_err(), "its memory is lost");
+    assert!(stream.encode(frame(&pcm, 0), &mut codes, &mut on).is_err(), "its memory is lost");
     stream.reset().unwrap();
     for at in 0..3 {
-        stream.encode_frame(frame(&pcm, at), &mut codes).unwrap();
-        fresh.encode_frame(frame(&pcm, at), &mut expected).unwrap();
+        stream.encode(frame(&pcm, at), &mut codes, &mut on).unwrap();
+        fresh.encode(frame(&pcm, at), &mut expected, &mut on).unwrap();
         assert_eq!(codes, expected);
     }
-    let mut said = vec![0.0; FRAME_SAMPLES];
+    let mut said = Vec::new();
     for bad in [64, u32::MAX] {
         let codes: Vec<u32> = (0..k).map(|q| if q == 3 { bad } else { 0 }).collect();
-        assert!(matches!(stream.decode_frame(&codes, &mut said), Err(EngineError::Input(_))));
+        assert!(matches!(stream.decode(&codes, &mut said, &mut on), Err(EngineError::Input(_))));
     }
-    stream.decode_frame(&codes, &mut said).unwrap();
-    let mut alone = vec![0.0; FRAME_SAMPLES];
-    fresh.decode_frame(&codes, &mut alone).unwrap();
+    stream.decode(&codes, &mut said, &mut on).unwrap();
+    let mut alone = Vec::new();
+    fresh.decode(&codes, &mut alone, &mut on).unwrap();
     assert!(said == alone, "what was refused changed nothing");
-    assert!(loaded.codec.encode(&[3e38; 3 * FRAME_SAMPLES]).is_err());
+    assert!(loaded.codec.encode(&[3e38; 3 * FRAME_SAMPLES], &mut on).is_err());
 }

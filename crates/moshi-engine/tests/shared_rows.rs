@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use moshi_engine::{
-    EngineError, FRAME_SAMPLES, ForwardLogits, FrameModel, Loopback, ModelInfo, RowStep, SessionParams, Sessions,
+    EngineError, FRAME_SAMPLES, ForwardLogits, FrameModel, GoOn, Loopback, ModelInfo, RowStep, SessionParams, Sessions,
     SharedRows, SpeechModel, StreamingSession,
 };
 
@@ -355,7 +355,7 @@ impl SpeechModel for Fragile {
     fn new_rows(&self, rows: usize) -> Result<Box<dyn FrameModel>, EngineError> {
         Ok(Box::new(Breaking { inner: Loopback::new(rows), panics_in: "step", armed: self.1.clone() }))
     }
-    fn forward(&self, _: &[i32], _: usize) -> Result<ForwardLogits, EngineError> {
+    fn forward_while(&self, _: &[i32], _: usize, _: &mut GoOn<'_>) -> Result<ForwardLogits, EngineError> {
         Ok(ForwardLogits::default())
     }
 }

@@ -16,8 +16,8 @@ mod layouts;
 mod parts;
 mod quantize;
 mod quantized;
-mod voice;
 mod revisions;
+mod voice;
 mod written;
 
 use std::path::{Path, PathBuf};
