@@ -1,9 +1,9 @@
 //! The waiting line.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::common::{Caller, FRAME, Heard, config, eventually, get, metric, signal, start};
+use crate::common::{Caller, FRAME, FRAME_TIME, Heard, config, eventually, get, metric, signal, start};
 use crate::models::Paced;
 use moshi_backend::Server;
 use moshi_backend::config::{MaxSessions, QueueConfig, ServerConfig};
@@ -69,35 +69,54 @@ async fn who_hangs_up_leaves_the_line_and_nobody_overtakes_those_who_stay() {
     server.shutdown().await;
 }
 
-/// Sends a frame and waits for its step, `frames` times: every frame is a tick of its own.
-async fn tick(caller: &mut Caller, paced: &Paced, frames: usize) {
-    let frame = vec![0; FRAME * 2];
-    for _ in 0..frames {
-        let before = paced.steps.load(Ordering::Relaxed);
-        caller.send(1, &frame).await;
-        while paced.steps.load(Ordering::Relaxed) == before {
-            tokio::time::sleep(Duration::from_micros(200)).await;
-        }
+/// Callers of a full house, who speak in turns so that nearly every frame is a tick of its own.
+const FULL: usize = 8;
+
+async fn full_house(server: &Server) -> Vec<Caller> {
+    let mut callers = Vec::new();
+    for _ in 0..FULL {
+        callers.push(Caller::connect(server, "format=pcm").await);
     }
+    callers
+}
+
+/// All of them speak, as fast as people do, until the model has taken `ticks` more steps.
+async fn speak(callers: &mut [Caller], paced: &Paced, ticks: u64) {
+    let frame = vec![0; FRAME * 2];
+    let turn = FRAME_TIME / u32::try_from(callers.len()).unwrap();
+    let target = paced.steps.load(Ordering::Relaxed) + ticks;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while paced.steps.load(Ordering::Relaxed) < target {
+        for caller in callers.iter_mut() {
+            caller.send(1, &frame).await;
+            assert_eq!(caller.hear(turn).await.close, None);
+        }
+        assert!(Instant::now() < deadline, "the model stands still");
+    }
+}
+
+/// A server that admits nobody but to an empty house: more than one of twenty of its latest 384 ticks took longer than
+/// a frame.
+async fn overloaded(paced: &Paced) -> (Server, Vec<Caller>) {
+    let queue = QueueConfig { room: 4, longest: Duration::ZERO };
+    let config = ServerConfig { max_sessions: MaxSessions::Auto, queue, ..config() };
+    let server = Server::start(config, paced.host(FULL)).await.unwrap();
+    assert_eq!(server.capacity(), FULL);
+    let mut callers = full_house(&server).await;
+    paced.millis.store(90, Ordering::Relaxed);
+    speak(&mut callers, paced, 40).await;
+    paced.millis.store(0, Ordering::Relaxed);
+    speak(&mut callers, paced, 345).await;
+    (server, callers)
 }
 
 #[tokio::test]
 async fn nobody_in_line_is_admitted_to_a_machine_that_does_not_keep_up() {
     let paced = Paced::default();
-    let queue = QueueConfig { room: 4, longest: Duration::ZERO };
-    let config = ServerConfig { max_sessions: MaxSessions::Auto, queue, ..config() };
-    let server = Server::start(config, paced.host(2)).await.unwrap();
-    assert_eq!(server.capacity(), 2);
-    let mut first = Caller::connect(&server, "format=pcm").await;
-    let mut second = Caller::connect(&server, "format=pcm").await;
-    // More than one of twenty of the latest 384 ticks take longer than a frame.
-    paced.millis.store(90, Ordering::Relaxed);
-    tick(&mut first, &paced, 40).await;
-    paced.millis.store(0, Ordering::Relaxed);
-    tick(&mut first, &paced, 60).await;
-    tick(&mut second, &paced, 290).await;
-    first.hang_up().await;
-    eventually("a place is free", || async { metric(&server, "moshi_sessions_open").await == 1.0 }).await;
+    let (server, mut talking) = overloaded(&paced).await;
+    talking.pop().unwrap().hang_up().await;
+    let open = talking.len() as f64;
+    eventually("a place is free", || async { metric(&server, "moshi_sessions_open").await == open }).await;
     let mut waits = Caller::connect(&server, "format=pcm").await;
     waiting(&server, 1.0).await;
     // It speaks while it waits, as callers do: that must neither get it in nor make it wait longer.
@@ -106,16 +125,16 @@ async fn nobody_in_line_is_admitted_to_a_machine_that_does_not_keep_up() {
         let heard = waits.hear(Duration::from_millis(80)).await;
         assert_eq!((heard.of(0).len(), heard.close), (0, None), "it waits although a place is free");
     }
-    assert_eq!(metric(&server, "moshi_sessions_open").await, 1.0);
+    assert_eq!(metric(&server, "moshi_sessions_open").await, open);
     let mut behind = Caller::connect(&server, "format=pcm").await;
     waiting(&server, 2.0).await;
     assert_eq!(positions(&behind.hear(Duration::from_millis(300)).await).last(), Some(&2));
     // The slow ticks are forgotten: who is first in line gets the place, and the next has none.
-    tick(&mut second, &paced, 40).await;
+    speak(&mut talking, &paced, 60).await;
     assert_eq!(waits.hear(Duration::from_millis(800)).await.of(0).len(), 1, "the machine keeps up again");
     assert_eq!(behind.hear(Duration::from_millis(300)).await.of(0).len(), 0);
     assert_eq!(metric(&server, "moshi_sessions_refused_total").await, 0.0, "who waits is not refused");
-    for caller in [second, waits, behind] {
+    for caller in talking.into_iter().chain([waits, behind]) {
         caller.hang_up().await;
     }
     server.shutdown().await;
@@ -123,21 +142,13 @@ async fn nobody_in_line_is_admitted_to_a_machine_that_does_not_keep_up() {
 
 #[tokio::test]
 async fn an_empty_house_takes_the_first_in_line_whatever_its_last_ticks_were() {
-    let paced = Paced::default();
-    let queue = QueueConfig { room: 4, longest: Duration::ZERO };
-    let config = ServerConfig { max_sessions: MaxSessions::Auto, queue, ..config() };
-    let server = Server::start(config, paced.host(2)).await.unwrap();
-    let mut first = Caller::connect(&server, "format=pcm").await;
-    let mut second = Caller::connect(&server, "format=pcm").await;
-    paced.millis.store(90, Ordering::Relaxed);
-    tick(&mut first, &paced, 40).await;
-    paced.millis.store(0, Ordering::Relaxed);
-    tick(&mut first, &paced, 60).await;
-    tick(&mut second, &paced, 290).await;
-    first.hang_up().await;
+    let (server, mut talking) = overloaded(&Paced::default()).await;
+    talking.pop().unwrap().hang_up().await;
     let mut waits = Caller::connect(&server, "format=pcm").await;
     waiting(&server, 1.0).await;
-    second.hang_up().await;
+    for caller in talking {
+        caller.hang_up().await;
+    }
     assert_eq!(waits.hear(Duration::from_millis(1_500)).await.of(0).len(), 1);
     waits.hang_up().await;
     server.shutdown().await;
