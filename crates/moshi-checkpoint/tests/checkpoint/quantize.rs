@@ -167,8 +167,9 @@ proptest! {
             } else {
                 2.0 * low.abs().max(high.abs())
             };
-            // One step, and half a step of clipping at the ends; scales stay where half precision has all its bits.
-            let allowed = 1.6 * reach / ((1 << scheme.bits()) - 1) as f32 + 1e-6;
+            // Half a step each: rounding, clipping at the ends, the fitted line's own shift, and a scale of eight bits,
+            // whose error grows to that at the last of 255 steps. Scales stay where half precision has all its bits.
+            let allowed = 2.0 * reach / ((1 << scheme.bits()) - 1) as f32 + 1e-6;
             let allowed = if scheme.bits() == 4 { allowed * 1.6 } else { allowed };
             for (a, b) in exact.iter().zip(found) {
                 prop_assert!((a - b).abs() <= allowed, "{scheme:?}: {a} became {b}, reach {reach}");
