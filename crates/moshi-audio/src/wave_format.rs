@@ -107,7 +107,7 @@ impl WaveFormat {
     fn width(&self, most: u16) -> u16 {
         let by_bits = self.bits.div_ceil(8);
         let by_block = self.block / self.channels.max(1);
-        let whole = self.block % self.channels.max(1) == 0;
+        let whole = self.block.is_multiple_of(self.channels.max(1));
         if whole && (by_bits.max(1)..=most).contains(&by_block) { by_block } else { by_bits }
     }
 

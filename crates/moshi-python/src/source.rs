@@ -79,7 +79,7 @@ impl Wanted {
 
     /// Opens the repository or file and lays out its codec.
     pub(crate) fn load_codec(self, py: Python<'_>, options: LoadOptions) -> PyResult<Arc<dyn Codec>> {
-        self.load(py, Parts::MIMI, options, |repository, options| moshi_engine::load_codec(repository, options))
+        self.load(py, Parts::MIMI, options, moshi_engine::load_codec)
     }
 
     fn load<T: Send + 'static>(

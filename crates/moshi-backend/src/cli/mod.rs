@@ -25,7 +25,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Standalone(standalone::StandaloneArgs),
+    Standalone(Box<standalone::StandaloneArgs>),
     Bench(bench::BenchArgs),
     CheckConfig(check_config::CheckConfigArgs),
     Quantize(convert::QuantizeArgs),
