@@ -86,7 +86,8 @@ async def beside(program: str, *asked: str) -> Process:
 
 
 async def storm(server: Server, wish: Wish, clock: Clock) -> dict[str, Any]:
-    """Hostile callers; those measured talk as long."""
+    """Hostile callers; those measured talk before and as long, however fast the storm is over."""
+    await asyncio.sleep(BREATH + 1.0)
     asked = [server.url.replace("http", "ws", 1), "--messages", str(wish.hostile), "--seed", str(wish.seed)]
     said, _ = await (await beside("storm.py", *asked)).communicate()
     clock.over = True

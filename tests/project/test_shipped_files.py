@@ -32,8 +32,11 @@ def paths_below(folder: bytes, how: str, content: bytes) -> Iterator[str]:
     at = content.find(folder)
     while at >= 0:
         path = content[at : at + 200].decode(how, errors="replace")
+        # Behind a name it is no folder of the machine but one of an archive's own.
+        inside = folder[:1] == b"/" and content[max(at - 1, 0) : at].isalnum()
         # The folder's name alone happens by chance in random numbers; a name behind it does not.
-        if name := re.match(r"[\w.~-]+", path[len(folder.decode(how)) :], re.ASCII):
+        name = re.match(r"[\w.~-]+", path[len(folder.decode(how)) :], re.ASCII)
+        if name and not inside:
             yield folder.decode(how) + name[0]
         at = content.find(folder, at + 1)
 

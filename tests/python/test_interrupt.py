@@ -68,8 +68,8 @@ calls = []
 signal.signal(signal.SIGINT, lambda *_: calls.append(1))
 mimi = rustymoshi.Model.default().mimi
 threading.Timer(0.2, lambda: signal.raise_signal(signal.SIGINT)).start()
-codes = mimi.encode(np.zeros(24_000 * 20, np.float32))
+codes = mimi.encode(np.zeros(24_000 * 400, np.float32))
 print(codes.shape[1], len(calls))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
-    assert done.stdout == "250 1\n", done.stdout + done.stderr
+    assert done.stdout == "5000 1\n", done.stdout + done.stderr

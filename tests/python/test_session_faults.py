@@ -13,15 +13,42 @@ import rustymoshi
 from golden_data import Golden
 
 FRAME = 1_920
-# Finite, so nothing refuses it at the door, and far beyond what sums in single precision can hold.
-FAR = np.full(2 * FRAME, 3e38, dtype=np.float32)
+# The first codebook of what is heard.
+STREAM = 9
 
 
-def test_a_session_that_fails_raises_until_it_is_reset(moshi: Golden, speech: np.ndarray) -> None:
-    session, fresh = moshi.model.session(seed=3), moshi.model.session(seed=3)
+@pytest.fixture
+def damaged(moshi: Golden, speech: np.ndarray, tmp_path: Path) -> tuple[rustymoshi.Model, int]:
+    """The model with no numbers in the embedding of one code, which the speech does not have."""
+    code = next(code for code in range(64) if code not in moshi.mimi.encode(speech)[0])
+    folder = tmp_path / "damaged"
+    shutil.copytree(moshi.folder, folder)
+    path = folder / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    length = int.from_bytes(data[:8], "little")
+    entry = json.loads(bytes(data[8 : 8 + length]))[f"emb.{STREAM - 1}.weight"]
+    assert entry["dtype"] == "BF16"
+    begin, width = 8 + length + entry["data_offsets"][0], 2 * entry["shape"][1]
+    data[begin + code * width : begin + (code + 1) * width] = b"\xc0\x7f" * (width // 2)
+    path.write_bytes(data)
+    return rustymoshi.Model.load(folder, exact=True), code
+
+
+def hear_damage(session: rustymoshi.StreamingSession, code: int) -> None:
+    """The first frame heard is never read; afterwards the code is read one step later."""
+    loud = np.full(8, code, dtype=np.int32)
+    for _ in range(3):
+        session.step_codes(loud)
+
+
+def test_a_session_that_fails_raises_until_it_is_reset(
+    damaged: tuple[rustymoshi.Model, int], speech: np.ndarray
+) -> None:
+    model, code = damaged
+    session, fresh = model.session(seed=3), model.session(seed=3)
     session.step(speech[: 5 * FRAME])
-    with pytest.raises(rustymoshi.RustymoshiError, match="cannot hear"):
-        session.step(FAR)
+    with pytest.raises(rustymoshi.RustymoshiError, match="cannot think"):
+        hear_damage(session, code)
     for again in (
         lambda: session.step(speech[:FRAME]),
         lambda: session.step(speech[:7]),
@@ -36,15 +63,16 @@ def test_a_session_that_fails_raises_until_it_is_reset(moshi: Golden, speech: np
     assert text == words
 
 
-def test_the_others_go_on(moshi: Golden, speech: np.ndarray) -> None:
-    alone = moshi.model.session(seed=5).step(speech)
-    sessions = [moshi.model.session(seed=5) for _ in range(3)]
+def test_the_others_go_on(damaged: tuple[rustymoshi.Model, int], speech: np.ndarray) -> None:
+    model, code = damaged
+    alone = model.session(seed=5).step(speech)
+    sessions = [model.session(seed=5) for _ in range(3)]
     heard: list[tuple[np.ndarray, str] | None] = [None] * 3
 
     def talk(i: int) -> None:
         if i == 1:
             with pytest.raises(rustymoshi.RustymoshiError):
-                sessions[i].step(FAR)
+                hear_damage(sessions[i], code)
         else:
             heard[i] = sessions[i].step(speech)
 
@@ -60,24 +88,14 @@ def test_the_others_go_on(moshi: Golden, speech: np.ndarray) -> None:
         assert result[1] == alone[1]
 
 
-def test_a_damaged_embedding_ends_the_session_that_hears_its_code(moshi: Golden, tmp_path: Path) -> None:
-    folder = tmp_path / "damaged"
-    shutil.copytree(moshi.folder, folder)
-    path, code, stream = folder / "model.safetensors", 17, 9
-    data = bytearray(path.read_bytes())
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(bytes(data[8 : 8 + length]))
-    entry = header[f"emb.{stream - 1}.weight"]
-    assert entry["dtype"] == "BF16"
-    begin, width = 8 + length + entry["data_offsets"][0], 2 * entry["shape"][1]
-    data[begin + code * width : begin + (code + 1) * width] = b"\xc0\x7f" * (width // 2)
-    path.write_bytes(data)
-    model = rustymoshi.Model.load(folder, exact=True)
+def test_a_damaged_embedding_ends_the_session_that_hears_its_code(
+    damaged: tuple[rustymoshi.Model, int], moshi: Golden
+) -> None:
+    model, code = damaged
     bad, good, sound = model.session(), model.session(), moshi.model.session()
-    quiet, loud = np.zeros(8, dtype=np.int32), np.full(8, code, dtype=np.int32)
-    bad.step_codes(loud)  # the first frame heard is never read
+    quiet = np.full(8, (code + 1) % 64, dtype=np.int32)
     with pytest.raises(rustymoshi.RustymoshiError, match="cannot think"):
-        bad.step_codes(loud)
+        hear_damage(bad, code)
     with pytest.raises(rustymoshi.RustymoshiError, match="reset it"):
         bad.step_codes(quiet)
     for _ in range(10):
@@ -90,12 +108,11 @@ def test_a_damaged_embedding_ends_the_session_that_hears_its_code(moshi: Golden,
     bad.step_codes(quiet)
 
 
-def test_a_stream_of_the_codec_raises_until_it_is_reset(moshi: Golden, speech: np.ndarray) -> None:
+def test_samples_far_out_of_range_are_refused_before_anything_hears_them(moshi: Golden, speech: np.ndarray) -> None:
+    far = np.full(FRAME, 3e38, dtype=np.float32)
     stream, fresh = moshi.mimi.stream(), moshi.mimi.stream()
-    for pcm in (FAR[:FRAME], speech[:FRAME]):
-        with pytest.raises(rustymoshi.RustymoshiError, match="reset"):
-            stream.encode_step(pcm)
-    stream.reset()
+    session = moshi.model.session()
+    for hear in (stream.encode_step, moshi.mimi.encode, session.step):
+        with pytest.raises(ValueError, match="sample 0"):
+            hear(far)
     np.testing.assert_array_equal(stream.encode_step(speech[:FRAME]), fresh.encode_step(speech[:FRAME]))
-    with pytest.raises((ValueError, rustymoshi.RustymoshiError), match="not finite"):
-        moshi.mimi.encode(FAR)

@@ -44,29 +44,3 @@ impl fmt::Display for PartName {
         write!(f, "{stem}-{number:05}-of-{count:05}.{extension}")
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_know_their_siblings_and_other_names_are_none() {
-        let part = PartName::parse("model.q8-00002-of-00003.gguf").unwrap();
-        assert_eq!((part.number, part.count), (2, 3));
-        let all: Vec<_> = part.all().map(|p| p.to_string()).collect();
-        assert_eq!(all[0], "model.q8-00001-of-00003.gguf");
-        assert_eq!((all[1].as_str(), all.len()), ("model.q8-00002-of-00003.gguf", 3));
-        for none in [
-            "model.safetensors",
-            "model-00001-of-00001.gguf",
-            "model-00000-of-00002.gguf",
-            "model-00003-of-00002.gguf",
-            "model-1-of-2.gguf",
-            "model-00001-of-99999.gguf",
-            "00001-of-00002",
-            "a-00001-of-00002",
-        ] {
-            assert_eq!(PartName::parse(none), None, "{none}");
-        }
-    }
-}

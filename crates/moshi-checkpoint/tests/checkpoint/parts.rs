@@ -150,3 +150,20 @@ fn a_split_gguf_file_under_another_name_says_that_it_is_a_part() {
     std::fs::rename(&path, &named).unwrap();
     assert_says(&open(&named).unwrap_err().to_string(), &["3 of the 4", "model.q8-00001-of-00004.gguf"]);
 }
+
+#[test]
+fn names_that_are_none_of_a_part_are_whole_files() {
+    for name in [
+        "model-00001-of-00001.safetensors",
+        "model-00000-of-00002.safetensors",
+        "model-00003-of-00002.safetensors",
+        "model-1-of-2.safetensors",
+        "model-00001-of-99999.safetensors",
+        "00001-of-00002.safetensors",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        copy(folder.path(), "config.json");
+        std::fs::copy(golden("tiny-moshi/model.safetensors"), folder.path().join(name)).unwrap();
+        assert_whole(&folder.path().join(name));
+    }
+}
