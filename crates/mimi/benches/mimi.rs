@@ -6,9 +6,10 @@ use std::num::NonZeroUsize;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mimi::{Mimi, MimiConfig};
+use moshi_candle::Candle;
+use moshi_cpu::Arithmetic;
+use moshi_cpu::Cpu;
 use moshi_nn::Backend;
-use moshi_nn::executors::Arithmetic;
-use moshi_nn::executors::{Candle, Cpu};
 use moshi_testkit::{RandomWeights, noise};
 
 const CODEBOOKS: usize = 8;

@@ -7,7 +7,7 @@
 //! ```no_run
 //! # fn example(weights: &dyn moshi_nn::WeightSource) -> Result<(), Box<dyn std::error::Error>> {
 //! use mimi::{Mimi, MimiConfig};
-//! use moshi_nn::executors::Candle;
+//! use moshi_candle::Candle;
 //!
 //! let mimi = Mimi::load(Candle::cpu(), weights, &MimiConfig::default(), 8)?;
 //! let codes = mimi.encode(&vec![0.0; 24_000])?;

@@ -5,8 +5,9 @@
 use std::num::NonZeroUsize;
 
 use mimi::{Codes, Mimi, MimiConfig};
+use moshi_candle::Candle;
+use moshi_cpu::Cpu;
 use moshi_nn::Backend;
-use moshi_nn::executors::{Candle, Cpu};
 use moshi_testkit::{Golden, assert_close};
 
 fn load<B: Backend>(backend: B, golden: Golden, codebooks: usize) -> Mimi<B> {

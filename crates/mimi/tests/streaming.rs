@@ -5,9 +5,10 @@
 use std::num::NonZeroUsize;
 
 use mimi::{Codes, DecoderState, EncoderState, Error, Mimi, MimiConfig};
+use moshi_candle::Candle;
+use moshi_cpu::Arithmetic;
+use moshi_cpu::Cpu;
 use moshi_nn::Backend;
-use moshi_nn::executors::Arithmetic;
-use moshi_nn::executors::{Candle, Cpu};
 use moshi_nn::layers::StreamState;
 use moshi_testkit::conformance::StreamCase;
 use moshi_testkit::{Golden, RandomWeights, stream_conformance};

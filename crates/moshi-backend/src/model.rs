@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use moshi_checkpoint::config::FileNames;
 use moshi_checkpoint::{HubOptions, OpenOptions, Progress, Repository, Source};
-use moshi_engine::{EngineError, FrameModel, LoadOptions, Loaded, Loopback, SessionParams, SpeechModel};
+use moshi_engine::{EngineError, FrameModel, Loopback, SessionParams, SpeechModel};
+use moshi_model::{LoadOptions, Loaded};
 
 use crate::config::{ModelSource, ModelSpec};
 
@@ -79,7 +80,7 @@ pub fn load(spec: &ModelSpec) -> anyhow::Result<Loaded> {
         ..LoadOptions::default()
     };
     let (source, name) = match &spec.source {
-        ModelSource::BuiltIn => return Ok(moshi_engine::builtin(&options)?),
+        ModelSource::BuiltIn => return Ok(moshi_model::builtin(&options)?),
         ModelSource::Loopback => anyhow::bail!("the loopback is no model; name a folder, a repository or \"built-in\""),
         ModelSource::Path(path) => (Source::parse(&path.to_string_lossy())?, path.display().to_string()),
         ModelSource::Repo(repo) => (Source::parse(repo)?, repo.clone()),
@@ -96,7 +97,7 @@ pub fn load(spec: &ModelSpec) -> anyhow::Result<Loaded> {
     for warning in repository.warnings() {
         tracing::warn!("{warning}");
     }
-    moshi_engine::load_model(&repository, &name, &options).with_context(|| format!("cannot load the model {name}"))
+    moshi_model::load_model(&repository, &name, &options).with_context(|| format!("cannot load the model {name}"))
 }
 
 /// Downloads in the log: a line at the start, at every tenth, and at the end.

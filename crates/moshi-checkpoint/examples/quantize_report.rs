@@ -15,7 +15,7 @@ use std::time::Instant;
 use half::bf16;
 use moshi_checkpoint::Tensors;
 use moshi_checkpoint::quantize::{Scheme, Search, quantize};
-use moshi_kernels::weight::{HostWeight, WeightData};
+use moshi_tensor::weight::{HostWeight, WeightData};
 
 const ROWS: usize = 1024;
 const COLS: usize = 4096;

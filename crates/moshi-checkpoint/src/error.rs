@@ -206,7 +206,7 @@ pub enum Error {
     Hub(#[from] HubError),
     /// A matrix did not fit its own description.
     #[error(transparent)]
-    Kernel(#[from] moshi_kernels::KernelError),
+    Tensor(#[from] moshi_tensor::Error),
 }
 
 /// A shape as `[2, 3]`.

@@ -20,8 +20,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use half::{bf16, f16};
-use moshi_kernels::weight::{Grouped, HostWeight, Quants, WeightData};
 use moshi_nn::WeightSource;
+use moshi_tensor::weight::{Grouped, HostWeight, Quants, WeightData};
 
 use crate::random::Range;
 use crate::{Error, LmConfig, MimiConfig, Result, lm_tensors, mimi_tensors};

@@ -9,10 +9,8 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use moshi_kernels::cores::Cores;
-use moshi_kernels::product::{Layout, Matrix, product};
-use moshi_kernels::weight::HostWeight;
 use moshi_nn::LowRankPair;
+use moshi_tensor::weight::HostWeight;
 
 use crate::config::LoraConfig;
 use crate::error::some_of;
@@ -22,9 +20,6 @@ use crate::names::TensorSpec;
 use crate::quantize::Part;
 use crate::tensors::{Entry, Tensors};
 use crate::{Error, Result};
-
-/// Rows that are merged at a time.
-const ROWS: usize = 256;
 
 /// What is added to a matrix.
 #[derive(Debug, Clone)]
@@ -127,15 +122,15 @@ impl Tensors {
     pub(crate) fn merge(&self, weight: &HostWeight<'_>, adapter: &Adapter) -> Result<HostWeight<'static>> {
         let (rows, cols, rank) = (weight.rows(), weight.cols(), adapter.rank);
         let (a, b) = (self.floats(&adapter.a)?, self.floats(&adapter.b)?);
-        let transposed = (0..cols).flat_map(|c| a.iter().skip(c).step_by(cols).copied()).collect();
-        let a = Matrix::new(&HostWeight::from_f32(cols, rank, transposed)?, None)?;
-        let cores = Cores::new(NonZeroUsize::MIN);
         let mut merged = weight.to_f32()?;
-        let mut delta = vec![0.0; ROWS.min(rows) * cols];
-        for (w, b) in merged.chunks_mut((ROWS * cols).max(1)).zip(b.chunks(ROWS * rank)) {
-            let delta = &mut delta[..w.len()];
-            product(&cores, &a, &Layout::linear(&[0], b.len() / rank, &a), b, delta)?; // [rows, in]
-            w.iter_mut().zip(delta).for_each(|(w, d)| *w += adapter.scaling * *d);
+        if rank * cols > 0 {
+            let workers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+            let part = rows.div_ceil(workers).max(1);
+            std::thread::scope(|scope| {
+                for (w, b) in merged.chunks_mut(part * cols).zip(b.chunks(part * rank)) {
+                    scope.spawn(|| add_scaled_product(w, b, &a, (rank, cols), adapter.scaling));
+                }
+            });
         }
         Ok(HostWeight::from_f32(rows, cols, merged)?)
     }
@@ -145,4 +140,16 @@ impl Tensors {
 fn halves(name: &str) -> Option<(String, String)> {
     let stem = name.strip_suffix(".weight")?;
     Some((format!("{stem}.lora_A.weight"), format!("{stem}.lora_B.weight")))
+}
+
+/// `w [rows, cols] += scaling * (b [rows, rank] a [rank, cols])`; a row's bits do not depend on who adds it.
+fn add_scaled_product(w: &mut [f32], b: &[f32], a: &[f32], (rank, cols): (usize, usize), scaling: f32) {
+    let mut delta = vec![0.0; cols];
+    for (w, b) in w.chunks_exact_mut(cols).zip(b.chunks_exact(rank)) {
+        delta.fill(0.0);
+        for (b, a) in b.iter().zip(a.chunks_exact(cols)) {
+            delta.iter_mut().zip(a).for_each(|(delta, a)| *delta += b * a);
+        }
+        w.iter_mut().zip(&delta).for_each(|(w, delta)| *w += scaling * delta);
+    }
 }

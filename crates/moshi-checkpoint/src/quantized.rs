@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use half::{bf16, f16};
-use moshi_kernels::weight::{Grouped, Quants, WeightData};
+use moshi_tensor::weight::{Grouped, Quants, WeightData};
 use safetensors::Dtype;
 
 use crate::file::Number;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use half::bf16;
-use moshi_kernels::weight::WeightData;
+use moshi_tensor::weight::WeightData;
 
 use crate::config::{FileNames, MimiConfig, ModelConfig};
 use crate::mimi_names::mimi_tensors;

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use moshi_kernels::weight::WeightData;
+use moshi_tensor::weight::WeightData;
 use serde_json::{Map, Value, json};
 
 use crate::{Error, Result};

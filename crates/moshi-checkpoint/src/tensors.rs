@@ -5,8 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use moshi_kernels::weight::HostWeight;
 use moshi_nn::{LowRankPair, WeightSource};
+use moshi_tensor::weight::HostWeight;
 
 use crate::error::some_of;
 use crate::file::{RawTensor, TensorFile};

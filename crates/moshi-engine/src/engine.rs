@@ -368,7 +368,11 @@ impl Session {
     }
 }
 
-pub(crate) fn check_finite(pcm: &[f32]) -> Result<(), EngineError> {
+/// Refuses samples that are no numbers.
+///
+/// # Errors
+/// [`EngineError::Parameter`] naming the first of them.
+pub fn check_finite(pcm: &[f32]) -> Result<(), EngineError> {
     match pcm.iter().position(|x| !x.is_finite()) {
         None => Ok(()),
         Some(i) => Err(EngineError::Parameter {

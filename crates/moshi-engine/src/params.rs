@@ -110,7 +110,7 @@ pub enum EngineError {
 
 impl EngineError {
     /// What fails while a model is loaded is no failure of a model that runs.
-    pub(crate) fn while_loading(self) -> Self {
+    pub fn while_loading(self) -> Self {
         match self {
             Self::Model(why) => Self::Load(why),
             other => other,
@@ -118,32 +118,7 @@ impl EngineError {
     }
 
     /// A row can only be copied from a model of the same kind.
-    pub(crate) fn other_model(kind: &str) -> Self {
+    pub fn other_model(kind: &str) -> Self {
         Self::Model(format!("cannot copy a session from another kind of model into this {kind}"))
-    }
-}
-
-impl From<mimi::Error> for EngineError {
-    fn from(error: mimi::Error) -> Self {
-        match error {
-            mimi::Error::Nn(e) => Self::Model(e.to_string()),
-            mimi::Error::Stopped => Self::Stopped,
-            other => Self::Input(other.to_string()),
-        }
-    }
-}
-
-impl From<moshi_lm::LmError> for EngineError {
-    fn from(error: moshi_lm::LmError) -> Self {
-        match error {
-            moshi_lm::LmError::Nn(_) | moshi_lm::LmError::Unsupported { .. } => Self::Model(error.to_string()),
-            other => Self::Input(other.to_string()),
-        }
-    }
-}
-
-impl From<moshi_nn::Error> for EngineError {
-    fn from(error: moshi_nn::Error) -> Self {
-        Self::Model(error.to_string())
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crate::{EngineError, SessionParams, SharedRows, SpeechModel, StreamingSession};
 
 /// Models whose weights take more than this share their steps (about what the caches of a desktop hold).
-pub(crate) const SHARED_ABOVE_BYTES: u64 = 32 << 20;
+pub const SHARED_ABOVE_BYTES: u64 = 32 << 20;
 /// Sessions per step of a large model; further sessions open a further set of rows over the same weights.
 const ROWS_PER_SET: usize = 8;
 

@@ -4,9 +4,10 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use half::bf16;
+use moshi_candle::Candle;
 use moshi_checkpoint::config::DepformerConfig;
+use moshi_cpu::Cpu;
 use moshi_lm::{Lm, LmConfig, RowInput, RowSampling, SamplingParams};
-use moshi_nn::executors::{Candle, Cpu};
 use moshi_nn::{Backend, HostWeight, WeightData, WeightSource};
 use moshi_testkit::RandomWeights;
 

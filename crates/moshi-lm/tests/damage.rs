@@ -4,9 +4,10 @@
 
 use std::num::NonZeroUsize;
 
+use moshi_candle::Candle;
 use moshi_checkpoint::config::ModelConfig;
+use moshi_cpu::{Arithmetic, Cpu};
 use moshi_lm::{Lm, LmConfig, LmState, RowInput, RowSampling, SamplingParams};
-use moshi_nn::executors::{Arithmetic, Candle, Cpu};
 use moshi_nn::{Backend, Fault, FaultKind};
 use moshi_testkit::{DamagedLine, Golden, RandomWeights, noise};
 

@@ -4,9 +4,10 @@
 
 use std::num::NonZeroUsize;
 
+use moshi_candle::Candle;
 use moshi_checkpoint::{OpenOptions, Parts, Repository, Source};
+use moshi_cpu::Cpu;
 use moshi_lm::Lm;
-use moshi_nn::executors::{Candle, Cpu};
 use moshi_nn::{Backend, HostWeight, WeightSource};
 use moshi_testkit::{Golden, assert_close};
 

@@ -4,10 +4,11 @@
 
 use std::num::NonZeroUsize;
 
+use moshi_candle::Candle;
 use moshi_checkpoint::config::ModelConfig;
+use moshi_cpu::Cpu;
 use moshi_lm::{Lm, LmConfig, RowInput};
 use moshi_nn::Backend;
-use moshi_nn::executors::{Candle, Cpu};
 use moshi_testkit::{FileTensors, Golden, assert_close};
 
 fn config(golden: Golden) -> LmConfig {

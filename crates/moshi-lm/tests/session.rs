@@ -4,11 +4,12 @@
 
 use std::num::NonZeroUsize;
 
+use moshi_candle::Candle;
 use moshi_checkpoint::config::{Gating, ModelConfig, NormKind};
+use moshi_cpu::Cpu;
 use moshi_lm::delay::Cell;
 use moshi_lm::{Lm, LmConfig, LmError, LmState, RowInput, RowSampling, SamplingParams};
 use moshi_nn::Backend;
-use moshi_nn::executors::{Candle, Cpu};
 use moshi_testkit::conformance::StreamCase;
 use moshi_testkit::{Golden, RandomWeights, assert_close, noise, stream_conformance};
 

@@ -13,8 +13,8 @@
 //! unspecified, but *memory* (rings, windows, positions, samplers) of inactive rows stays as it is, bit for bit.
 //! The result of a row never depends on which other rows are active: the same bits alone or among others.
 
-pub use moshi_kernels::sample::{MAX_PENALTY_CONTEXT, RowSampling, SamplingParams, SilentTokens, Stream};
-use moshi_kernels::weight::HostWeight;
+pub use moshi_tensor::sample::{MAX_PENALTY_CONTEXT, RowSampling, SamplingParams, SilentTokens, Stream};
+use moshi_tensor::weight::HostWeight;
 
 use crate::Result;
 

@@ -1,14 +1,13 @@
-//! The [`Backend`] trait, its executors, and the streaming layers written once on top of it.
+//! The [`Backend`] trait and the streaming layers written once on top of it. Executors are crates of their own.
 
 pub mod backend;
-pub mod executors;
 pub mod fault;
 pub mod layers;
 pub mod weights;
 
 pub use backend::Backend;
 pub use fault::{Fault, FaultKind};
-pub use moshi_kernels::weight::{HostWeight, WeightData};
+pub use moshi_tensor::weight::{HostWeight, WeightData};
 pub use weights::{At, LowRankPair, WeightSource};
 
 /// What can go wrong in an operation.
@@ -25,12 +24,12 @@ pub enum Error {
         /// The size given.
         found: usize,
     },
-    /// A kernel refused its input.
+    /// A weight or a sampling parameter is none.
     #[error(transparent)]
-    Kernel(#[from] moshi_kernels::KernelError),
-    /// The candle executor failed.
-    #[error("candle: {0}")]
-    Candle(#[from] candle_core::Error),
+    Tensor(#[from] moshi_tensor::Error),
+    /// The executor failed, or refused its input.
+    #[error(transparent)]
+    Device(Box<dyn std::error::Error + Send + Sync>),
     /// A tensor could not be had from its [`WeightSource`].
     #[error(transparent)]
     Source(Box<dyn std::error::Error + Send + Sync>),

@@ -3,7 +3,7 @@
 //! Names are the canonical ones (those of the newest PyTorch checkpoints, see `moshi-checkpoint`), whatever the file at
 //! hand calls its tensors.
 
-use moshi_kernels::weight::HostWeight;
+use moshi_tensor::weight::HostWeight;
 
 use crate::{Error, Result};
 
@@ -56,6 +56,11 @@ pub struct LowRankPair<'a> {
 }
 
 impl Error {
+    /// Wraps the error of an executor.
+    pub fn device(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Device(Box::new(error))
+    }
+
     /// Wraps the error of a [`WeightSource`].
     pub fn source(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Source(Box::new(error))

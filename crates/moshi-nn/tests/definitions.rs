@@ -4,10 +4,11 @@
 
 use std::num::NonZeroUsize;
 
+use moshi_candle::Candle;
+use moshi_cpu::Cpu;
 use moshi_nn::backend::{
     AttentionSpec, Backend, Column, Padding, RingSpec, Rope, RopeLayout, RowSampling, SamplingParams, SilentTokens,
 };
-use moshi_nn::executors::{Candle, Cpu};
 use moshi_nn::layers::{ConvConfig, Embedding, Linear, Norm, NormConfig, Rows, Step, StreamingConv};
 use moshi_nn::layers::{StreamingConvTranspose, StreamingUpsample};
 use moshi_nn::{At, Error, Fault, FaultKind, HostWeight, WeightSource};
@@ -364,7 +365,7 @@ fn wrong_sizes_are_errors<B: Backend>(backend: B) {
     let matrix = backend.matrix(&w, None).unwrap();
     let (short, mut fitting) = (backend.buf(7).unwrap(), backend.buf(8).unwrap());
     let error = backend.linear(rows.inner(), 1, &short, &matrix, &mut fitting).unwrap_err();
-    assert!(matches!(error, Error::Shape { .. } | Error::Kernel(_)), "{error}");
+    assert!(matches!(error, Error::Shape { .. } | Error::Device(_)), "{error}");
     assert!(backend.matrix(&w, Some(&[0.0; 2])).is_err());
     assert!(backend.codebook(&[0.0; 5], 2).is_err());
     assert!(backend.upload(&[0.0; 9], &mut fitting).is_err());

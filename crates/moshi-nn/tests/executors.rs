@@ -7,14 +7,15 @@
 
 use std::num::NonZeroUsize;
 
-use moshi_kernels::cores::Cores;
-use moshi_kernels::isa::Isa;
+use moshi_candle::Candle;
+use moshi_cpu::cores::Cores;
+use moshi_cpu::isa::Isa;
+use moshi_cpu::{Arithmetic, Cpu};
 use moshi_nn::HostWeight;
 use moshi_nn::backend::{
     AttentionSpec, Backend, Column, ConvSpec, Padding, RingSpec, Rope, RopeLayout, RowSampling, SamplingParams,
     SilentTokens, WindowSpec,
 };
-use moshi_nn::executors::{Arithmetic, Candle, Cpu};
 use moshi_testkit::{assert_close, noise};
 
 const ROWS: usize = 3;

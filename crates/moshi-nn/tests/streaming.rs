@@ -4,8 +4,9 @@
 
 use std::num::NonZeroUsize;
 
+use moshi_candle::Candle;
+use moshi_cpu::Cpu;
 use moshi_nn::backend::{AttentionSpec, Backend, Padding, Rope, RopeLayout};
-use moshi_nn::executors::{Candle, Cpu};
 use moshi_nn::layers::{
     ConvConfig, MlpConfig, MlpKind, NormConfig, Rows, Step, StreamState, StreamingConv, StreamingConvTranspose,
     StreamingUpsample, Transformer, TransformerConfig, TransformerState, Window,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use moshi_engine::{Codec, CodecStream};
+use moshi_model::{Codec, CodecStream};
 use numpy::ndarray::Array2;
 use numpy::{IntoPyArray, PyArray1, PyArray2};
 use pyo3::exceptions::PyValueError;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use moshi_engine::{LoadOptions, ModelInfo, SessionParams, Sessions, SpeechModel};
+use moshi_engine::{ModelInfo, SessionParams, Sessions, SpeechModel};
+use moshi_model::LoadOptions;
 use numpy::ndarray::{Array2, Array3};
 use numpy::{IntoPyArray, PyArray2, PyArray3};
 use pyo3::exceptions::PyValueError;
@@ -24,7 +25,7 @@ use crate::{args, numbers};
 #[pyclass(frozen, module = "rustymoshi")]
 pub(crate) struct Model {
     sessions: Arc<Sessions>,
-    codec: Arc<dyn moshi_engine::Codec>,
+    codec: Arc<dyn moshi_model::Codec>,
 }
 
 impl Model {
@@ -71,7 +72,7 @@ impl Model {
         #[pyo3(from_py_with = numbers::threads)] threads: Option<usize>,
     ) -> PyResult<Self> {
         let options = source::options(device, None, None, threads, None)?;
-        let loaded = py.detach(|| moshi_engine::builtin(&options)).map_err(engine)?;
+        let loaded = py.detach(|| moshi_model::builtin(&options)).map_err(engine)?;
         Ok(Self { sessions: Arc::new(Sessions::new(loaded.model)), codec: loaded.codec })
     }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use moshi_checkpoint::quantize::Quantize;
 use moshi_checkpoint::{HubOptions, OpenOptions, Parts, Repository, Source};
-use moshi_engine::{Codec, Device, Dtype, EngineError, LoadOptions, Loaded};
+use moshi_engine::EngineError;
+use moshi_model::{Codec, Device, Dtype, LoadOptions, Loaded};
 use pyo3::exceptions::{PyException, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 
@@ -73,13 +74,13 @@ impl Wanted {
     pub(crate) fn load_model(self, py: Python<'_>, options: LoadOptions) -> PyResult<Loaded> {
         let given = self.given.clone();
         self.load(py, Parts::ALL, options, move |repository, options| {
-            moshi_engine::load_model(repository, &given, options)
+            moshi_model::load_model(repository, &given, options)
         })
     }
 
     /// Opens the repository or file and lays out its codec.
     pub(crate) fn load_codec(self, py: Python<'_>, options: LoadOptions) -> PyResult<Arc<dyn Codec>> {
-        self.load(py, Parts::MIMI, options, moshi_engine::load_codec)
+        self.load(py, Parts::MIMI, options, moshi_model::load_codec)
     }
 
     fn load<T: Send + 'static>(

@@ -3,10 +3,10 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use moshi_kernels::arithmetic::{self, Operands};
-use moshi_kernels::bandwidth;
-use moshi_kernels::cores::Cores;
-use moshi_kernels::memory::Block;
+use moshi_cpu::arithmetic::{self, Operands};
+use moshi_cpu::bandwidth;
+use moshi_cpu::cores::Cores;
+use moshi_cpu::memory::Block;
 
 /// Repetitions of one measurement, of which the fastest counts: whatever disturbs one makes it slower.
 const TIMES: usize = 3;

@@ -6,8 +6,8 @@ use clap::ValueEnum;
 use mimi::{DecoderState, EncoderState, Mimi};
 use moshi_checkpoint::config::gated_hidden;
 use moshi_checkpoint::{Invented, LmConfig, MimiConfig, Numbers};
+use moshi_cpu::arithmetic::Operands;
 use moshi_engine::FRAME_SAMPLES;
-use moshi_kernels::arithmetic::Operands;
 use moshi_lm::{Lm, LmState, RowInput, RowSampling, SamplingParams};
 use moshi_nn::Backend;
 

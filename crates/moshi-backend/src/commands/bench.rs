@@ -7,12 +7,12 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Args;
 use moshi_checkpoint::Numbers;
+use moshi_cpu::arithmetic::Operands;
+use moshi_cpu::cores::Cores;
+use moshi_cpu::isa::Isa;
 use moshi_engine::{FRAME_SAMPLES, FrameModel, RowOutput, RowStep, SessionParams};
-use moshi_kernels::arithmetic::Operands;
-use moshi_kernels::cores::Cores;
-use moshi_kernels::isa::Isa;
+use moshi_model::{Device, Executors, OnExecutors, Wanted, on_device};
 use moshi_nn::Backend;
-use moshi_nn::executors::{Arithmetic, Candle, Cpu};
 
 use crate::bench::{
     ArithmeticReport, BenchReport, Machine, MachineProbe, Measured, Percentiles, Plan, Shape, ShapeModel,
@@ -173,22 +173,34 @@ fn of_shape(args: &BenchArgs, shape: Shape) -> anyhow::Result<BenchReport> {
     };
     let numbers = parsed(&args.quantize)?.unwrap_or(Numbers::Bf16);
     let plan = Plan { shape, numbers, with_codec: args.with_codec, rows: args.rows.get() };
-    match args.device.as_str() {
-        "auto" | "cpu" => {
-            let on = |arithmetic| {
-                Cpu::on(cores.clone()).with_arithmetic(if args.exact { Arithmetic::Exact } else { arithmetic })
-            };
-            shape_on((on(Arithmetic::Fast), on(Arithmetic::Fixed)), args, &plan, &cores)
-        }
-        "reference" => shape_on((Candle::cpu(), Candle::cpu()), args, &plan, &cores),
-        other => anyhow::bail!("--device {other}: shapes are measured on auto, cpu or reference"),
+    let device: Device = args.device.parse()?;
+    let wanted = Wanted { device, cores: cores.clone(), exact: args.exact, exact_codec: args.exact };
+    on_device(&wanted, OfShape { args, plan: &plan, cores: &cores })?
+}
+
+/// A shape to measure.
+struct OfShape<'a> {
+    args: &'a BenchArgs,
+    plan: &'a Plan,
+    cores: &'a Cores,
+}
+
+impl OnExecutors for OfShape<'_> {
+    type Output = anyhow::Result<BenchReport>;
+
+    fn run<B: Backend>(self, executors: Executors<B>) -> Result<Self::Output, moshi_engine::EngineError> {
+        Ok(shape_on(executors, self.args, self.plan, self.cores))
     }
 }
 
-/// `backends` are for the language model and for the codec.
-fn shape_on<B: Backend>(backends: (B, B), args: &BenchArgs, plan: &Plan, cores: &Cores) -> anyhow::Result<BenchReport> {
-    let executor = backends.0.name().to_owned();
-    let mut model = ShapeModel::new(backends, plan, |bytes| fits(plan, bytes))?;
+fn shape_on<B: Backend>(
+    executors: Executors<B>,
+    args: &BenchArgs,
+    plan: &Plan,
+    cores: &Cores,
+) -> anyhow::Result<BenchReport> {
+    let executor = executors.lm.name().to_owned();
+    let mut model = ShapeModel::new((executors.lm, executors.codec), plan, |bytes| fits(plan, bytes))?;
     let in_f32 = args.exact || args.device == "reference";
     let operands = if in_f32 { Operands::Singles } else { plan.operands() };
     let probe = MachineProbe::new(cores, operands);

@@ -52,7 +52,7 @@ pub fn run(args: &MakeRandomArgs) -> anyhow::Result<()> {
             (config, mimi, read(&args.tokenizer.clone().unwrap_or_else(|| folder.join(name)))?)
         }
         None => {
-            let builtin = moshi_engine::builtin_repository()?;
+            let builtin = moshi_model::builtin_repository()?;
             let tokenizer = match &args.tokenizer {
                 Some(path) => read(path)?,
                 None => builtin.tokenizer_bytes()?,

@@ -9,8 +9,8 @@ use mimi::Mimi;
 use moshi_checkpoint::config::FileNames;
 use moshi_checkpoint::quantize::{Plan, Quantize};
 use moshi_checkpoint::{HubOptions, OpenOptions};
+use moshi_cpu::{Arithmetic, Cpu};
 use moshi_lm::Lm;
-use moshi_nn::executors::{Arithmetic, Cpu};
 use moshi_nn::{HostWeight, LowRankPair, WeightSource};
 
 use crate::cli::values;

@@ -70,7 +70,7 @@ pub struct ModelSpec {
     pub dtype: Option<String>,
     /// Integers to make of the weights while they are loaded; none keeps what the file holds.
     pub quantize: Option<Quantize>,
-    /// Round nothing for speed (see `moshi_engine::LoadOptions::exact`).
+    /// Round nothing for speed (see `moshi_model::LoadOptions::exact`).
     pub exact: bool,
     /// Threads per step; none is one for each core, or one where steps are small.
     pub threads: Option<NonZeroUsize>,

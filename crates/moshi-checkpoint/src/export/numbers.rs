@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 use half::{bf16, f16};
-use moshi_kernels::weight::{Grouped, HostWeight, Quants, WeightData};
+use moshi_tensor::weight::{Grouped, HostWeight, Quants, WeightData};
 
 use super::{Export, WriteLayout};
 use crate::names::TensorSpec;

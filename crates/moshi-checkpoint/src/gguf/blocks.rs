@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use half::f16;
-use moshi_kernels::weight::{Grouped, Quants};
+use moshi_tensor::weight::{Grouped, Quants};
 
 /// A block format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

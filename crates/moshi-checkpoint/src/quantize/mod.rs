@@ -8,12 +8,12 @@
 //! ```
 //! use std::num::NonZeroUsize;
 //! use moshi_checkpoint::quantize::{Scheme, Search, quantize};
-//! use moshi_kernels::weight::HostWeight;
+//! use moshi_tensor::weight::HostWeight;
 //! let weight = HostWeight::from_f32(1, 32, (0..32).map(|i| i as f32 / 31.0).collect())?;
 //! let int4 = quantize(&weight, Scheme::Q4_0, Search::Error, NonZeroUsize::MIN)?;
 //! let worst = weight.to_f32()?.iter().zip(int4.to_f32()?).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
 //! assert!(worst < 0.1);
-//! # Ok::<(), moshi_kernels::KernelError>(())
+//! # Ok::<(), moshi_tensor::Error>(())
 //! ```
 
 mod affine;
@@ -25,8 +25,8 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use half::slice::HalfFloatSliceExt;
-use moshi_kernels::KernelError;
-use moshi_kernels::weight::{Grouped, HostWeight, Quants, WeightData};
+
+use moshi_tensor::weight::{Grouped, HostWeight, Quants, WeightData};
 
 pub use plan::{Part, Plan, Quantize};
 
@@ -100,18 +100,18 @@ const BLOCK: usize = 1 << 15;
 /// `weight` as integers. Rows are shared between `threads`.
 ///
 /// # Errors
-/// [`KernelError::Unsupported`] for rows that are no whole groups, [`KernelError::Value`] for weights that are infinite
+/// [`moshi_tensor::Error::Unsupported`] for rows that are no whole groups, [`moshi_tensor::Error::Value`] for weights that are infinite
 /// or too large for the format's scales.
 pub fn quantize(
     weight: &HostWeight<'_>,
     scheme: Scheme,
     search: Search,
     threads: NonZeroUsize,
-) -> Result<HostWeight<'static>, KernelError> {
+) -> Result<HostWeight<'static>, moshi_tensor::Error> {
     let (rows, cols) = (weight.rows(), weight.cols());
     if !scheme.fits(cols) {
         let expected = "rows of quantized weights are whole groups of 32 or 64";
-        return Err(KernelError::Unsupported { what: "number of columns", found: cols, expected });
+        return Err(moshi_tensor::Error::Unsupported { what: "number of columns", found: cols, expected });
     }
     let quants = scheme.quants();
     let groups = scheme.group().map_or(1, |group| cols / group);
@@ -119,9 +119,8 @@ pub fn quantize(
     let mut signed = vec![0i8; if scheme == Scheme::Int8Rows { rows * cols } else { 0 }];
     let mut packed = vec![0u8; if scheme == Scheme::Int8Rows { 0 } else { rows * (cols * quants.bits() / 8) }];
     let integers = if scheme == Scheme::Int8Rows { bytemuck::cast_slice_mut(&mut signed) } else { &mut packed[..] };
-    let mut all = Vec::from_iter([vec![0f32; rows * groups], vec![0f32; rows * biases]]);
-    let [scales, offsets] = &mut all[..] else { return Err(KernelError::Row { rows: 2, found: 2 }) };
-    let mut out = Out { integers, scales, biases: offsets };
+    let (mut scales, mut offsets) = (vec![0f32; rows * groups], vec![0f32; rows * biases]);
+    let mut out = Out { integers, scales: &mut scales, biases: &mut offsets };
     std::thread::scope(|scope| {
         let part = rows.div_ceil(threads.get()).max(1);
         let mut workers = Vec::new();
@@ -137,11 +136,13 @@ pub fn quantize(
             }
         }
     });
-    let biases = all.pop().unwrap_or_default();
-    let scales = all.pop().unwrap_or_default();
-    if let Some(scale) = scales.iter().chain(&biases).find(|s| !s.is_finite()) {
+    if let Some(scale) = scales.iter().chain(&offsets).find(|s| !s.is_finite()) {
         let expected = "finite weights that the format's scales can hold";
-        return Err(KernelError::Value { what: "scale of quantized weights", found: scale.to_string(), expected });
+        return Err(moshi_tensor::Error::Value {
+            what: "scale of quantized weights",
+            found: scale.to_string(),
+            expected,
+        });
     }
     HostWeight::new(
         rows,
@@ -153,7 +154,7 @@ pub fn quantize(
                 group,
                 packed: Cow::Owned(packed),
                 scales: Cow::Owned(scales),
-                biases: Cow::Owned(biases),
+                biases: Cow::Owned(offsets),
             }),
         },
     )

@@ -4,8 +4,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
-use moshi_kernels::KernelError;
-use moshi_kernels::weight::{HostWeight, Quants, WeightData};
+use moshi_tensor::weight::{HostWeight, Quants, WeightData};
 
 use super::{Scheme, Search, quantize};
 
@@ -120,7 +119,7 @@ impl Plan {
         name: &str,
         weight: HostWeight<'a>,
         threads: NonZeroUsize,
-    ) -> Result<HostWeight<'a>, KernelError> {
+    ) -> Result<HostWeight<'a>, moshi_tensor::Error> {
         match self.scheme(name, weight.cols()) {
             Some(scheme) if bits(&weight) > scheme.bits() => quantize(&weight, scheme, self.search, threads),
             _ => Ok(weight),

@@ -1,7 +1,7 @@
 //! GGUF files: what is read, and an answer to everything else.
 
 use moshi_checkpoint::Tensors;
-use moshi_kernels::weight::{Quants, WeightData};
+use moshi_tensor::weight::{Quants, WeightData};
 use proptest::prelude::*;
 
 use crate::{assert_says, golden};

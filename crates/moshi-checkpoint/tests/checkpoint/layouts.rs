@@ -3,8 +3,8 @@
 use moshi_checkpoint::{
     EmbeddedRepository, Error, Layout, OpenOptions, Parts, Repository, Source, lm_tensors, mimi_tensors,
 };
-use moshi_kernels::weight::WeightData;
 use moshi_nn::WeightSource;
+use moshi_tensor::weight::WeightData;
 
 use crate::{assert_says, golden, open};
 

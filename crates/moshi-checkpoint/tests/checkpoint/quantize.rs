@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use half::{bf16, f16};
 use moshi_checkpoint::quantize::{Part, Plan, Quantize, Scheme, Search, quantize};
 use moshi_checkpoint::{Tensors, lm_tensors};
-use moshi_kernels::weight::{HostWeight, Quants, WeightData};
+use moshi_tensor::weight::{HostWeight, Quants, WeightData};
 use proptest::prelude::*;
 
 use crate::{golden, open};

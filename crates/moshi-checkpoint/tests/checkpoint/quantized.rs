@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use moshi_checkpoint::{Error, Layout, OpenOptions, Parts, Repository, Source, Tensors, lm_tensors};
-use moshi_kernels::weight::{Quants, WeightData};
+use moshi_tensor::weight::{Quants, WeightData};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

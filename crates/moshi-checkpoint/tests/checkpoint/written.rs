@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use half::{bf16, f16};
 use moshi_checkpoint::save::{NamedTensor, write_safetensors};
 use moshi_checkpoint::{MimiConfig, ModelConfig, Tensors, lm_tensors, mimi_tensors, random};
-use moshi_kernels::weight::WeightData;
+use moshi_tensor::weight::WeightData;
 
 use crate::{assert_says, golden, open};
 

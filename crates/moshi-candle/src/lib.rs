@@ -1,0 +1,379 @@
+//! The reference executor on candle tensors: plain, f32, and the definition of every operation.
+//!
+//! Every operation works row by row, so that a row's bits cannot depend on the other rows (a batched product may sum in
+//! another order for another batch size). Rows, indices and samplers live on the host.
+
+mod attention;
+mod conv;
+mod memory;
+mod ops;
+mod sample;
+
+use candle_core::Device;
+use moshi_tensor::weight::HostWeight;
+
+pub use memory::{Buf, Codebook, Matrix, Ring, Rows, Table, Window};
+use ops::Onto;
+pub use sample::Sampler;
+
+use moshi_nn::Error;
+use moshi_nn::backend::{
+    AttentionSpec, Backend, Column, ConvSpec, RingSpec, RowSampling, SilentTokens, Stream, WindowSpec,
+};
+
+/// Executes on a candle device.
+#[derive(Debug, Clone)]
+pub struct Candle {
+    device: Device,
+}
+
+impl Candle {
+    /// The reference executor on `device`.
+    pub fn new(device: Device) -> Self {
+        Self { device }
+    }
+
+    /// The reference executor on the processor.
+    pub fn cpu() -> Self {
+        Self::new(Device::Cpu)
+    }
+
+    /// The device of all buffers.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+}
+
+/// What fails in here: the tensor library, or what the trait has a word for.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Tensor(candle_core::Error),
+    Nn(Error),
+}
+
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+impl From<candle_core::Error> for Failure {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Tensor(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Nn(error)
+    }
+}
+
+impl From<moshi_tensor::Error> for Failure {
+    fn from(error: moshi_tensor::Error) -> Self {
+        Self::Nn(error.into())
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Tensor(error) => Self::device(error),
+            Failure::Nn(error) => error,
+        }
+    }
+}
+
+/// An operand must hold at least `expected` values.
+fn check(what: &'static str, expected: usize, found: usize) -> Result<()> {
+    if expected <= found { Ok(()) } else { Err(Failure::Nn(Error::Shape { what, expected, found })) }
+}
+
+/// An operand must have exactly this size.
+fn exact(what: &'static str, expected: usize, found: usize) -> Result<()> {
+    if expected == found { Ok(()) } else { Err(Failure::Nn(Error::Shape { what, expected, found })) }
+}
+
+impl Backend for Candle {
+    type Buf = Buf;
+    type Ids = Vec<i32>;
+    type Matrix = Matrix;
+    type Table = Table;
+    type Codebook = Codebook;
+    type Ring = Ring;
+    type Window = Window;
+    type Rows = Rows;
+    type Sampler = Sampler;
+
+    fn name(&self) -> &'static str {
+        match self.device {
+            Device::Cpu => "candle-cpu",
+            Device::Cuda(_) => "candle-cuda",
+            Device::Metal(_) => "candle-metal",
+        }
+    }
+
+    fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> moshi_nn::Result<Matrix> {
+        Ok(Matrix::new(weight, bias, &self.device)?)
+    }
+
+    fn table(&self, weight: &HostWeight<'_>) -> moshi_nn::Result<Table> {
+        Ok(Table::new(weight, &self.device)?)
+    }
+
+    fn codebook(&self, vectors: &[f32], bins: usize) -> moshi_nn::Result<Codebook> {
+        Ok(Codebook::new(vectors, bins, &self.device)?)
+    }
+
+    fn matrix_bytes(&self, matrix: &Matrix) -> usize {
+        matrix.bytes()
+    }
+
+    fn table_bytes(&self, table: &Table) -> usize {
+        4 * table.0.elem_count()
+    }
+
+    fn codebook_bytes(&self, codebook: &Codebook) -> usize {
+        4 * codebook.0.elem_count()
+    }
+
+    fn ring_bytes(&self, ring: &Ring) -> usize {
+        4 * (ring.keys.elem_count() + ring.values.elem_count())
+    }
+
+    fn buf(&self, len: usize) -> moshi_nn::Result<Buf> {
+        Ok(Buf::zeros(len, &self.device)?)
+    }
+
+    fn ids(&self, len: usize) -> moshi_nn::Result<Vec<i32>> {
+        Ok(vec![0; len])
+    }
+
+    fn upload(&self, src: &[f32], dst: &mut Buf) -> moshi_nn::Result<()> {
+        check("upload", src.len(), dst.len())?;
+        if src.is_empty() {
+            return Ok(());
+        }
+        Ok(dst.write(src, &self.device)?)
+    }
+
+    fn download(&self, src: &Buf, dst: &mut [f32]) -> moshi_nn::Result<()> {
+        check("download", dst.len(), src.len())?;
+        Ok(src.read(dst)?)
+    }
+
+    fn upload_ids(&self, src: &[i32], dst: &mut Vec<i32>) -> moshi_nn::Result<()> {
+        check("upload of ids", src.len(), dst.len())?;
+        dst[..src.len()].copy_from_slice(src);
+        Ok(())
+    }
+
+    fn download_ids(&self, src: &Vec<i32>, dst: &mut [i32]) -> moshi_nn::Result<()> {
+        check("download of ids", dst.len(), src.len())?;
+        dst.copy_from_slice(&src[..dst.len()]);
+        Ok(())
+    }
+
+    fn ring(&self, spec: &RingSpec) -> moshi_nn::Result<Ring> {
+        Ok(Ring::new(spec, &self.device)?)
+    }
+
+    fn window(&self, spec: &WindowSpec) -> moshi_nn::Result<Window> {
+        Ok(Window::new(spec, &self.device)?)
+    }
+
+    fn rows(&self, count: usize) -> moshi_nn::Result<Rows> {
+        Ok(Rows::new(count))
+    }
+
+    fn sampler(&self, count: usize, silent: SilentTokens) -> moshi_nn::Result<Sampler> {
+        Ok(Sampler::new(count, silent))
+    }
+
+    fn count(&self, rows: &Rows) -> usize {
+        rows.active.len()
+    }
+
+    fn set_active(&self, rows: &mut Rows, active: &[bool]) -> moshi_nn::Result<()> {
+        Ok(rows.set_active(active)?)
+    }
+
+    fn advance(&self, rows: &mut Rows, t: usize) -> moshi_nn::Result<()> {
+        rows.advance(t);
+        Ok(())
+    }
+
+    fn rewind(&self, rows: &mut Rows) -> moshi_nn::Result<()> {
+        rows.rewind();
+        Ok(())
+    }
+
+    fn set_position(&self, rows: &mut Rows, row: usize, position: u64) -> moshi_nn::Result<()> {
+        Ok(rows.set_position(row, position)?)
+    }
+
+    fn set_sampling(&self, sampler: &mut Sampler, row: usize, params: &RowSampling) -> moshi_nn::Result<()> {
+        Ok(sampler.set(row, params)?)
+    }
+
+    fn reset_window(&self, window: &mut Window, row: usize) -> moshi_nn::Result<()> {
+        Ok(window.reset_row(row)?)
+    }
+
+    fn copy_window(&self, src: &Window, src_row: usize, dst: &mut Window, dst_row: usize) -> moshi_nn::Result<()> {
+        Ok(dst.copy_row(dst_row, src, src_row)?)
+    }
+
+    fn copy_ring(&self, src: &Ring, src_row: usize, dst: &mut Ring, dst_row: usize) -> moshi_nn::Result<()> {
+        Ok(dst.copy_row(dst_row, src, src_row)?)
+    }
+
+    fn copy_sampler(&self, src: &Sampler, src_row: usize, dst: &mut Sampler, dst_row: usize) -> moshi_nn::Result<()> {
+        Ok(dst.copy_row(dst_row, src, src_row)?)
+    }
+
+    fn linear(&self, rows: &Rows, t: usize, x: &Buf, w: &Matrix, y: &mut Buf) -> moshi_nn::Result<()> {
+        Ok(ops::linear(rows, t, x, w, y)?)
+    }
+
+    fn residual_add(
+        &self,
+        rows: &Rows,
+        t: usize,
+        c: usize,
+        y: &Buf,
+        scale: Option<&Buf>,
+        x: &mut Buf,
+    ) -> moshi_nn::Result<()> {
+        Ok(ops::residual_add(rows, (t, c), y, scale, x)?)
+    }
+
+    fn rms_norm(
+        &self,
+        rows: &Rows,
+        t: usize,
+        x: &Buf,
+        alpha: &Buf,
+        c: usize,
+        eps: f32,
+        y: &mut Buf,
+    ) -> moshi_nn::Result<()> {
+        let alpha = ops::constant("norm scale", alpha, c)?;
+        Ok(ops::map(rows, (t, c), x, y, |x| ops::rms_norm(x, &alpha, eps))?)
+    }
+
+    fn layer_norm(
+        &self,
+        rows: &Rows,
+        t: usize,
+        x: &Buf,
+        weight: &Buf,
+        bias: &Buf,
+        c: usize,
+        eps: f32,
+        y: &mut Buf,
+    ) -> moshi_nn::Result<()> {
+        let (weight, bias) = (ops::constant("norm weight", weight, c)?, ops::constant("norm bias", bias, c)?);
+        Ok(ops::map(rows, (t, c), x, y, |x| ops::layer_norm(x, &weight, &bias, eps))?)
+    }
+
+    fn rope_append_attend(
+        &self,
+        rows: &Rows,
+        t: usize,
+        qkv: &Buf,
+        spec: &AttentionSpec,
+        ring: &mut Ring,
+        y: &mut Buf,
+    ) -> moshi_nn::Result<()> {
+        Ok(self.attend(rows, t, qkv, spec, ring, y)?)
+    }
+
+    fn silu_gate(&self, rows: &Rows, t: usize, x: &Buf, h: usize, y: &mut Buf) -> moshi_nn::Result<()> {
+        Ok(ops::map(rows, (t, 2 * h), x, y, |x| ops::silu_gate(x, h))?)
+    }
+
+    fn gelu(&self, rows: &Rows, t: usize, c: usize, x: &mut Buf) -> moshi_nn::Result<()> {
+        Ok(ops::map_in_place(rows, (t, c), x, |x| Ok(x.gelu_erf()?))?)
+    }
+
+    fn conv_step(
+        &self,
+        rows: &Rows,
+        t: usize,
+        x: &Buf,
+        weight: &Matrix,
+        spec: &ConvSpec,
+        window: &mut Window,
+        y: &mut Buf,
+    ) -> moshi_nn::Result<()> {
+        Ok(self.conv(rows, t, x, conv::Conv { weight, spec, window }, y)?)
+    }
+
+    fn upsample_step(
+        &self,
+        rows: &Rows,
+        t: usize,
+        x: &Buf,
+        weight: &Buf,
+        stride: usize,
+        window: &mut Window,
+        y: &mut Buf,
+    ) -> moshi_nn::Result<()> {
+        Ok(self.upsample(rows, t, x, weight, stride, window, y)?)
+    }
+
+    fn nearest_code(
+        &self,
+        rows: &Rows,
+        t: usize,
+        codebook: &Codebook,
+        residual: &mut Buf,
+        codes: &mut Vec<i32>,
+        column: Column,
+        status: &mut Vec<i32>,
+    ) -> moshi_nn::Result<()> {
+        Ok(ops::nearest_code(rows, t, codebook, residual, (codes, column), status)?)
+    }
+
+    fn embed(
+        &self,
+        rows: &Rows,
+        t: usize,
+        ids: &Vec<i32>,
+        column: Column,
+        tables: &[&Table],
+        y: &mut Buf,
+        status: &mut Vec<i32>,
+    ) -> moshi_nn::Result<()> {
+        Ok(self.embed_onto(rows, t, (ids, column), tables, (y, Onto::Nothing), status)?)
+    }
+
+    fn embed_add(
+        &self,
+        rows: &Rows,
+        t: usize,
+        ids: &Vec<i32>,
+        column: Column,
+        tables: &[&Table],
+        y: &mut Buf,
+        status: &mut Vec<i32>,
+    ) -> moshi_nn::Result<()> {
+        Ok(self.embed_onto(rows, t, (ids, column), tables, (y, Onto::Output), status)?)
+    }
+
+    fn sample(
+        &self,
+        rows: &Rows,
+        logits: &Buf,
+        v: usize,
+        stream: Stream,
+        sampler: &mut Sampler,
+        forced: &Vec<i32>,
+        out: &mut Vec<i32>,
+        column: Column,
+        status: &mut Vec<i32>,
+    ) -> moshi_nn::Result<()> {
+        Ok(self.draw(rows, logits, sample::Draw { v, stream, forced, column }, sampler, (out, status))?)
+    }
+
+    fn softmax(&self, rows: &Rows, t: usize, c: usize, x: &mut Buf) -> moshi_nn::Result<()> {
+        Ok(ops::map_in_place(rows, (t, c), x, ops::softmax)?)
+    }
+}

@@ -1,0 +1,432 @@
+//! The fast executor on the processor: the kernels on plain slices.
+//!
+//! A row's results have the same bits alone or among others, on any number of threads and on any instruction set.
+//! After the first step of its kind an operation allocates nothing. Weights stay in the number format they come in.
+//!
+//! ```
+//! use std::num::NonZeroUsize;
+//! use moshi_cpu::Cpu;
+//! use moshi_nn::{Backend, HostWeight};
+//! let cpu = Cpu::new(NonZeroUsize::MIN);
+//! let w = cpu.matrix(&HostWeight::from_f32(1, 2, vec![2.0, 3.0])?, None)?;
+//! let (rows, mut x, mut y) = (cpu.rows(1)?, cpu.buf(2)?, cpu.buf(1)?);
+//! cpu.upload(&[10.0, 1.0], &mut x)?;
+//! cpu.linear(&rows, 1, &x, &w, &mut y)?;
+//! let mut result = [0.0];
+//! cpu.download(&y, &mut result)?;
+//! assert_eq!(result, [23.0]);
+//! # Ok::<(), moshi_nn::Error>(())
+//! ```
+
+mod matrix;
+mod rows;
+mod tokens;
+mod window;
+
+use std::num::NonZeroUsize;
+
+use crate::attention::{AttentionShape, Chunk, Ring, RingFormat, attend};
+use crate::codebook::Codebook;
+use crate::cores::Cores;
+use crate::embedding::Embedding;
+use crate::memory::Block;
+use crate::rowwise::{self, Vectors};
+use moshi_tensor::weight::HostWeight;
+
+pub use matrix::Matrix;
+pub use rows::Rows;
+pub use tokens::Sampler;
+pub use window::Window;
+
+use moshi_nn::backend::{
+    AttentionSpec, Backend, Column, ConvSpec, RingSpec, RowSampling, SilentTokens, Stream, WindowSpec,
+};
+use moshi_nn::{Error, Result};
+
+/// How much is rounded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// Activations, keys and values in single precision, whatever the weights: what the reference executor computes.
+    #[default]
+    Exact,
+    /// Activations in bytes with a scale for every 32 of them where weights are integers, keys and values in bfloat16:
+    /// several times as fast with quantized weights, for an error far below that of the quantized weights themselves.
+    Fast,
+    /// For a codec: weights and activations as integers of about 14 bits with scales (see [`crate::fixed`]),
+    /// twice as fast where multiplying is the limit, and half the bytes of single precision where memory is. Weights
+    /// that the file holds quantized, and shapes that do not divide into blocks of 16, stay as they are.
+    Fixed,
+    /// As [`Arithmetic::Fixed`], with weights of linear layers and of the widest convolutions in 8 bits, keys and values
+    /// in bfloat16: what is only heard does not need more.
+    FixedNarrow,
+}
+
+/// From so many weights on, reading a convolution's weights takes longer than computing with them.
+const WIDE: usize = 2 << 20;
+
+/// Executes on the processor.
+#[derive(Debug, Clone)]
+pub struct Cpu {
+    cores: Cores,
+    arithmetic: Arithmetic,
+}
+
+impl Cpu {
+    /// On the best instruction set of this machine and `threads` threads. With one thread everything runs on the
+    /// calling thread; clones used from several threads then run side by side.
+    pub fn new(threads: NonZeroUsize) -> Self {
+        Self::on(Cores::new(threads))
+    }
+
+    /// On a given instruction set and its threads.
+    pub fn on(cores: Cores) -> Self {
+        Self { cores, arithmetic: Arithmetic::Exact }
+    }
+
+    /// The same, rounding as `arithmetic` says.
+    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
+        Self { arithmetic, ..self }
+    }
+
+    /// How much is rounded.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
+    }
+
+    /// What it runs on.
+    pub fn cores(&self) -> &Cores {
+        &self.cores
+    }
+}
+
+/// An operand must hold at least `expected` values.
+fn check(what: &'static str, expected: usize, found: usize) -> Result<()> {
+    if expected <= found { Ok(()) } else { Err(Error::Shape { what, expected, found }) }
+}
+
+/// An operand must have exactly this size.
+fn exact(what: &'static str, expected: usize, found: usize) -> Result<()> {
+    if expected == found { Ok(()) } else { Err(Error::Shape { what, expected, found }) }
+}
+
+fn vectors(rows: &Rows, t: usize, c: usize) -> Vectors<'_> {
+    Vectors { rows: rows.active(), t, c }
+}
+
+fn shape(spec: &AttentionSpec) -> AttentionShape {
+    let AttentionSpec { heads, kv_heads, head_dim, context, .. } = *spec;
+    AttentionShape { heads, kv_heads, head_dim, context }
+}
+
+impl Backend for Cpu {
+    type Buf = Block<f32>;
+    type Ids = Vec<i32>;
+    type Matrix = Matrix;
+    type Table = Embedding;
+    type Codebook = Codebook;
+    type Ring = Ring;
+    type Window = Window;
+    type Rows = Rows;
+    type Sampler = Sampler;
+
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Matrix> {
+        Matrix::new(&self.cores, self.arithmetic, weight, bias, weight.cols())
+    }
+
+    fn coarser(&self) -> Self {
+        let fixed = self.arithmetic == Arithmetic::Fixed;
+        self.clone().with_arithmetic(if fixed { Arithmetic::FixedNarrow } else { self.arithmetic })
+    }
+
+    fn conv_matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>, channels: usize) -> Result<Matrix> {
+        let arithmetic = match self.arithmetic {
+            Arithmetic::FixedNarrow if weight.rows() * weight.cols() < WIDE => Arithmetic::Fixed,
+            Arithmetic::Fast => Arithmetic::Exact, // convolutions' windows are in single precision
+            same => same,
+        };
+        Matrix::new(&self.cores, arithmetic, weight, bias, channels)
+    }
+
+    fn table(&self, weight: &HostWeight<'_>) -> Result<Embedding> {
+        Ok(Embedding::new(weight)?)
+    }
+
+    fn codebook(&self, vectors: &[f32], bins: usize) -> Result<Codebook> {
+        Ok(Codebook::new(&self.cores, vectors, bins)?)
+    }
+
+    fn matrix_bytes(&self, matrix: &Matrix) -> usize {
+        matrix.bytes()
+    }
+
+    fn table_bytes(&self, table: &Embedding) -> usize {
+        table.bytes()
+    }
+
+    fn codebook_bytes(&self, codebook: &Codebook) -> usize {
+        codebook.bytes()
+    }
+
+    fn ring_bytes(&self, ring: &Ring) -> usize {
+        ring.bytes()
+    }
+
+    fn buf(&self, len: usize) -> Result<Block<f32>> {
+        Ok(Block::zeros(len))
+    }
+
+    fn ids(&self, len: usize) -> Result<Vec<i32>> {
+        Ok(vec![0; len])
+    }
+
+    fn upload(&self, src: &[f32], dst: &mut Block<f32>) -> Result<()> {
+        check("upload", src.len(), dst.len())?;
+        dst[..src.len()].copy_from_slice(src);
+        Ok(())
+    }
+
+    fn download(&self, src: &Block<f32>, dst: &mut [f32]) -> Result<()> {
+        check("download", dst.len(), src.len())?;
+        dst.copy_from_slice(&src[..dst.len()]);
+        Ok(())
+    }
+
+    fn upload_ids(&self, src: &[i32], dst: &mut Vec<i32>) -> Result<()> {
+        check("upload of ids", src.len(), dst.len())?;
+        dst[..src.len()].copy_from_slice(src);
+        Ok(())
+    }
+
+    fn download_ids(&self, src: &Vec<i32>, dst: &mut [i32]) -> Result<()> {
+        check("download of ids", dst.len(), src.len())?;
+        dst.copy_from_slice(&src[..dst.len()]);
+        Ok(())
+    }
+
+    fn ring(&self, spec: &RingSpec) -> Result<Ring> {
+        let format = match self.arithmetic {
+            Arithmetic::Fast | Arithmetic::FixedNarrow => RingFormat::Bf16,
+            _ => RingFormat::F32,
+        };
+        Ok(Ring::with_format(shape(&spec.attention), spec.rows, spec.max_chunk, format)?)
+    }
+
+    fn window(&self, spec: &WindowSpec) -> Result<Window> {
+        Ok(Window::new(spec, self.arithmetic))
+    }
+
+    fn upsample_window(&self, spec: &WindowSpec) -> Result<Window> {
+        Ok(Window::new(spec, Arithmetic::Exact)) // nothing is multiplied there but values one by one
+    }
+
+    fn rows(&self, count: usize) -> Result<Rows> {
+        Ok(Rows::new(count))
+    }
+
+    fn sampler(&self, count: usize, silent: SilentTokens) -> Result<Sampler> {
+        Ok(Sampler::new(count, silent))
+    }
+
+    fn count(&self, rows: &Rows) -> usize {
+        rows.positions().len()
+    }
+
+    fn set_active(&self, rows: &mut Rows, active: &[bool]) -> Result<()> {
+        rows.set_active(active)
+    }
+
+    fn advance(&self, rows: &mut Rows, t: usize) -> Result<()> {
+        rows.update(|position| position.saturating_add(t as u64));
+        Ok(())
+    }
+
+    fn rewind(&self, rows: &mut Rows) -> Result<()> {
+        rows.update(|_| 0);
+        Ok(())
+    }
+
+    fn set_position(&self, rows: &mut Rows, row: usize, position: u64) -> Result<()> {
+        rows.set_position(row, position)
+    }
+
+    fn set_sampling(&self, sampler: &mut Sampler, row: usize, params: &RowSampling) -> Result<()> {
+        sampler.set(row, params)
+    }
+
+    fn reset_window(&self, window: &mut Window, row: usize) -> Result<()> {
+        window.reset_row(row)
+    }
+
+    fn copy_window(&self, src: &Window, src_row: usize, dst: &mut Window, dst_row: usize) -> Result<()> {
+        dst.copy_row(dst_row, src, src_row)
+    }
+
+    fn copy_ring(&self, src: &Ring, src_row: usize, dst: &mut Ring, dst_row: usize) -> Result<()> {
+        Ok(dst.copy_row(dst_row, src, src_row)?)
+    }
+
+    fn copy_sampler(&self, src: &Sampler, src_row: usize, dst: &mut Sampler, dst_row: usize) -> Result<()> {
+        dst.copy_row(dst_row, src, src_row)
+    }
+
+    fn linear(&self, rows: &Rows, t: usize, x: &Block<f32>, w: &Matrix, y: &mut Block<f32>) -> Result<()> {
+        w.linear(&self.cores, rows.active(), t, x, y)
+    }
+
+    fn residual_add(
+        &self,
+        rows: &Rows,
+        t: usize,
+        c: usize,
+        y: &Block<f32>,
+        scale: Option<&Block<f32>>,
+        x: &mut Block<f32>,
+    ) -> Result<()> {
+        Ok(rowwise::residual_add(&self.cores, &vectors(rows, t, c), y, scale.map(|s| &s[..]), x)?)
+    }
+
+    fn rms_norm(
+        &self,
+        rows: &Rows,
+        t: usize,
+        x: &Block<f32>,
+        alpha: &Block<f32>,
+        c: usize,
+        eps: f32,
+        y: &mut Block<f32>,
+    ) -> Result<()> {
+        Ok(rowwise::rms_norm(&self.cores, &vectors(rows, t, c), x, alpha, eps, y)?)
+    }
+
+    fn layer_norm(
+        &self,
+        rows: &Rows,
+        t: usize,
+        x: &Block<f32>,
+        weight: &Block<f32>,
+        bias: &Block<f32>,
+        c: usize,
+        eps: f32,
+        y: &mut Block<f32>,
+    ) -> Result<()> {
+        Ok(rowwise::layer_norm(&self.cores, &vectors(rows, t, c), x, (weight, bias), eps, y)?)
+    }
+
+    fn rope_append_attend(
+        &self,
+        rows: &Rows,
+        t: usize,
+        qkv: &Block<f32>,
+        spec: &AttentionSpec,
+        ring: &mut Ring,
+        y: &mut Block<f32>,
+    ) -> Result<()> {
+        if *ring.shape() != shape(spec) {
+            let (expected, found) = (ring.shape().context, spec.context);
+            return Err(Error::Shape { what: "attention of a ring (heads, width or context differ)", expected, found });
+        }
+        let chunk = Chunk { rows: rows.active(), positions: rows.positions(), t };
+        match &spec.rope {
+            None => Ok(attend(&self.cores, &chunk, None, qkv, ring, y)?),
+            Some(rope) => rows.with_rotations(spec.head_dim, rope, t, |rotations| {
+                Ok(attend(&self.cores, &chunk, Some(rotations), qkv, ring, y)?)
+            }),
+        }
+    }
+
+    fn silu_gate(&self, rows: &Rows, t: usize, x: &Block<f32>, h: usize, y: &mut Block<f32>) -> Result<()> {
+        Ok(rowwise::silu_gate(&self.cores, &vectors(rows, t, h), x, y)?)
+    }
+
+    fn gelu(&self, rows: &Rows, t: usize, c: usize, x: &mut Block<f32>) -> Result<()> {
+        Ok(rowwise::gelu(&self.cores, &vectors(rows, t, c), x)?)
+    }
+
+    fn conv_step(
+        &self,
+        rows: &Rows,
+        t: usize,
+        x: &Block<f32>,
+        w: &Matrix,
+        spec: &ConvSpec,
+        window: &mut Window,
+        y: &mut Block<f32>,
+    ) -> Result<()> {
+        window.conv(&self.cores, rows.active(), t, x, (w, spec), y)
+    }
+
+    fn upsample_step(
+        &self,
+        rows: &Rows,
+        t: usize,
+        x: &Block<f32>,
+        weight: &Block<f32>,
+        stride: usize,
+        window: &mut Window,
+        y: &mut Block<f32>,
+    ) -> Result<()> {
+        window.upsample(&self.cores, rows.active(), t, x, (weight, stride), y)
+    }
+
+    fn nearest_code(
+        &self,
+        rows: &Rows,
+        t: usize,
+        codebook: &Codebook,
+        residual: &mut Block<f32>,
+        codes: &mut Vec<i32>,
+        column: Column,
+        status: &mut Vec<i32>,
+    ) -> Result<()> {
+        tokens::nearest_code(&self.cores, rows.active(), t, codebook, residual, (codes, column), status)
+    }
+
+    fn embed(
+        &self,
+        rows: &Rows,
+        t: usize,
+        ids: &Vec<i32>,
+        column: Column,
+        tables: &[&Embedding],
+        y: &mut Block<f32>,
+        status: &mut Vec<i32>,
+    ) -> Result<()> {
+        tokens::embed(&self.cores, rows.active(), t, (ids, column), tables, (y, tokens::Onto::Nothing), status)
+    }
+
+    fn embed_add(
+        &self,
+        rows: &Rows,
+        t: usize,
+        ids: &Vec<i32>,
+        column: Column,
+        tables: &[&Embedding],
+        y: &mut Block<f32>,
+        status: &mut Vec<i32>,
+    ) -> Result<()> {
+        tokens::embed(&self.cores, rows.active(), t, (ids, column), tables, (y, tokens::Onto::Output), status)
+    }
+
+    fn sample(
+        &self,
+        rows: &Rows,
+        logits: &Block<f32>,
+        v: usize,
+        stream: Stream,
+        sampler: &mut Sampler,
+        forced: &Vec<i32>,
+        out: &mut Vec<i32>,
+        column: Column,
+        status: &mut Vec<i32>,
+    ) -> Result<()> {
+        sampler.draw(rows, (logits, v), stream, (forced, column), (out, status))
+    }
+
+    fn softmax(&self, rows: &Rows, t: usize, c: usize, x: &mut Block<f32>) -> Result<()> {
+        Ok(rowwise::softmax(&self.cores, &vectors(rows, t, c), x)?)
+    }
+}

@@ -1,0 +1,16 @@
+//! Codec, language model and text assembled, loaded onto the executor of choice, behind what the engine drives.
+//!
+//! [`load_model`] and [`load_codec`] lay out an opened repository; [`on_device`] is the one place that names executors.
+
+mod builtin;
+mod codec;
+mod error;
+mod load;
+mod moshi;
+mod registry;
+mod speech;
+
+pub use builtin::{builtin, builtin_repository};
+pub use load::{Dtype, LoadOptions, Loaded, load_codec, load_model};
+pub use registry::{Device, Executors, OnExecutors, Wanted, on_device};
+pub use speech::{Codec, CodecInfo, CodecStream};

@@ -1,0 +1,266 @@
+//! The whole model: codec, language model and text, for rows on any executor.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use mimi::{DecoderState, EncoderState, Mimi};
+use moshi_engine::{
+    EngineError, FRAME_SAMPLES, ForwardLogits, FrameModel, GoOn, ModelInfo, RowStep, SessionParams, SpeechModel,
+};
+use moshi_lm::text::{Detokenizer, TextState};
+use moshi_lm::{Lm, LmState, Place, RowInput, RowSampling, SamplingParams, Watcher};
+use moshi_nn::Backend;
+use moshi_nn::layers::StreamState;
+
+use crate::error::{ModelError, told};
+
+/// Codec, language model and tokenizer: weights only, shared by every set of rows.
+pub(crate) struct Moshi<B: Backend> {
+    info: ModelInfo,
+    mimi: Arc<Mimi<B>>,
+    lm: Lm<B>,
+    words: Detokenizer,
+}
+
+impl<B: Backend> Moshi<B> {
+    /// Joins the parts.
+    ///
+    /// # Errors
+    /// When the codec's frames, codebooks or codes are not those of the language model.
+    pub(crate) fn new(mimi: Arc<Mimi<B>>, lm: Lm<B>, words: Detokenizer, info: ModelInfo) -> Result<Self, EngineError> {
+        let config = lm.config();
+        let fits = |what: &str, codec: usize, model: usize| {
+            let message =
+                format!("the codec has {codec} {what}, the language model needs {model}: they do not belong together");
+            if codec == model { Ok(()) } else { Err(EngineError::Model(message)) }
+        };
+        fits("samples per frame", mimi.frame_size(), FRAME_SAMPLES)?;
+        fits("codes per codebook", mimi.bins(), config.card)?;
+        fits("codebooks", mimi.codebooks(), config.dep_q.max(lm.heard()))?;
+        Ok(Self { info, mimi, lm, words })
+    }
+}
+
+/// The model as the engine knows it.
+pub(crate) struct SharedMoshi<B: Backend>(pub(crate) Arc<Moshi<B>>);
+
+impl<B: Backend> SpeechModel for SharedMoshi<B> {
+    fn info(&self) -> &ModelInfo {
+        &self.0.info
+    }
+
+    fn new_rows(&self, rows: usize) -> Result<Box<dyn FrameModel>, EngineError> {
+        Ok(Box::new(MoshiRows::new(self.0.clone(), rows)?))
+    }
+
+    fn forward_while(&self, codes: &[i32], steps: usize, go_on: &mut GoOn<'_>) -> Result<ForwardLogits, EngineError> {
+        if steps == 0 {
+            return Ok(ForwardLogits::default());
+        }
+        let mut asking = Asking { go_on, stopped: false };
+        let logits = self.0.lm.forward_watched(codes, steps, &mut asking);
+        if asking.stopped {
+            return Err(EngineError::Stopped);
+        }
+        let logits = logits.map_err(told)?;
+        Ok(ForwardLogits { steps, text: logits.text_logits, audio: logits.audio_logits })
+    }
+}
+
+/// Asks at every place of a step whether to go on.
+struct Asking<'a, 'b> {
+    go_on: &'a mut GoOn<'b>,
+    stopped: bool,
+}
+
+impl<B: Backend> Watcher<B> for Asking<'_, '_> {
+    fn at(&mut self, _: Place, _: &B::Buf) -> moshi_nn::Result<()> {
+        self.stopped = !(self.go_on)();
+        if self.stopped { Err(moshi_nn::Error::Source("stopped by the caller".into())) } else { Ok(()) }
+    }
+}
+
+/// Memory of some rows of a [`Moshi`], with the buffers of a step.
+struct MoshiRows<B: Backend> {
+    model: Arc<Moshi<B>>,
+    encoder: EncoderState<B>,
+    lm: LmState<B>,
+    decoder: Option<DecoderState<B>>,
+    text: Vec<TextState>,
+    work: Work,
+}
+
+/// Buffers of a step on the host; hold nothing between steps.
+struct Work {
+    active: Vec<bool>,
+    /// Rows whose step completed a frame.
+    whole: Vec<bool>,
+    /// `[rows, FRAME_SAMPLES]`, in and out.
+    pcm: Vec<f32>,
+    /// `[rows, codebooks]`.
+    heard: Vec<i32>,
+    /// `[rows, dep_q]`.
+    said: Vec<i32>,
+}
+
+impl<B: Backend> MoshiRows<B> {
+    fn new(model: Arc<Moshi<B>>, rows: usize) -> Result<Self, ModelError> {
+        let dep_q = model.lm.config().dep_q;
+        let decoder = if dep_q > 0 { Some(model.mimi.init_decoder_for(rows, 1, dep_q)?) } else { None };
+        let work = Work {
+            active: vec![false; rows],
+            whole: vec![false; rows],
+            pcm: vec![0.0; rows * FRAME_SAMPLES],
+            heard: vec![0; rows * model.mimi.codebooks()],
+            said: vec![0; rows * dep_q],
+        };
+        Ok(Self {
+            encoder: model.mimi.init_encoder(rows, 1)?,
+            lm: model.lm.init_state(rows)?,
+            decoder,
+            text: vec![TextState::default(); rows],
+            work,
+            model,
+        })
+    }
+
+    /// Hears: samples of the active rows to codes.
+    fn encode(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), ModelError> {
+        let Work { active, pcm, heard, .. } = &mut self.work;
+        active.fill(false);
+        for step in steps.iter() {
+            active[step.row] = true;
+            pcm[step.row * FRAME_SAMPLES..][..FRAME_SAMPLES].copy_from_slice(step.pcm_in);
+        }
+        self.model.mimi.encode_step(&mut self.encoder, active, 1, pcm, heard)?;
+        for step in steps {
+            step.output.error = self.encoder.fault(step.row).map(|fault| format!("cannot hear: {fault}"));
+        }
+        Ok(())
+    }
+
+    /// Thinks: codes of the rows that heard to the frames that became complete.
+    fn think(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), ModelError> {
+        let codebooks = self.model.mimi.codebooks();
+        let heard = &self.work.heard;
+        let input =
+            |row: usize| RowInput { row, heard: &heard[row * codebooks..][..self.model.lm.heard()], forced: &[] };
+        let mut inputs = Vec::with_capacity(steps.len());
+        inputs.extend(healthy(steps).map(|step| input(step.row)));
+        self.model.lm.step(&mut self.lm, &inputs)?;
+        for step in healthy(steps) {
+            step.output.error = self.lm.fault(step.row).map(|fault| format!("cannot think: {fault}"));
+        }
+        Ok(())
+    }
+
+    /// Speaks: complete frames to samples and words.
+    fn speak(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), ModelError> {
+        let Work { whole, pcm, said, .. } = &mut self.work;
+        let dep_q = self.model.lm.config().dep_q;
+        whole.fill(false);
+        for step in healthy(steps) {
+            let Some((&text, codes)) = self.lm.frame(step.row).and_then(<[i32]>::split_first) else { continue };
+            self.model.words.push(&mut self.text[step.row], text, &mut step.output.text);
+            whole[step.row] = dep_q > 0;
+            said[step.row * dep_q..][..dep_q].copy_from_slice(codes);
+        }
+        let Some(decoder) = &mut self.decoder else { return Ok(()) };
+        self.model.mimi.decode_step(decoder, whole, 1, said, pcm)?;
+        for step in healthy(steps).filter(|s| whole[s.row]) {
+            let said = &pcm[step.row * FRAME_SAMPLES..][..FRAME_SAMPLES];
+            step.output.error = decoder.fault(step.row).map(|fault| format!("cannot speak: {fault}"));
+            if step.output.error.is_none() && !said.iter().all(|x| x.is_finite()) {
+                step.output.error = Some("cannot speak: the codec made samples that are not finite".to_owned());
+            }
+            step.output.audio = step.output.error.is_none();
+            step.pcm_out.copy_from_slice(said);
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self, row: usize) -> Result<(), ModelError> {
+        let backend = self.model.lm.backend();
+        self.encoder.reset_row(backend, row)?;
+        if let Some(decoder) = &mut self.decoder {
+            decoder.reset_row(backend, row)?;
+        }
+        self.model.lm.reset(&mut self.lm, row)?;
+        self.text[row] = TextState::default();
+        Ok(())
+    }
+
+    fn copy_from(&mut self, src: &Self, src_row: usize, row: usize) -> Result<(), ModelError> {
+        let backend = self.model.lm.backend();
+        self.encoder.copy_row(backend, row, &src.encoder, src_row)?;
+        if let (Some(to), Some(from)) = (&mut self.decoder, &src.decoder) {
+            to.copy_row(backend, row, from, src_row)?;
+        }
+        self.model.lm.copy_row(&mut self.lm, row, &src.lm, src_row)?;
+        self.text[row] = src.text[src_row];
+        Ok(())
+    }
+}
+
+impl<B: Backend> FrameModel for MoshiRows<B> {
+    fn rows(&self) -> usize {
+        self.text.len()
+    }
+
+    fn state_bytes(&self) -> u64 {
+        let (lm, codec) = (&self.model.lm, self.model.mimi.backend());
+        let decoder = self.decoder.as_ref().map_or(0, |decoder| decoder.bytes(codec));
+        (lm.state_bytes(&self.lm) + self.encoder.bytes(codec) + decoder) as u64
+    }
+
+    fn open(&mut self, row: usize, params: &SessionParams) -> Result<(), EngineError> {
+        params.validate()?;
+        self.reset(row)?;
+        self.model.lm.set_sampling(&mut self.lm, row, &sampling(params)).map_err(told)
+    }
+
+    fn close(&mut self, _row: usize) {}
+
+    fn step(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), EngineError> {
+        self.encode(steps)?;
+        self.think(steps)?;
+        Ok(self.speak(steps)?)
+    }
+
+    fn step_codes(&mut self, row: usize, codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError> {
+        self.model.lm.step(&mut self.lm, &[RowInput { row, heard: codes, forced: &[] }]).map_err(told)?;
+        if let Some(fault) = self.lm.fault(row) {
+            return Err(EngineError::Model(format!("cannot think: {fault}")));
+        }
+        Ok(self.lm.frame(row).map(<[i32]>::to_vec))
+    }
+
+    fn copy_row_from(&mut self, src: &dyn FrameModel, src_row: usize, row: usize) -> Result<(), EngineError> {
+        let src: &dyn Any = src;
+        let src = src.downcast_ref::<Self>().filter(|s| Arc::ptr_eq(&s.model, &self.model));
+        Ok(self.copy_from(src.ok_or_else(|| EngineError::other_model("model"))?, src_row, row)?)
+    }
+
+    fn copy_row(&mut self, src_row: usize, row: usize) -> Result<(), EngineError> {
+        let mut between = Self::new(self.model.clone(), 1)?;
+        between.copy_from(self, src_row, 0)?;
+        Ok(self.copy_from(&between, 0, row)?)
+    }
+}
+
+/// The rows of a step that have not failed in an earlier part of it.
+fn healthy<'a, 'b>(steps: &'a mut [RowStep<'b>]) -> impl Iterator<Item = &'a mut RowStep<'b>> {
+    steps.iter_mut().filter(|step| step.output.error.is_none())
+}
+
+fn sampling(params: &SessionParams) -> RowSampling {
+    let stream = |temperature, top_k| SamplingParams { temperature, top_k, top_p: params.top_p };
+    RowSampling {
+        seed: params.seed,
+        text: stream(params.text_temperature, params.text_top_k),
+        audio: stream(params.temperature, params.top_k),
+        pad_mult: params.pad_mult,
+        repetition_penalty: params.repetition_penalty,
+        repetition_context: params.repetition_context,
+    }
+}

@@ -1,0 +1,114 @@
+//! From a device's name to the executors that run on it: the one place that names them.
+//!
+//! To add an executor, give it a name in [`Device`] and an arm in [`on_device`].
+
+use std::str::FromStr;
+
+#[cfg(feature = "reference")]
+use moshi_candle::Candle;
+use moshi_cpu::cores::Cores;
+use moshi_cpu::{Arithmetic, Cpu};
+use moshi_engine::EngineError;
+use moshi_nn::Backend;
+
+/// Which executor runs the model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Device {
+    /// The fastest that this machine and build have.
+    #[default]
+    Auto,
+    /// Our own kernels on the processor.
+    Cpu,
+    /// The reference executor on the processor: slow, and the definition of all others.
+    Reference,
+    /// An NVIDIA card.
+    Cuda,
+    /// An Apple card.
+    Metal,
+}
+
+impl Device {
+    /// All devices, by name.
+    const NAMED: [(&'static str, Self); 5] = [
+        ("auto", Self::Auto),
+        ("cpu", Self::Cpu),
+        ("cuda", Self::Cuda),
+        ("metal", Self::Metal),
+        ("reference", Self::Reference),
+    ];
+
+    /// As users write it.
+    pub fn name(self) -> &'static str {
+        Self::NAMED.iter().find(|(_, device)| *device == self).map_or("auto", |(name, _)| name)
+    }
+}
+
+impl FromStr for Device {
+    type Err = EngineError;
+
+    fn from_str(s: &str) -> Result<Self, EngineError> {
+        let found = Self::NAMED.iter().find(|(name, _)| *name == s);
+        found.map(|(_, device)| *device).ok_or_else(|| EngineError::Parameter {
+            name: "device",
+            found: format!("{s:?}"),
+            expected: "auto, cpu, cuda, metal or reference".to_owned(),
+        })
+    }
+}
+
+/// What an executor is wanted for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Where it runs.
+    pub device: Device,
+    /// Threads and instruction set, where that is the processor's.
+    pub cores: Cores,
+    /// Round nothing for speed in the language model.
+    pub exact: bool,
+    /// Round nothing for speed in the codec.
+    pub exact_codec: bool,
+}
+
+/// The executors of one device.
+#[derive(Debug, Clone)]
+pub struct Executors<B: Backend> {
+    /// For the language model.
+    pub lm: B,
+    /// For the codec.
+    pub codec: B,
+}
+
+/// Work that runs on whichever executors there are.
+pub trait OnExecutors {
+    /// What comes of it.
+    type Output;
+    /// Does the work.
+    ///
+    /// # Errors
+    /// Its own.
+    fn run<B: Backend>(self, executors: Executors<B>) -> Result<Self::Output, EngineError>;
+}
+
+/// Does `work` on the executors of a device.
+///
+/// # Errors
+/// [`EngineError::Load`] when the device is not in this build, and those of the work.
+pub fn on_device<W: OnExecutors>(wanted: &Wanted, work: W) -> Result<W::Output, EngineError> {
+    match wanted.device {
+        Device::Auto | Device::Cpu => {
+            let on = |exact, fast| {
+                Cpu::on(wanted.cores.clone()).with_arithmetic(if exact { Arithmetic::Exact } else { fast })
+            };
+            work.run(Executors {
+                lm: on(wanted.exact, Arithmetic::Fast),
+                codec: on(wanted.exact_codec, Arithmetic::Fixed),
+            })
+        }
+        #[cfg(feature = "reference")]
+        Device::Reference => work.run(Executors { lm: Candle::cpu(), codec: Candle::cpu() }),
+        missing => Err(EngineError::Load(format!(
+            "device \"{}\" is not in this build; use \"cpu\", or \"auto\" for what there is",
+            missing.name()
+        ))),
+    }
+}
