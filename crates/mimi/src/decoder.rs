@@ -1,6 +1,6 @@
 //! Streaming decoder: codes to samples, rows of a batch at a time.
 
-use moshi_nn::backend::Backend;
+use moshi_nn::backend::{Backend, Plan, Stretch};
 use moshi_nn::layers::{Rows, Step, TransformerState, Window};
 use moshi_nn::{Fault, stream_state};
 
@@ -22,13 +22,14 @@ pub struct DecoderState<B: Backend> {
     latent: B::Buf,
     pcm: B::Buf,
     status: RowStatus<B>,
+    recordings: B::Recordings,
     max_frames: usize,
     codebooks: usize,
 }
 
 stream_state!(DecoderState {
     memory: rows, upsample, transformer, seanet;
-    scratch: codes, frame, quantizer, latent, pcm, status, max_frames, codebooks
+    scratch: codes, frame, quantizer, latent, pcm, status, recordings, max_frames, codebooks
 });
 
 impl<B: Backend> DecoderState<B> {
@@ -81,7 +82,7 @@ impl<B: Backend> Mimi<B> {
         let width = self.config().seanet.dimension;
         let max_steps = max_frames * stride;
         Ok(DecoderState {
-            rows: Rows::new(backend, rows)?,
+            rows: Rows::new(backend, rows, &[self.decoder_transformer.config().attention])?,
             upsample: self.upsample.init_state(backend, rows, max_frames)?,
             transformer: self.decoder_transformer.init_state(backend, rows, max_steps)?,
             seanet: self.decoder.init_state(backend, rows, max_steps)?,
@@ -91,6 +92,7 @@ impl<B: Backend> Mimi<B> {
             latent: backend.buf(rows * max_steps * width)?,
             pcm: backend.buf(rows * max_frames * self.frame_size())?,
             status: RowStatus::new(backend, rows)?,
+            recordings: B::Recordings::default(),
             max_frames,
             codebooks,
         })
@@ -115,16 +117,22 @@ impl<B: Backend> Mimi<B> {
         check_len("codes of a step", state.rows() * per_row, codes.len())?;
         check_len("pcm of a step", state.rows() * frames * self.frame_size(), pcm.len())?;
         check_len("active flags", state.rows(), active.len())?;
-        state.rows.set_active(&self.backend, active)?;
+        let steps = frames * self.config().downsample;
+        state.rows.put(&self.backend, active, steps)?;
         state.status.clear(&self.backend)?;
         self.backend.upload_ids(codes, &mut state.codes)?;
-        self.decode_on_device(state, frames)?;
+        let plan = Plan { stretch: Stretch::Decode, rows: state.rows.running(), t: frames };
+        let mut recordings = std::mem::take(&mut state.recordings);
+        let ran = self.backend.replay(&mut recordings, plan, &mut || self.decode_on_device(state, frames));
+        state.recordings = recordings;
+        ran?;
+        state.rows.advance(steps);
         state.status.read(&self.backend)?;
         Ok(self.backend.download(&state.pcm, pcm)?)
     }
 
     /// From codes on the device to samples on the device, without waiting for it.
-    fn decode_on_device(&self, state: &mut DecoderState<B>, frames: usize) -> Result<()> {
+    fn decode_on_device(&self, state: &mut DecoderState<B>, frames: usize) -> moshi_nn::Result<()> {
         let DecoderState {
             rows,
             upsample,
@@ -146,6 +154,6 @@ impl<B: Backend> Mimi<B> {
         self.upsample.step(step.with_t(frames), frame, upsample, latent)?; // [b, steps, width]
         self.decoder_transformer.step(step, 0, transformer, latent)?;
         self.decoder.step(step, seanet, latent, pcm)?; // [b, frames * frame_size]
-        Ok(rows.advance(&self.backend, steps)?)
+        Ok(())
     }
 }

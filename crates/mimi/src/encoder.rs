@@ -1,6 +1,6 @@
 //! Streaming encoder: samples to codes, rows of a batch at a time.
 
-use moshi_nn::backend::Backend;
+use moshi_nn::backend::{Backend, Plan, Stretch};
 use moshi_nn::layers::{Rows, Step, TransformerState, Window};
 use moshi_nn::{Fault, stream_state};
 
@@ -22,12 +22,13 @@ pub struct EncoderState<B: Backend> {
     quantizer: QuantizerScratch<B>,
     codes: B::Ids,
     status: RowStatus<B>,
+    recordings: B::Recordings,
     max_frames: usize,
 }
 
 stream_state!(EncoderState {
     memory: rows, seanet, transformer, downsample;
-    scratch: pcm, latent, frame, quantizer, codes, status, max_frames
+    scratch: pcm, latent, frame, quantizer, codes, status, recordings, max_frames
 });
 
 impl<B: Backend> EncoderState<B> {
@@ -64,7 +65,7 @@ impl<B: Backend> Mimi<B> {
         let width = self.config().seanet.dimension;
         let max_steps = max_frames * stride;
         Ok(EncoderState {
-            rows: Rows::new(backend, rows)?,
+            rows: Rows::new(backend, rows, &[self.encoder_transformer.config().attention])?,
             seanet: self.encoder.init_state(backend, rows, max_steps)?,
             transformer: self.encoder_transformer.init_state(backend, rows, max_steps)?,
             downsample: self.downsample.init_state(backend, rows, max_steps)?,
@@ -74,6 +75,7 @@ impl<B: Backend> Mimi<B> {
             quantizer: self.quantizer.scratch(backend, rows * max_frames)?,
             codes: backend.ids(rows * max_frames * self.codebooks())?,
             status: RowStatus::new(backend, rows)?,
+            recordings: B::Recordings::default(),
             max_frames,
         })
     }
@@ -97,16 +99,22 @@ impl<B: Backend> Mimi<B> {
         check_len("pcm of a step", state.rows() * per_row, pcm.len())?;
         check_len("codes of a step", state.rows() * frames * self.codebooks(), codes.len())?;
         check_len("active flags", state.rows(), active.len())?;
-        state.rows.set_active(&self.backend, active)?;
+        let steps = frames * self.config().downsample;
+        state.rows.put(&self.backend, active, steps)?;
         state.status.clear(&self.backend)?;
         self.backend.upload(pcm, &mut state.pcm)?;
-        self.encode_on_device(state, frames)?;
+        let plan = Plan { stretch: Stretch::Encode, rows: state.rows.running(), t: frames };
+        let mut recordings = std::mem::take(&mut state.recordings);
+        let ran = self.backend.replay(&mut recordings, plan, &mut || self.encode_on_device(state, frames));
+        state.recordings = recordings;
+        ran?;
+        state.rows.advance(steps);
         state.status.read(&self.backend)?;
         Ok(self.backend.download_ids(&state.codes, codes)?)
     }
 
     /// From samples on the device to codes on the device, without waiting for it.
-    fn encode_on_device(&self, state: &mut EncoderState<B>, frames: usize) -> Result<()> {
+    fn encode_on_device(&self, state: &mut EncoderState<B>, frames: usize) -> moshi_nn::Result<()> {
         let EncoderState {
             rows, seanet, transformer, downsample, pcm, latent, frame, quantizer, codes, status, ..
         } = state;
@@ -116,6 +124,6 @@ impl<B: Backend> Mimi<B> {
         self.encoder_transformer.step(step, 0, transformer, latent)?;
         self.downsample.step(step, latent, downsample, frame)?; // [b, frames, width]
         self.quantizer.encode(step.with_t(frames), frame, quantizer, codes, &mut status.device)?;
-        Ok(rows.advance(&self.backend, steps)?)
+        Ok(())
     }
 }

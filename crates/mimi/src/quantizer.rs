@@ -152,7 +152,7 @@ impl<B: Backend> Half<B> {
         y: &mut B::Buf,
         status: &mut B::Ids,
     ) -> Result<()> {
-        let Step { backend, rows, t } = step;
+        let Step { backend, rows, t, .. } = step;
         let mut tables = self.tables.iter().take(column.of - column.index).enumerate();
         if let Some((_, table)) = tables.next() {
             backend.embed(rows, t, codes, column, &[table], sum, status)?;

@@ -6,13 +6,13 @@ use crate::Result;
 use crate::memory::{Buf, Ring, Rows};
 use crate::ops::softmax;
 use crate::{Candle, check, exact};
-use moshi_nn::backend::{AttentionSpec, Rope, RopeLayout};
+use moshi_nn::backend::{AttentionSpec, Rope, RopeLayout, Span};
 
 impl Candle {
     pub(super) fn attend(
         &self,
         rows: &Rows,
-        t: usize,
+        Span { first, t }: Span,
         qkv: &Buf,
         spec: &AttentionSpec,
         ring: &mut Ring,
@@ -25,7 +25,7 @@ impl Candle {
         exact("key channels of a ring", ring.spec.attention.kv_heads * ring.spec.attention.head_dim, kv)?;
         let width = spec.heads * spec.head_dim;
         for row in rows.active() {
-            let position = rows.position[row];
+            let position = rows.position[row] + first as u64;
             let x = qkv.row("attention input", row, t, width + 2 * kv)?;
             let q = self.rotate(&x.narrow(1, 0, width)?, spec, position)?; // [t, heads * d]
             let k = self.rotate(&x.narrow(1, width, kv)?, spec, position)?; // [t, kv_heads * d]

@@ -40,7 +40,7 @@ impl Candle {
             (0..t_out).flat_map(|out| (0..kernel).map(move |tap| (out * stride + tap * dilation) as u32)).collect();
         let index = Tensor::from_vec(index, t_out * kernel, &self.device)?;
         for row in rows.active() {
-            let all = window.extend(row, &x.row("convolution input", row, t, c_in)?)?; // [history + t, c_in]
+            let all = window.extend(rows, row, &x.row("convolution input", row, t, c_in)?)?; // [history + t, c_in]
             let all = if elu_input { all.elu(1.0)? } else { all };
             let patches = all.index_select(&index, 0)?.reshape((t_out, kernel * c_in))?;
             y.set_row("convolution output", row, &weight.apply(&patches)?)?; // [t_out, c_out]
@@ -68,7 +68,7 @@ impl Candle {
         let kernel = weight.0.narrow(0, 0, 2 * stride * c)?.reshape((2, 1, stride, c))?;
         let (now, tail) = (kernel.get(0)?, kernel.get(1)?); // [1, stride, c]
         for row in rows.active() {
-            let all = window.extend(row, &x.row("upsampling input", row, t, c)?)?.unsqueeze(1)?; // [1 + t, 1, c]
+            let all = window.extend(rows, row, &x.row("upsampling input", row, t, c)?)?.unsqueeze(1)?; // [1 + t, 1, c]
             let new = all.narrow(0, 1, t)?.broadcast_mul(&now)?; // [t, stride, c]
             let old = all.narrow(0, 0, t)?.broadcast_mul(&tail)?;
             y.set_row("upsampling output", row, &(new + old)?)?;

@@ -12,14 +12,14 @@ mod sample;
 use candle_core::Device;
 use moshi_tensor::weight::HostWeight;
 
-pub use memory::{Buf, Codebook, Matrix, Ring, Rows, Table, Window};
+pub use memory::{Buf, Codebook, LowRank, Matrix, Ring, Rows, Table, Window};
 use ops::Onto;
 pub use sample::Sampler;
 
-use moshi_nn::Error;
 use moshi_nn::backend::{
-    AttentionSpec, Backend, Column, ConvSpec, RingSpec, RowSampling, SilentTokens, Stream, WindowSpec,
+    AttentionSpec, Backend, Column, ConvSpec, HeadRope, RingSpec, RowSampling, SilentTokens, Span, Stream, WindowSpec,
 };
+use moshi_nn::{Error, LowRankPair};
 
 /// Executes on a candle device.
 #[derive(Debug, Clone)]
@@ -100,6 +100,8 @@ impl Backend for Candle {
     type Window = Window;
     type Rows = Rows;
     type Sampler = Sampler;
+    type LowRank = LowRank;
+    type Recordings = ();
 
     fn name(&self) -> &'static str {
         match self.device {
@@ -119,6 +121,14 @@ impl Backend for Candle {
 
     fn codebook(&self, vectors: &[f32], bins: usize) -> moshi_nn::Result<Codebook> {
         Ok(Codebook::new(vectors, bins, &self.device)?)
+    }
+
+    fn low_rank(&self, pairs: &[Option<LowRankPair<'_>>]) -> moshi_nn::Result<LowRank> {
+        Ok(LowRank::new(pairs, &self.device)?)
+    }
+
+    fn low_rank_bytes(&self, pairs: &LowRank) -> usize {
+        pairs.bytes()
     }
 
     fn matrix_bytes(&self, matrix: &Matrix) -> usize {
@@ -178,7 +188,7 @@ impl Backend for Candle {
         Ok(Window::new(spec, &self.device)?)
     }
 
-    fn rows(&self, count: usize) -> moshi_nn::Result<Rows> {
+    fn rows(&self, count: usize, _: &[HeadRope]) -> moshi_nn::Result<Rows> {
         Ok(Rows::new(count))
     }
 
@@ -186,26 +196,8 @@ impl Backend for Candle {
         Ok(Sampler::new(count, silent))
     }
 
-    fn count(&self, rows: &Rows) -> usize {
-        rows.active.len()
-    }
-
-    fn set_active(&self, rows: &mut Rows, active: &[bool]) -> moshi_nn::Result<()> {
-        Ok(rows.set_active(active)?)
-    }
-
-    fn advance(&self, rows: &mut Rows, t: usize) -> moshi_nn::Result<()> {
-        rows.advance(t);
-        Ok(())
-    }
-
-    fn rewind(&self, rows: &mut Rows) -> moshi_nn::Result<()> {
-        rows.rewind();
-        Ok(())
-    }
-
-    fn set_position(&self, rows: &mut Rows, row: usize, position: u64) -> moshi_nn::Result<()> {
-        Ok(rows.set_position(row, position)?)
+    fn put_rows(&self, rows: &mut Rows, active: &[bool], positions: &[u64], _: usize) -> moshi_nn::Result<()> {
+        Ok(rows.put(active, positions)?)
     }
 
     fn set_sampling(&self, sampler: &mut Sampler, row: usize, params: &RowSampling) -> moshi_nn::Result<()> {
@@ -230,6 +222,18 @@ impl Backend for Candle {
 
     fn linear(&self, rows: &Rows, t: usize, x: &Buf, w: &Matrix, y: &mut Buf) -> moshi_nn::Result<()> {
         Ok(ops::linear(rows, t, x, w, y)?)
+    }
+
+    fn low_rank_add(
+        &self,
+        rows: &Rows,
+        t: usize,
+        x: &Buf,
+        pairs: &LowRank,
+        which: &Vec<i32>,
+        y: &mut Buf,
+    ) -> moshi_nn::Result<()> {
+        Ok(ops::low_rank_add(rows, t, x, pairs, which, y)?)
     }
 
     fn residual_add(
@@ -276,13 +280,13 @@ impl Backend for Candle {
     fn rope_append_attend(
         &self,
         rows: &Rows,
-        t: usize,
+        span: Span,
         qkv: &Buf,
         spec: &AttentionSpec,
         ring: &mut Ring,
         y: &mut Buf,
     ) -> moshi_nn::Result<()> {
-        Ok(self.attend(rows, t, qkv, spec, ring, y)?)
+        Ok(self.attend(rows, span, qkv, spec, ring, y)?)
     }
 
     fn silu_gate(&self, rows: &Rows, t: usize, x: &Buf, h: usize, y: &mut Buf) -> moshi_nn::Result<()> {

@@ -5,8 +5,8 @@ use moshi_tensor::weight::HostWeight;
 
 use crate::Result;
 use crate::{check, exact};
-use moshi_nn::Error;
 use moshi_nn::backend::{Padding, RingSpec, WindowSpec};
+use moshi_nn::{Error, LowRankPair};
 
 /// f32 values in one dimension. The tensor's storage is never shared, so it can be written in place.
 #[derive(Debug)]
@@ -79,6 +79,24 @@ impl Matrix {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
         })
+    }
+}
+
+/// The low-rank pairs `(down [r, k], up [n, r])` of a matrix.
+#[derive(Debug)]
+pub struct LowRank(pub(super) Vec<Option<(Matrix, Matrix)>>);
+
+impl LowRank {
+    pub(super) fn new(pairs: &[Option<LowRankPair<'_>>], device: &Device) -> Result<Self> {
+        let lay_out = |pair: &LowRankPair<'_>| -> Result<_> {
+            exact("rank of a pair", pair.down.rows(), pair.up.cols())?;
+            Ok((Matrix::new(&pair.down, None, device)?, Matrix::new(&pair.up, None, device)?))
+        };
+        Ok(Self(pairs.iter().map(|pair| pair.as_ref().map(lay_out).transpose()).collect::<Result<_>>()?))
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.0.iter().flatten().map(|(down, up)| down.bytes() + up.bytes()).sum()
     }
 }
 
@@ -164,18 +182,16 @@ impl Ring {
 pub struct Window {
     pub(super) spec: WindowSpec,
     columns: Tensor,
-    /// Rows that have seen their first column, which fills the history under [`Padding::Replicate`].
-    started: Vec<bool>,
 }
 
 impl Window {
     pub(super) fn new(spec: &WindowSpec, device: &Device) -> Result<Self> {
         let columns = Tensor::zeros((spec.rows, spec.history, spec.channels), DType::F32, device)?;
-        Ok(Self { spec: *spec, columns, started: vec![false; spec.rows] })
+        Ok(Self { spec: *spec, columns })
     }
 
     /// One row's history followed by `x [t, channels]`: `[history + t, channels]`. Keeps the last `history` columns.
-    pub(super) fn extend(&mut self, row: usize, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn extend(&mut self, rows: &Rows, row: usize, x: &Tensor) -> Result<Tensor> {
         let WindowSpec { history, padding, .. } = self.spec;
         check("row of a window", row + 1, self.spec.rows)?;
         exact("channels of a window", self.spec.channels, x.dims()[1])?;
@@ -183,7 +199,7 @@ impl Window {
         if history == 0 {
             return Ok(x.contiguous()?);
         }
-        let before = if padding == Padding::Replicate && !self.started[row] {
+        let before = if padding == Padding::Replicate && rows.position[row] == 0 {
             x.narrow(0, 0, 1)?.repeat((history, 1))?
         } else {
             self.columns.get(row)?
@@ -191,13 +207,11 @@ impl Window {
         let all = Tensor::cat(&[&before, x], 0)?;
         let kept = all.narrow(0, all.dims()[0] - history, history)?.unsqueeze(0)?;
         self.columns.slice_set(&kept.copy()?, 0, row)?;
-        self.started[row] = true;
         Ok(all)
     }
 
     pub(super) fn reset_row(&mut self, row: usize) -> Result<()> {
         check("row of a window", row + 1, self.spec.rows)?;
-        self.started[row] = false;
         if self.spec.history > 0 {
             let zeros = self.columns.narrow(0, row, 1)?.zeros_like()?;
             self.columns.slice_set(&zeros, 0, row)?;
@@ -210,7 +224,6 @@ impl Window {
         check("source row of a window", src_row + 1, src.spec.rows)?;
         exact("history of a window", self.spec.history, src.spec.history)?;
         exact("channels of a window", self.spec.channels, src.spec.channels)?;
-        self.started[row] = src.started[src_row];
         if self.spec.history > 0 { copy_outer(&self.columns, row, &src.columns, src_row) } else { Ok(()) }
     }
 }
@@ -228,7 +241,7 @@ pub struct Rows {
 
 impl Rows {
     pub(super) fn new(count: usize) -> Self {
-        Self { active: vec![true; count], position: vec![0; count] }
+        Self { active: vec![false; count], position: vec![0; count] }
     }
 
     /// The active rows, in order.
@@ -236,27 +249,11 @@ impl Rows {
         (0..self.active.len()).filter(|&row| self.active[row])
     }
 
-    pub(super) fn set_active(&mut self, active: &[bool]) -> Result<()> {
+    pub(super) fn put(&mut self, active: &[bool], positions: &[u64]) -> Result<()> {
         exact("active flags", self.active.len(), active.len())?;
+        exact("positions", self.active.len(), positions.len())?;
         self.active.copy_from_slice(active);
-        Ok(())
-    }
-
-    pub(super) fn advance(&mut self, t: usize) {
-        for (position, _) in self.position.iter_mut().zip(&self.active).filter(|(_, active)| **active) {
-            *position += t as u64;
-        }
-    }
-
-    pub(super) fn rewind(&mut self) {
-        for (position, _) in self.position.iter_mut().zip(&self.active).filter(|(_, active)| **active) {
-            *position = 0;
-        }
-    }
-
-    pub(super) fn set_position(&mut self, row: usize, position: u64) -> Result<()> {
-        check("row", row + 1, self.position.len())?;
-        self.position[row] = position;
+        self.position.copy_from_slice(positions);
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::{D, Tensor};
 
 use crate::Result;
-use crate::memory::{Buf, Codebook, Matrix, Rows, Table};
+use crate::memory::{Buf, Codebook, LowRank, Matrix, Rows, Table};
 use crate::{Candle, check};
 use moshi_nn::backend::Column;
 use moshi_nn::{Error, Fault, FaultKind};
@@ -57,6 +57,18 @@ pub(super) fn constant(what: &'static str, buf: &Buf, c: usize) -> Result<Tensor
 
 pub(super) fn linear(rows: &Rows, t: usize, x: &Buf, w: &Matrix, y: &mut Buf) -> Result<()> {
     map(rows, (t, w.k()), x, y, |x| w.apply(x))
+}
+
+pub(super) fn low_rank_add(rows: &Rows, t: usize, x: &Buf, pairs: &LowRank, which: &[i32], y: &mut Buf) -> Result<()> {
+    check("adapters of rows", rows.active.len(), which.len())?;
+    for row in rows.active() {
+        let pair = usize::try_from(which[row]).ok().and_then(|which| pairs.0.get(which)?.as_ref());
+        let Some((down, up)) = pair else { continue };
+        let delta = up.apply(&down.apply(&x.row("input", row, t, down.k())?)?)?; // [t, n]
+        let sum = (y.row("output", row, t, delta.dims()[1])? + delta)?;
+        y.set_row("output", row, &sum)?;
+    }
+    Ok(())
 }
 
 pub(super) fn residual_add(

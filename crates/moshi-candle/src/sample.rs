@@ -5,7 +5,7 @@ use moshi_tensor::sample::{self, RowSampler, SampleScratch};
 use crate::Result;
 use crate::memory::{Buf, Rows};
 use crate::{Candle, check};
-use moshi_nn::backend::{Column, RowSampling, SilentTokens, Stream};
+use moshi_nn::backend::{Column, FREE, RowSampling, SilentTokens, Stream};
 use moshi_nn::{Fault, FaultKind};
 
 /// Parameters and penalty memory of every row.
@@ -59,7 +59,7 @@ impl Candle {
         for row in rows.active() {
             let at = row * column.of + column.index;
             let logits = logits.row("logits", row, 1, v)?.flatten_all()?.to_vec1::<f32>()?;
-            let forced = Some(forced[at]).filter(|token| *token != -1);
+            let forced = Some(forced[at]).filter(|token| *token != FREE).map(|token| token.max(-1));
             let draw = sample::Draw { position: rows.position[row], stream, forced };
             // The sampler objects to nothing but the logits.
             out[at] = sampler.rows[row].draw(&logits, draw, &mut sampler.scratch).unwrap_or_else(|_| {

@@ -30,7 +30,7 @@ fn attention(c: &mut Criterion) {
         let mut y = vec![0.0; t * heads * head_dim];
         let mut rotations = Rotations::new(head_dim, 10_000.0, Pairs::Interleaved);
         rotations.prepare(std::iter::once(5000), t);
-        let chunk = Chunk { rows: &[0], positions: &[5000], t };
+        let chunk = Chunk { rows: &[0], positions: &[5000], first: 0, t };
         group.throughput(Throughput::Bytes((2 * 4 * heads * head_dim * context) as u64));
         for cores in isas() {
             group.bench_function(BenchmarkId::new(name, cores.isa()), |b| {

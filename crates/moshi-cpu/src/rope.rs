@@ -63,9 +63,19 @@ impl Rotations {
         2 * self.frequencies.len()
     }
 
-    /// How many positions are prepared.
-    pub(crate) fn len(&self) -> usize {
-        self.key.0.len() * self.key.1
+    /// For how many rows positions are prepared.
+    pub(crate) fn rows(&self) -> usize {
+        self.key.0.len()
+    }
+
+    /// How many positions are prepared for each row.
+    pub(crate) fn steps(&self) -> usize {
+        self.key.1
+    }
+
+    /// The prepared position of a row, counted among the prepared ones, at one of its steps.
+    pub(crate) fn index(&self, row: usize, step: usize) -> usize {
+        row * self.key.1 + step
     }
 
     /// Rotates `x [head_dim]` by the angles of prepared position `index`, times `scale`, into `y`.

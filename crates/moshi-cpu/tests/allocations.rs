@@ -102,7 +102,7 @@ impl Step {
         self.table.add(cores, 3, &mut y[..C]).unwrap();
         self.codebook.quantize(cores, rows, t, y, |_, _| {}).unwrap();
         self.rotations.prepare([position, position].into_iter(), t);
-        let chunk = Chunk { rows, positions: &[position, position], t };
+        let chunk = Chunk { rows, positions: &[position, position], first: 0, t };
         for ring in [&mut self.ring, &mut self.short_ring] {
             attend(cores, &chunk, Some(&self.rotations), &self.qkv, ring, y).unwrap();
         }

@@ -327,7 +327,7 @@ fn attend_in_chunks(
         qkv.extend(&input[done * width..(done + t) * width]);
         let mut y = vec![0.0; 2 * t * shape.heads * shape.head_dim];
         rotations.prepare(std::iter::once(position), t);
-        let chunk = Chunk { rows: &[1], positions: &[99, position], t };
+        let chunk = Chunk { rows: &[1], positions: &[99, position], first: 0, t };
         attend(cores, &chunk, Some(&rotations), &qkv, &mut ring, &mut y).unwrap();
         out.extend(&y[y.len() / 2..]);
         done += t;
@@ -386,7 +386,7 @@ fn a_ring_refuses_chunks_and_rows_that_it_has_no_room_for() {
     let mut ring = Ring::new(shape, 1, 2).unwrap();
     let (qkv, mut y) = (vec![0.0; 60], vec![0.0; 20]);
     let mut run = |rows: &[usize], positions: &[u64], t| {
-        attend(&cores, &Chunk { rows, positions, t }, None, &qkv, &mut ring, &mut y)
+        attend(&cores, &Chunk { rows, positions, first: 0, t }, None, &qkv, &mut ring, &mut y)
     };
     assert!(run(&[0], &[0], 2).is_ok());
     assert!(run(&[0], &[0], 3).is_err());

@@ -25,6 +25,8 @@
 
 use std::sync::Arc;
 
+use moshi_nn::backend::{FREE, NOTHING};
+
 /// One value of the delayed table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Cell {
@@ -195,7 +197,8 @@ impl DelayLine {
         Ok(())
     }
 
-    /// The tokens that this step must write because they were forced, one per written stream; -1 where the model is free.
+    /// What this step must write because it was forced, one per written stream: a token, [`NOTHING`], or [`FREE`] where
+    /// the model draws. What is forced is also what the following codebooks of the same frame are conditioned on.
     ///
     /// # Errors
     /// [`DelayError::Streams`].
@@ -204,7 +207,8 @@ impl DelayLine {
         for (stream, token) in out.iter_mut().enumerate() {
             *token = match self.cell(stream, self.step + 1) {
                 Cell::Token(token) => token,
-                Cell::Pending | Cell::Nothing => -1,
+                Cell::Nothing => NOTHING,
+                Cell::Pending => FREE,
             };
         }
         Ok(())

@@ -70,7 +70,7 @@ impl<B: Backend> Depth<B> {
     /// Memory for frames of `rows` rows.
     pub(crate) fn init_state(&self, backend: &B, rows: usize) -> Result<DepthState<B>> {
         Ok(DepthState {
-            rows: Rows::new(backend, rows)?,
+            rows: Rows::new(backend, rows, &[self.transformer.config().attention])?,
             stack: self.transformer.init_state(backend, rows, 1)?,
             embedding: self.text.scratch(backend, rows)?,
             x: backend.buf(rows * self.width)?,
@@ -79,23 +79,26 @@ impl<B: Backend> Depth<B> {
         })
     }
 
-    /// Runs one frame of the `active` rows. `z [rows, dim]` is the temporal output, `drawn.tokens [rows, 1 + dep_q]` holds
+    /// Before a frame: which rows run it.
+    pub(crate) fn put(&self, backend: &B, active: &[bool], state: &mut DepthState<B>) -> moshi_nn::Result<()> {
+        state.rows.put(backend, active, self.steps.len())
+    }
+
+    /// Runs one frame of the rows that were put. `z [rows, dim]` is the temporal output, `drawn.tokens [rows, 1 + dep_q]` holds
     /// the text token; `code(k, logits [rows, card], drawn)` is called for each codebook and leaves its code in column
     /// 1 + k of the tokens, unless it is there already.
     pub(crate) fn frame(
         &self,
         backend: &B,
-        active: &[bool],
+        adapters: &B::Ids,
         z: &B::Buf,
         drawn: &mut Drawn<B>,
         state: &mut DepthState<B>,
         watcher: &mut dyn Watcher<B>,
-        mut code: impl FnMut(usize, &B::Buf, &mut Drawn<B>) -> Result<()>,
-    ) -> Result<()> {
-        state.rows.set_active(backend, active)?;
-        state.rows.rewind(backend)?;
+        mut code: impl FnMut(usize, &B::Buf, &mut Drawn<B>) -> moshi_nn::Result<()>,
+    ) -> moshi_nn::Result<()> {
         for k in 0..self.steps.len() {
-            self.logits(backend, k, z, drawn, state, watcher)?;
+            self.logits(backend, (k, adapters), z, drawn, state, watcher)?;
             watcher.at(Place::AudioLogits { codebook: k }, &state.logits)?;
             code(k, &state.logits, drawn)?;
             watcher.at(Place::Drawn { stream: 1 + k }, &state.logits)?;
@@ -106,15 +109,15 @@ impl<B: Backend> Depth<B> {
     fn logits(
         &self,
         backend: &B,
-        k: usize,
+        (k, adapters): (usize, &B::Ids),
         z: &B::Buf,
         drawn: &mut Drawn<B>,
         state: &mut DepthState<B>,
         watcher: &mut dyn Watcher<B>,
-    ) -> Result<()> {
+    ) -> moshi_nn::Result<()> {
         let DepthState { rows, stack, embedding, x, normed, logits } = state;
         let weights = &self.steps[k];
-        let step = Step::new(backend, rows, 1);
+        let step = Step::new(backend, rows, 1).from_step(k).with_adapters(adapters);
         let before = Column { index: k, of: 1 + self.steps.len() };
         let table = if k == 0 { &self.text } else { &self.codes[k - 1] };
         self.inputs[weights.input].step(step, z, x)?;
@@ -122,14 +125,12 @@ impl<B: Backend> Depth<B> {
         let mut after = |layer, x: &B::Buf| watcher.at(Place::Depth { codebook: k, layer }, x);
         self.transformer.step_watched(step, weights.set, stack, x, &mut after)?;
         match &weights.norm {
-            None => weights.head.step(step, x, logits)?,
+            None => weights.head.step(step, x, logits),
             Some(norm) => {
                 norm.step(step, x, normed)?;
-                weights.head.step(step, normed, logits)?;
+                weights.head.step(step, normed, logits)
             }
         }
-        rows.advance(backend, 1)?;
-        Ok(())
     }
 }
 

@@ -66,6 +66,8 @@ struct Pass<'a, B: Backend> {
     codes: &'a [i32],
     out: Forward,
     rows: Rows<B>,
+    /// Every row has the model's own, if it has one.
+    adapters: B::Ids,
     stack: moshi_nn::layers::TransformerState<B>,
     /// Time steps are the rows of the depth transformer.
     depth: Option<(&'a Depth<B>, DepthState<B>)>,
@@ -100,7 +102,8 @@ impl<'a, B: Backend> Pass<'a, B> {
                 audio_mask: (1..=c.dep_q).flat_map(mask).collect(),
                 extra_heads: vec![0.0; lm.extra_heads.len() * steps * c.extra_heads_dim],
             },
-            rows: Rows::new(backend, 1)?,
+            rows: Rows::new(backend, 1, &[lm.temporal.config().attention])?,
+            adapters: backend.ids(chunk)?,
             stack: lm.temporal.init_state(backend, 1, chunk)?,
             depth: depth.transpose()?,
             read: backend.ids(chunk * (1 + c.n_q))?,
@@ -131,13 +134,14 @@ impl<'a, B: Backend> Pass<'a, B> {
     fn chunk(&mut self, first: usize, n: usize, watcher: &mut dyn Watcher<B>) -> Result<()> {
         let (lm, backend) = (self.lm, &self.lm.backend);
         backend.upload_ids(&self.columns(first, n, 1 + lm.config.n_q), &mut self.read)?;
-        let step = Step::new(backend, &self.rows, n);
+        self.rows.put(backend, &[true], n)?;
+        let step = Step::new(backend, &self.rows, n).with_adapters(&self.adapters);
         let (buffers, status) = ((&mut self.x, &mut self.z), &mut self.drawn.status);
         lm.temporal_step(step, &self.read, &mut self.stack, buffers, status, watcher)?;
         lm.text_head.step(step, &self.z, &mut self.text_logits)?;
         watcher.at(Place::TextLogits, &self.text_logits)?;
         lm.extra_probabilities(step, &self.z, &mut self.extra)?;
-        self.rows.advance(backend, n)?;
+        self.rows.advance(n);
         let (delay, steps) = (lm.config.delays[0], self.out.steps);
         let placed = Placed { first, n, delay };
         placed.put(backend, &self.text_logits, &mut self.host, lm.config.text_card_out, &mut self.out.text_logits)?;
@@ -156,10 +160,11 @@ impl<'a, B: Backend> Pass<'a, B> {
         let Some((depth, state)) = &mut self.depth else { return Ok(()) };
         let active: Vec<bool> = (0..FORWARD_CHUNK.min(steps)).map(|row| row < n).collect();
         let (host, out) = (&mut self.host, &mut self.out.audio_logits);
-        depth.frame(backend, &active, &self.z, &mut self.drawn, state, watcher, |k, logits, _| {
+        depth.put(backend, &active, state)?;
+        Ok(depth.frame(backend, &self.adapters, &self.z, &mut self.drawn, state, watcher, |k, logits, _| {
             let placed = Placed { first, n, delay: lm.config.delays[1 + k] };
             placed.put(backend, logits, host, card, &mut out[k * steps * card..(k + 1) * steps * card])
-        })
+        })?)
     }
 }
 
@@ -178,7 +183,7 @@ impl Placed {
         host: &mut [f32],
         width: usize,
         out: &mut [f32],
-    ) -> Result<()> {
+    ) -> moshi_nn::Result<()> {
         let values = &mut host[..self.n * width];
         backend.download(buf, values)?;
         let early = self.delay.saturating_sub(self.first).min(self.n);

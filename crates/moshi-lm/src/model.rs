@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use moshi_checkpoint::config::LmConfig;
-use moshi_nn::backend::{Column, RowSampling, SilentTokens};
+use moshi_nn::backend::{Column, FREE, Plan, RowSampling, SilentTokens, Stretch};
 use moshi_nn::layers::{Linear, Norm, Rows, Step, StreamState, Transformer, TransformerState};
 use moshi_nn::{At, Backend, WeightSource};
 
@@ -115,7 +115,8 @@ impl<B: Backend> Lm<B> {
         let work = Work {
             active: vec![false; rows],
             read: vec![0; rows * streams],
-            forced: vec![-1; rows * written],
+            forced: vec![FREE; rows * written],
+            adapters: backend.ids(rows)?,
             read_ids: backend.ids(rows * streams)?,
             forced_ids: backend.ids(rows * written)?,
             drawn: Drawn { tokens: backend.ids(rows * written)?, status: backend.ids(rows)? },
@@ -135,11 +136,12 @@ impl<B: Backend> Lm<B> {
             extra: heads().map(|len| vec![0.0; len]).collect(),
         };
         Ok(LmState {
-            rows: Rows::new(backend, rows)?,
+            rows: Rows::new(backend, rows, &[self.temporal.config().attention])?,
             stack: self.temporal.init_state(backend, rows, 1)?,
             sampler: Sampler::new(backend, rows, silent)?,
             lines: Lines::new(&self.delays, rows),
             work,
+            recordings: B::Recordings::default(),
             out,
         })
     }
@@ -175,10 +177,19 @@ impl<B: Backend> Lm<B> {
     /// # Errors
     /// Input that does not fit changes nothing. When the device fails, the rows of this step are lost: reset them.
     pub fn step(&self, state: &mut LmState<B>, inputs: &[RowInput<'_>]) -> Result<()> {
-        self.step_watched(state, inputs, &mut ())
+        state.out.valid = false;
+        state.out.emitted.fill(false);
+        self.check_inputs(state, inputs)?;
+        self.take_inputs(state, inputs)?;
+        let plan = Plan { stretch: Stretch::Think, rows: inputs.len(), t: 1 };
+        let mut recordings = std::mem::take(&mut state.recordings);
+        let ran = self.backend.replay(&mut recordings, plan, &mut || self.compute(state, &mut ()));
+        state.recordings = recordings;
+        ran?;
+        self.hand_out(state)
     }
 
-    /// As [`Lm::step`], while `watcher` looks on.
+    /// As [`Lm::step`], while `watcher` looks on. It looks into the middle of a stretch, so nothing is replayed.
     ///
     /// # Errors
     /// As [`Lm::step`], and the watcher's own.
@@ -193,9 +204,7 @@ impl<B: Backend> Lm<B> {
         self.check_inputs(state, inputs)?;
         self.take_inputs(state, inputs)?;
         self.compute(state, watcher)?;
-        self.hand_out(state)?;
-        state.out.valid = true;
-        Ok(())
+        self.hand_out(state)
     }
 
     /// The text logits of the last step, `[rows, text_card_out]`; unspecified for rows that did not run.
@@ -258,7 +267,10 @@ impl<B: Backend> Lm<B> {
             line.read(&mut work.read[row * streams..(row + 1) * streams])?;
             line.forced(&mut work.forced[row * written..(row + 1) * written])?;
         }
-        rows.set_active(&self.backend, &work.active)?;
+        rows.put(&self.backend, &work.active, 1)?;
+        if let (Some(weights), Some(depth)) = (&self.depth, &mut work.depth) {
+            weights.put(&self.backend, &work.active, depth)?;
+        }
         self.backend.upload_ids(&work.read, &mut work.read_ids)?;
         self.backend.upload_ids(&work.forced, &mut work.forced_ids)?;
         out.status.fill(0);
@@ -267,12 +279,12 @@ impl<B: Backend> Lm<B> {
     }
 
     /// From tokens read to tokens sampled, without waiting for the device.
-    fn compute(&self, state: &mut LmState<B>, watcher: &mut dyn Watcher<B>) -> Result<()> {
+    fn compute(&self, state: &mut LmState<B>, watcher: &mut dyn Watcher<B>) -> moshi_nn::Result<()> {
         let backend = &self.backend;
         let LmState { rows, stack, sampler, work, .. } = state;
-        let Work { active, read_ids, forced_ids, drawn, x, z, text_logits, extra, depth, .. } = work;
+        let Work { read_ids, forced_ids, adapters, drawn, x, z, text_logits, extra, depth, .. } = work;
         let of = self.written();
-        let step = Step::new(backend, rows, 1);
+        let step = Step::new(backend, rows, 1).with_adapters(adapters);
         self.temporal_step(step, read_ids, stack, (x, z), &mut drawn.status, watcher)?;
         self.text_head.step(step, z, text_logits)?;
         watcher.at(Place::TextLogits, text_logits)?;
@@ -285,11 +297,10 @@ impl<B: Backend> Lm<B> {
         draw(0, text_logits, self.config.text_card_out, drawn)?;
         watcher.at(Place::Drawn { stream: 0 }, text_logits)?;
         if let (Some(weights), Some(depth)) = (&self.depth, depth) {
-            weights.frame(backend, active, z, drawn, depth, watcher, |k, logits, drawn| {
-                Ok(draw(1 + k, logits, self.config.card, drawn)?)
+            weights.frame(backend, adapters, z, drawn, depth, watcher, |k, logits, drawn| {
+                draw(1 + k, logits, self.config.card, drawn)
             })?;
         }
-        rows.advance(backend, 1)?;
         Ok(())
     }
 
@@ -303,15 +314,20 @@ impl<B: Backend> Lm<B> {
         (x, z): (&mut B::Buf, &mut B::Buf),
         status: &mut B::Ids,
         watcher: &mut dyn Watcher<B>,
-    ) -> Result<()> {
+    ) -> moshi_nn::Result<()> {
         self.tables.sum(step, tokens, x, status)?;
         watcher.at(Place::Embedded, x)?;
         self.temporal.step_watched(step, 0, stack, x, |layer, x| watcher.at(Place::Temporal { layer }, x))?;
-        Ok(self.out_norm.step(step, x, z)?)
+        self.out_norm.step(step, x, z)
     }
 
     /// The probabilities of every extra head, `[heads][b, t, head]`.
-    pub(crate) fn extra_probabilities(&self, step: Step<'_, B>, z: &B::Buf, out: &mut [B::Buf]) -> Result<()> {
+    pub(crate) fn extra_probabilities(
+        &self,
+        step: Step<'_, B>,
+        z: &B::Buf,
+        out: &mut [B::Buf],
+    ) -> moshi_nn::Result<()> {
         for (head, out) in self.extra_heads.iter().zip(out) {
             head.step(step, z, out)?;
             self.backend.softmax(step.rows, step.t, head.outputs(), out)?;
@@ -321,8 +337,9 @@ impl<B: Backend> Lm<B> {
 
     /// Brings the sampled tokens to the host, through the delay lines, and out.
     fn hand_out(&self, state: &mut LmState<B>) -> Result<()> {
-        let LmState { lines, work, out, .. } = state;
+        let LmState { rows, lines, work, out, .. } = state;
         let written = self.written();
+        rows.advance(1);
         self.backend.download_ids(&work.drawn.tokens, &mut out.sampled)?;
         self.backend.download_ids(&work.drawn.status, &mut out.status)?;
         for (buf, values) in work.extra.iter().zip(&mut out.extra) {
@@ -335,6 +352,7 @@ impl<B: Backend> Lm<B> {
             out.emitted[row] = line.emit(&mut out.frames[tokens])? && out.status[row] == 0;
             line.advance();
         }
+        out.valid = true;
         Ok(())
     }
 }

@@ -16,10 +16,11 @@ pub struct LmState<B: Backend> {
     pub(crate) sampler: Sampler<B>,
     pub(crate) lines: Lines,
     pub(crate) work: Work<B>,
+    pub(crate) recordings: B::Recordings,
     pub(crate) out: StepOutput,
 }
 
-stream_state!(LmState { memory: rows, stack, sampler, lines; scratch: work, out });
+stream_state!(LmState { memory: rows, stack, sampler, lines; scratch: work, recordings, out });
 
 impl<B: Backend> LmState<B> {
     /// Number of rows.
@@ -95,6 +96,8 @@ pub(crate) struct Work<B: Backend> {
     pub(crate) read: Vec<i32>,
     /// `[rows, written]` on the host.
     pub(crate) forced: Vec<i32>,
+    /// Which adapter each row has, `[rows]`: of a model with one of its own, that one.
+    pub(crate) adapters: B::Ids,
     /// `[rows, streams]`.
     pub(crate) read_ids: B::Ids,
     /// `[rows, written]`.

@@ -36,8 +36,14 @@ impl<B: Backend> TokenTables<B> {
 
     /// `y [b, t, dim]` = sum of the embeddings of `tokens [b, t, 1 + n_q]`; -1 adds nothing, and a token that has no
     /// embedding is noted in `status [b]`.
-    pub(crate) fn sum(&self, step: Step<'_, B>, tokens: &B::Ids, y: &mut B::Buf, status: &mut B::Ids) -> Result<()> {
-        let Step { backend, rows, t } = step;
+    pub(crate) fn sum(
+        &self,
+        step: Step<'_, B>,
+        tokens: &B::Ids,
+        y: &mut B::Buf,
+        status: &mut B::Ids,
+    ) -> moshi_nn::Result<()> {
+        let Step { backend, rows, t, .. } = step;
         for (i, group) in self.tables.chunks(GROUP).enumerate() {
             let column = Column { index: i * GROUP, of: self.tables.len() };
             let tables: [&B::Table; GROUP] = std::array::from_fn(|j| &group[j.min(group.len() - 1)].0);

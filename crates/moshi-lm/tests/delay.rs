@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use moshi_lm::delay::{Cell, DelayConfig, DelayError, DelayLine};
+use moshi_nn::backend::{FREE, NOTHING};
 use proptest::prelude::*;
 
 /// The definition: every column of every stream, kept for ever.
@@ -38,7 +39,9 @@ impl Table {
         let read = (0..delays.len())
             .map(|i| if s <= delays[i] { self.config.initial[i] } else { self.cells[&(i, s)] })
             .collect();
-        let forced = (0..written).map(|i| self.cells.get(&(i, s + 1)).copied().unwrap_or(-1)).collect();
+        // A stream's cell is free, or holds what was forced: a token, or nothing.
+        let cell = |i| self.cells.get(&(i, s + 1)).map_or(FREE, |&token| if token == -1 { NOTHING } else { token });
+        let forced = (0..written).map(cell).collect();
         for (i, &token) in sampled.iter().enumerate() {
             self.cells.entry((i, s + 1)).or_insert(token);
         }

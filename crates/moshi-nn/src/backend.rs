@@ -2,7 +2,12 @@
 //!
 //! A model step is straight-line code on a [`Backend`]: every operation goes from given buffers into given buffers, and
 //! positions, active rows and sampled tokens live in buffers too, so that nothing in a step waits for the host.
-//! `candle` is the reference executor and defines the results; `cpu` is the fast one.
+//!
+//! **Stretches.** What runs between two visits of the host is a stretch, and runs inside of [`Backend::replay`]. Before
+//! it, rows ([`Backend::put_rows`]), inputs and flags go up; after it, results and a status word for each row come back.
+//! Inside, an operation allocates nothing, locks nothing, waits for nothing, and returns no error that depends on what
+//! the buffers hold: so the calls of a stretch are the same whatever rows run and wherever they are, and an executor may
+//! record them once for each [`Plan`] and replay them for ever.
 //!
 //! **Layout.** Activations are `[b, t, c]`, channels last, contiguous: `b` rows (sessions), `t` time steps of this step
 //! (the same for every row), `c` channels. Channels last makes a causal convolution a matrix product over overlapping
@@ -16,7 +21,7 @@
 pub use moshi_tensor::sample::{MAX_PENALTY_CONTEXT, RowSampling, SamplingParams, SilentTokens, Stream};
 use moshi_tensor::weight::HostWeight;
 
-use crate::Result;
+use crate::{LowRankPair, Result};
 
 /// How positions are turned into rotations of queries and keys.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,6 +39,50 @@ pub enum RopeLayout {
     Interleaved,
     /// Channels i and i + d/2 (`rope_concat`).
     Halves,
+}
+
+/// A rotation that heads of some width need at every position.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeadRope {
+    /// Channels per head.
+    pub head_dim: usize,
+    /// How they are rotated.
+    pub rope: Rope,
+}
+
+/// The time steps that an operation runs for each row: `t` of those that were put, beginning with the step `first`.
+///
+/// A row that was put at position p is at p + `first` then. Only a stretch that comes back to the same rows several times
+/// (the depth transformer, a codebook at a time) begins at another step than 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Steps of the stretch that came before.
+    pub first: usize,
+    /// Number of steps.
+    pub t: usize,
+}
+
+/// Which stretch of calls is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Stretch {
+    /// Samples to codes.
+    Encode,
+    /// Codes and tokens read to tokens drawn: temporal transformer, text, depth transformer.
+    Think,
+    /// Codes to samples.
+    Decode,
+}
+
+/// What decides which calls a stretch makes. Two stretches of one state with equal plans make equal calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Plan {
+    /// Which stretch.
+    pub stretch: Stretch,
+    /// How many rows are active (not which).
+    pub rows: usize,
+    /// Time steps of each.
+    pub t: usize,
 }
 
 /// The shape of an attention operation. Input `[b, t, (heads + 2 * kv_heads) * head_dim]`: queries, then keys, then values.
@@ -100,6 +149,11 @@ pub struct ConvSpec {
     pub elu_input: bool,
 }
 
+/// In a buffer of forced tokens: the model draws.
+pub const FREE: i32 = -1;
+/// In a buffer of forced tokens: nothing is said, and nothing drawn.
+pub const NOTHING: i32 = -2;
+
 /// An executor: memory and about twenty operations. See the module documentation for layout and rows.
 ///
 /// Errors are reported for shapes that do not fit and for failures of the device; no operation panics. What is wrong with
@@ -121,8 +175,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
     type Ring: Send + Sync;
     /// The last input columns of one convolution, all rows.
     type Window: Send + Sync;
-    /// Which rows are active and the position of each (`u64` steps since its reset).
+    /// Which rows are active, and where each of them is.
     type Rows: Send + Sync;
+    /// Low-rank pairs of one matrix, each added to its output for the rows that ask for it.
+    type LowRank: Send + Sync;
+    /// What [`Backend::replay`] keeps of the stretches of one state.
+    type Recordings: Default + Send + Sync;
     /// Sampling parameters and penalty memory of every row.
     type Sampler: Send + Sync;
 
@@ -143,6 +201,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
         let _ = channels;
         self.matrix(weight, bias)
     }
+    /// Lays out the low-rank pairs of a matrix; `None` for an adapter that leaves this matrix as it is.
+    fn low_rank(&self, pairs: &[Option<LowRankPair<'_>>]) -> Result<Self::LowRank>;
     /// Lays out an embedding table `[v, d]`.
     fn table(&self, weight: &HostWeight<'_>) -> Result<Self::Table>;
     /// Lays out a codebook `[bins, d]`.
@@ -150,6 +210,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// Bytes that a product with the matrix reads.
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;
+    /// Bytes of all pairs.
+    fn low_rank_bytes(&self, pairs: &Self::LowRank) -> usize;
     /// Bytes of a table; an embedding reads one entry of it.
     fn table_bytes(&self, table: &Self::Table) -> usize;
     /// Bytes that a search of the nearest code reads.
@@ -178,21 +240,14 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn upsample_window(&self, spec: &WindowSpec) -> Result<Self::Window> {
         self.window(spec)
     }
-    /// `count` rows, all active, all at position 0.
-    fn rows(&self, count: usize) -> Result<Self::Rows>;
+    /// `count` rows, none active until [`Backend::put_rows`]; heads are rotated as `ropes` say.
+    fn rows(&self, count: usize, ropes: &[HeadRope]) -> Result<Self::Rows>;
     /// Samplers of `count` rows over text logits of `text_card` entries. All rows start greedy with seed 0.
     fn sampler(&self, count: usize, silent: SilentTokens) -> Result<Self::Sampler>;
 
-    /// How many rows there are, active or not.
-    fn count(&self, rows: &Self::Rows) -> usize;
-    /// Sets which rows the next operations run; one flag a row.
-    fn set_active(&self, rows: &mut Self::Rows, active: &[bool]) -> Result<()>;
-    /// Adds `t` to the position of every active row.
-    fn advance(&self, rows: &mut Self::Rows, t: usize) -> Result<()>;
-    /// Sets the position of every active row to 0 without touching any memory (the depth transformer's new frame).
-    fn rewind(&self, rows: &mut Self::Rows) -> Result<()>;
-    /// Sets the position of one row.
-    fn set_position(&self, rows: &mut Self::Rows, row: usize, position: u64) -> Result<()>;
+    /// Before a stretch: which rows it runs, and the position (time steps since its reset) at which each of them begins
+    /// its `t` steps. One flag and one position a row, active or not.
+    fn put_rows(&self, rows: &mut Self::Rows, active: &[bool], positions: &[u64], t: usize) -> Result<()>;
     /// Sets the parameters of one row and forgets its penalty memory.
     fn set_sampling(&self, sampler: &mut Self::Sampler, row: usize, params: &RowSampling) -> Result<()>;
 
@@ -206,9 +261,34 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Copies one row's parameters and penalty memory.
     fn copy_sampler(&self, src: &Self::Sampler, src_row: usize, dst: &mut Self::Sampler, dst_row: usize) -> Result<()>;
 
+    /// Runs a stretch: `record` makes its calls on this executor. Who can, keeps them in `recordings` (which belongs to
+    /// the state whose buffers they use) and replays them the next time that `plan` comes.
+    ///
+    /// # Errors
+    /// Those of the calls, and failures of the device: the active rows are lost then.
+    fn replay(
+        &self,
+        recordings: &mut Self::Recordings,
+        plan: Plan,
+        record: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<()> {
+        let _ = (recordings, plan);
+        record()
+    }
+
     // ---- operations ------------------------------------------------------------------------------------------------
     /// `y[b, t, n] = x[b, t, k] W^T (+ bias)`.
     fn linear(&self, rows: &Self::Rows, t: usize, x: &Self::Buf, w: &Self::Matrix, y: &mut Self::Buf) -> Result<()>;
+    /// `y[b, t, n] += (x[b, t, k] down^T) up^T` with the pair `which[b]` of each row; nothing for a row that has -1.
+    fn low_rank_add(
+        &self,
+        rows: &Self::Rows,
+        t: usize,
+        x: &Self::Buf,
+        pairs: &Self::LowRank,
+        which: &Self::Ids,
+        y: &mut Self::Buf,
+    ) -> Result<()>;
     /// `x[b, t, c] += scale[c] * y[b, t, c]`; without a scale, a plain sum.
     fn residual_add(
         &self,
@@ -243,13 +323,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
         eps: f32,
         y: &mut Self::Buf,
     ) -> Result<()>;
-    /// Rotates queries and keys at positions `rows.position .. + t`, writes keys and values to the ring, and attends:
+    /// Rotates queries and keys at the positions of `span`, writes keys and values to the ring, and attends:
     /// `qkv [b, t, (heads + 2 kv_heads) * head_dim]` -> `y [b, t, heads * head_dim]`. Scores are divided by sqrt(head_dim).
-    /// Does not advance the position: the layers of a stack share it.
     fn rope_append_attend(
         &self,
         rows: &Self::Rows,
-        t: usize,
+        span: Span,
         qkv: &Self::Buf,
         spec: &AttentionSpec,
         ring: &mut Self::Ring,
@@ -259,7 +338,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn silu_gate(&self, rows: &Self::Rows, t: usize, x: &Self::Buf, h: usize, y: &mut Self::Buf) -> Result<()>;
     /// Exact (erf) GELU in place on `x [b, t, c]`.
     fn gelu(&self, rows: &Self::Rows, t: usize, c: usize, x: &mut Self::Buf) -> Result<()>;
-    /// Causal convolution with memory: `x [b, t, c_in]` -> `y [b, t / stride, c_out]`; then keeps the last inputs.
+    /// Causal convolution with memory: `x [b, t, c_in]` -> `y [b, t / stride, c_out]`; then keeps the last inputs. A row
+    /// at position 0 has seen no column yet: under [`Padding::Replicate`] its first one fills the history.
     fn conv_step(
         &self,
         rows: &Self::Rows,
@@ -321,7 +401,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
         status: &mut Self::Ids,
     ) -> Result<()>;
     /// Draws one token per row from `logits [b, v]` into `out [b, column.of]` at `column.index`, unless `forced` (same
-    /// shape) holds something other than -1 there, which is taken instead. The draw is keyed by the row's seed, the
+    /// shape) holds something other than [`FREE`] there: a token, which is taken instead, or [`NOTHING`], which makes it
+    /// -1. The draw is keyed by the row's seed, the
     /// row's position in `rows` and `stream`. Stream 0 applies `pad_mult` and the repetition penalty, and remembers the token.
     /// From logits that are not numbers -1 is drawn, and `status [b]` gets a [`FaultKind::Logits`](crate::FaultKind); a
     /// forced token is taken whatever they are.

@@ -7,11 +7,12 @@ use std::num::NonZeroUsize;
 use moshi_candle::Candle;
 use moshi_cpu::Cpu;
 use moshi_nn::backend::{
-    AttentionSpec, Backend, Column, Padding, RingSpec, Rope, RopeLayout, RowSampling, SamplingParams, SilentTokens,
+    AttentionSpec, Backend, Column, FREE, HeadRope, NOTHING, Padding, RingSpec, Rope, RopeLayout, RowSampling,
+    SamplingParams, SilentTokens, Span,
 };
 use moshi_nn::layers::{ConvConfig, Embedding, Linear, Norm, NormConfig, Rows, Step, StreamingConv};
 use moshi_nn::layers::{StreamingConvTranspose, StreamingUpsample};
-use moshi_nn::{At, Error, Fault, FaultKind, HostWeight, WeightSource};
+use moshi_nn::{At, Error, Fault, FaultKind, HostWeight, LowRankPair, WeightSource};
 use moshi_testkit::{RandomWeights, assert_close, noise};
 
 fn filled<B: Backend>(backend: &B, values: &[f32]) -> B::Buf {
@@ -40,12 +41,19 @@ fn elu(x: f64) -> f64 {
     if x > 0.0 { x } else { x.exp_m1() }
 }
 
+/// Rows at position 0, of which some run.
+fn running<B: Backend>(backend: &B, active: &[bool]) -> Rows<B> {
+    let mut rows = Rows::new(backend, active.len(), &[]).unwrap();
+    rows.put(backend, active, 1).unwrap();
+    rows
+}
+
 fn linear_is_a_product_with_bias<B: Backend>(backend: B) {
     let (n, k, t) = (5, 7, 3);
     let (w, bias, x) = (noise::signal(1, n * k), noise::signal(2, n), noise::signal(3, t * k));
     let weight = HostWeight::from_f32(n, k, w.clone()).unwrap();
     let layer = Linear::new(&backend, &weight, Some(&bias)).unwrap();
-    let rows = Rows::new(&backend, 1).unwrap();
+    let rows = running(&backend, &[true; 1]);
     let mut y = backend.buf(t * n).unwrap();
     layer.step(Step::new(&backend, &rows, t), &filled(&backend, &x), &mut y).unwrap();
     let expected: Vec<f32> = (0..t * n)
@@ -63,7 +71,7 @@ fn norms_and_activations_follow_their_equations<B: Backend>(backend: B) {
     let x = noise::signal(4, t * c);
     let weights = RandomWeights::new(5, |_| false);
     let at = At::new(&weights, "n");
-    let rows = Rows::new(&backend, 1).unwrap();
+    let rows = running(&backend, &[true; 1]);
     let step = Step::new(&backend, &rows, t);
     let run = |config| {
         let mut y = backend.buf(t * c).unwrap();
@@ -117,7 +125,7 @@ fn convolutions_follow_their_equations<B: Backend>(backend: B) {
     let weights = RandomWeights::new(8, |name| name.ends_with(".bias"));
     let at = At::new(&weights, "c");
     let bias = weights.vector("c.bias", &[c_out]).unwrap();
-    let rows = Rows::new(&backend, 1).unwrap();
+    let rows = running(&backend, &[true; 1]);
     let step = Step::new(&backend, &rows, t);
     let input = |s: isize, c: usize, first: bool| match usize::try_from(s) {
         Ok(s) if s < t => f64::from(x[s * c_in + c]),
@@ -178,7 +186,7 @@ fn upsampling_overlaps_two_inputs<B: Backend>(backend: B) {
     let weights = RandomWeights::new(10, |_| false);
     let w = weights.vector("u.weight", &[c, 1, 2 * stride]).unwrap();
     let layer = StreamingUpsample::load(&backend, &At::new(&weights, "u"), c, stride).unwrap();
-    let rows = Rows::new(&backend, 1).unwrap();
+    let rows = running(&backend, &[true; 1]);
     let mut window = layer.init_state(&backend, 1, t).unwrap();
     let mut y = backend.buf(t * stride * c).unwrap();
     layer.step(Step::new(&backend, &rows, t), &filled(&backend, &x), &mut window, &mut y).unwrap();
@@ -199,12 +207,14 @@ fn rotations_stay_exact_after_hours<B: Backend>(backend: B) {
     let inputs: Vec<Vec<f32>> = (0..6).map(|i| noise::signal(11 + i, 12)).collect();
     let run = |start: u64| -> Vec<f32> {
         let mut ring = backend.ring(&spec).unwrap();
-        let mut rows = backend.rows(1).unwrap();
+        let mut rows = backend.rows(1, &[HeadRope { head_dim: 4, rope: rope.unwrap() }]).unwrap();
         let mut y = backend.buf(4).unwrap();
         for (i, x) in inputs.iter().enumerate() {
-            backend.set_position(&mut rows, 0, start + i as u64).unwrap();
+            // Two steps a stretch: the second begins where the first ended.
+            let first = i % 2;
+            backend.put_rows(&mut rows, &[true], &[start + (i - first) as u64], 2).unwrap();
             let x = filled(&backend, x);
-            backend.rope_append_attend(&rows, 1, &x, &attention, &mut ring, &mut y).unwrap();
+            backend.rope_append_attend(&rows, Span { first, t: 1 }, &x, &attention, &mut ring, &mut y).unwrap();
         }
         read(&backend, &y, 4)
     };
@@ -215,9 +225,37 @@ fn rotations_stay_exact_after_hours<B: Backend>(backend: B) {
     }
 }
 
+fn low_rank_pairs_are_added_for_the_rows_that_ask<B: Backend>(backend: B) {
+    let (n, k, t, rank) = (5, 7, 2, 3);
+    let (down, up) = (noise::signal(21, rank * k), noise::signal(22, n * rank));
+    let pair = |scale: f32| LowRankPair {
+        down: HostWeight::from_f32(rank, k, down.clone()).unwrap(),
+        up: HostWeight::from_f32(n, rank, up.iter().map(|u| scale * u).collect()).unwrap(),
+    };
+    let pairs = backend.low_rank(&[Some(pair(1.0)), None, Some(pair(-2.0))]).unwrap();
+    let rows = running(&backend, &[true, true, true, false, true]);
+    let x = noise::signal(23, 5 * t * k);
+    let (mut y, mut which) = (filled(&backend, &vec![0.5; 5 * t * n]), backend.ids(5).unwrap());
+    backend.upload_ids(&[2, -1, 0, 0, 1], &mut which).unwrap();
+    backend.low_rank_add(rows.inner(), t, &filled(&backend, &x), &pairs, &which, &mut y).unwrap();
+    let expected = |row: usize, scale: f64| -> Vec<f32> {
+        let value = |s: usize, o: usize| -> f64 {
+            let inner = |r: usize| -> f64 {
+                (0..k).map(|j| f64::from(down[r * k + j]) * f64::from(x[(row * t + s) * k + j])).sum()
+            };
+            (0..rank).map(|r| f64::from(up[o * rank + r]) * inner(r)).sum()
+        };
+        (0..t * n).map(|i| (0.5 + scale * value(i / n, i % n)) as f32).collect()
+    };
+    let found = read(&backend, &y, 5 * t * n);
+    for (row, scale) in [(0, -2.0), (1, 0.0), (2, 1.0), (3, 0.0), (4, 0.0)] {
+        assert_close(&format!("row {row}"), &found[row * t * n..(row + 1) * t * n], &expected(row, scale), 1e-5);
+    }
+}
+
 fn the_nearest_code_is_subtracted_and_ties_go_low<B: Backend>(backend: B) {
     let codebook = backend.codebook(&[0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0], 4).unwrap();
-    let rows = Rows::<B>::new(&backend, 1).unwrap();
+    let rows = running(&backend, &[true; 1]);
     let mut residual = filled(&backend, &[0.9, 0.1, 0.5, 0.5, -3.0, 4.0]);
     let mut codes = backend.ids(6).unwrap();
     backend.upload_ids(&[7; 6], &mut codes).unwrap();
@@ -232,7 +270,7 @@ fn the_nearest_code_is_subtracted_and_ties_go_low<B: Backend>(backend: B) {
 fn embeddings_sum_and_skip_nothing<B: Backend>(backend: B) {
     let weights = RandomWeights::new(12, |_| false);
     let at = At::new(&weights, "e");
-    let rows = Rows::new(&backend, 1).unwrap();
+    let rows = running(&backend, &[true; 1]);
     let mut ids = backend.ids(3).unwrap();
     backend.upload_ids(&[-1, 2, 9], &mut ids).unwrap();
     let table = weights.vector("e.weight", &[5, 4]).unwrap();
@@ -266,16 +304,18 @@ fn embeddings_sum_and_skip_nothing<B: Backend>(backend: B) {
 fn samples_are_greedy_or_forced_and_leave_others_alone<B: Backend>(backend: B) {
     let silent = SilentTokens { padding: 3, end_padding: 0 };
     let mut sampler = backend.sampler(3, silent).unwrap();
-    let mut rows = Rows::<B>::new(&backend, 3).unwrap();
-    rows.set_active(&backend, &[true, true, false]).unwrap();
+    let rows = running(&backend, &[true, true, false]);
     let logits = filled(&backend, &[0.0, 2.0, 2.0, 1.0, 5.0, 0.0, 0.0, 0.0, 9.0, 0.0, 0.0, 0.0]);
     let (mut forced, mut out) = (backend.ids(6).unwrap(), backend.ids(6).unwrap());
-    backend.upload_ids(&[-1, -1, -1, 2, -1, -1], &mut forced).unwrap();
+    backend.upload_ids(&[FREE, FREE, FREE, 2, FREE, FREE], &mut forced).unwrap();
     backend.upload_ids(&[8; 6], &mut out).unwrap();
     let column = Column { index: 1, of: 2 };
     let mut status = backend.ids(3).unwrap();
     backend.sample(rows.inner(), &logits, 4, 0, &mut sampler, &forced, &mut out, column, &mut status).unwrap();
     assert_eq!(read_ids(&backend, &out, 6), [8, 1, 8, 2, 8, 8]);
+    backend.upload_ids(&[FREE, NOTHING, FREE, 2, FREE, FREE], &mut forced).unwrap();
+    backend.sample(rows.inner(), &logits, 4, 0, &mut sampler, &forced, &mut out, column, &mut status).unwrap();
+    assert_eq!(read_ids(&backend, &out, 6), [8, -1, 8, 2, 8, 8]);
     assert_eq!(faults(&backend, &status, 3), [None; 3]);
 }
 
@@ -283,8 +323,7 @@ fn logits_that_are_no_numbers_are_one_rows_fault<B: Backend>(backend: B) {
     let silent = SilentTokens { padding: 3, end_padding: 0 };
     let lively = SamplingParams { temperature: 0.8, top_k: 3, top_p: 0.9 };
     let params = RowSampling { text: lively, repetition_penalty: 1.2, repetition_context: 4, ..RowSampling::GREEDY };
-    let mut rows = Rows::<B>::new(&backend, 4).unwrap();
-    rows.set_active(&backend, &[true, true, true, false]).unwrap();
+    let rows = running(&backend, &[true, true, true, false]);
     let (nan, inf) = (f32::NAN, f32::INFINITY);
     let bad = [[nan; 4], [0.0, nan, 1.0, 2.0], [inf, 0.0, 1.0, 2.0], [-inf; 4], [1.0, 2.0, 3.0, -nan]];
     let good = [0.5, 1.0, -inf, 0.25];
@@ -315,8 +354,7 @@ fn logits_that_are_no_numbers_are_one_rows_fault<B: Backend>(backend: B) {
 fn an_id_out_of_range_is_one_rows_fault<B: Backend>(backend: B) {
     let values: Vec<f32> = (1..=8).map(|x| x as f32).collect();
     let table = backend.table(&HostWeight::from_f32(4, 2, values).unwrap()).unwrap();
-    let mut rows = Rows::<B>::new(&backend, 3).unwrap();
-    rows.set_active(&backend, &[true, true, false]).unwrap();
+    let rows = running(&backend, &[true, true, false]);
     let column = Column { index: 1, of: 3 };
     for bad in [4, -2, i32::MAX, i32::MIN, 1 << 20] {
         let mut ids = backend.ids(18).unwrap();
@@ -338,7 +376,7 @@ fn a_vector_that_is_not_finite_is_one_rows_fault<B: Backend>(backend: B) {
     let d = 16;
     let entries: Vec<f32> = (0..4 * d).map(|i| if i % d == i / d { 1.0 } else { 0.0 }).collect();
     let codebook = backend.codebook(&entries, 4).unwrap();
-    let rows = Rows::<B>::new(&backend, 3).unwrap();
+    let rows = running(&backend, &[true; 3]);
     let search = |bad: f32| {
         let mut x: Vec<f32> = (0..3 * 2 * d).map(|i| (i as f32 * 0.7).sin()).collect();
         x[2 * d + 5] = bad; // row 1, time 0
@@ -360,7 +398,7 @@ fn a_vector_that_is_not_finite_is_one_rows_fault<B: Backend>(backend: B) {
 }
 
 fn wrong_sizes_are_errors<B: Backend>(backend: B) {
-    let rows = Rows::<B>::new(&backend, 2).unwrap();
+    let rows = running(&backend, &[true; 2]);
     let w = HostWeight::from_f32(3, 4, vec![0.0; 12]).unwrap();
     let matrix = backend.matrix(&w, None).unwrap();
     let (short, mut fitting) = (backend.buf(7).unwrap(), backend.buf(8).unwrap());
@@ -369,8 +407,8 @@ fn wrong_sizes_are_errors<B: Backend>(backend: B) {
     assert!(backend.matrix(&w, Some(&[0.0; 2])).is_err());
     assert!(backend.codebook(&[0.0; 5], 2).is_err());
     assert!(backend.upload(&[0.0; 9], &mut fitting).is_err());
-    let mut few = Rows::<B>::new(&backend, 2).unwrap();
-    assert!(few.set_active(&backend, &[true]).is_err());
+    let mut few = Rows::<B>::new(&backend, 2, &[]).unwrap();
+    assert!(few.put(&backend, &[true], 1).is_err());
 }
 
 #[test]
@@ -409,6 +447,7 @@ macro_rules! definitions {
             convolutions_follow_their_equations,
             upsampling_overlaps_two_inputs,
             rotations_stay_exact_after_hours,
+            low_rank_pairs_are_added_for_the_rows_that_ask,
             the_nearest_code_is_subtracted_and_ties_go_low,
             embeddings_sum_and_skip_nothing,
             samples_are_greedy_or_forced_and_leave_others_alone,

@@ -13,8 +13,8 @@ use moshi_cpu::isa::Isa;
 use moshi_cpu::{Arithmetic, Cpu};
 use moshi_nn::HostWeight;
 use moshi_nn::backend::{
-    AttentionSpec, Backend, Column, ConvSpec, Padding, RingSpec, Rope, RopeLayout, RowSampling, SamplingParams,
-    SilentTokens, WindowSpec,
+    AttentionSpec, Backend, Column, ConvSpec, HeadRope, Padding, RingSpec, Rope, RopeLayout, RowSampling,
+    SamplingParams, SilentTokens, Span, WindowSpec,
 };
 use moshi_testkit::{assert_close, noise};
 
@@ -24,13 +24,9 @@ const MAX_CHUNK: usize = 3;
 const C: usize = 48;
 const BINS: usize = 19;
 const VOCABULARY: usize = 37;
-const ATTENTION: AttentionSpec = AttentionSpec {
-    heads: 4,
-    kv_heads: 2,
-    head_dim: 12,
-    context: 5,
-    rope: Some(Rope { max_period: 10_000.0, layout: RopeLayout::Interleaved }),
-};
+const ROPE: HeadRope = HeadRope { head_dim: 12, rope: Rope { max_period: 10_000.0, layout: RopeLayout::Interleaved } };
+const ATTENTION: AttentionSpec =
+    AttentionSpec { heads: 4, kv_heads: 2, head_dim: ROPE.head_dim, context: 5, rope: Some(ROPE.rope) };
 const CONVS: [ConvSpec; 4] = [
     ConvSpec { kernel: 3, stride: 1, dilation: 1, elu_input: true },
     ConvSpec { kernel: 3, stride: 1, dilation: 2, elu_input: false },
@@ -132,7 +128,7 @@ impl<B: Backend> Bench<B> {
             head,
             vectors: [(); 3].map(|()| vector(&b, &dice.signal(C))),
             ring: b.ring(&attention).unwrap(),
-            rows: b.rows(ROWS).unwrap(),
+            rows: b.rows(ROWS, &[ROPE]).unwrap(),
             sampler: b.sampler(ROWS, SILENT).unwrap(),
             x: b.buf(ROWS * MAX_CHUNK * 2 * C).unwrap(),
             y: b.buf(ROWS * MAX_CHUNK * 2 * C).unwrap(),
@@ -197,7 +193,8 @@ impl<B: Backend> Bench<B> {
         self.feed(dice, t, C);
         b.linear(&self.rows, t, &self.x, &self.qkv, &mut self.y).unwrap();
         std::mem::swap(&mut self.x, &mut self.y);
-        b.rope_append_attend(&self.rows, t, &self.x, &ATTENTION, &mut self.ring, &mut self.y).unwrap();
+        b.rope_append_attend(&self.rows, Span { first: 0, t }, &self.x, &ATTENTION, &mut self.ring, &mut self.y)
+            .unwrap();
         self.note("rope_append_attend", t, C);
     }
 
@@ -277,7 +274,6 @@ impl<B: Backend> Bench<B> {
                 let windows = self.convs.iter_mut().map(|(_, w)| w).chain([&mut self.down.1, &mut self.up.1]);
                 windows.for_each(|window| b.reset_window(window, row).unwrap());
                 self.positions[row] = 0;
-                b.set_position(&mut self.rows, row, 0).unwrap();
             }
             1 => self.copy(row, other),
             2 => {
@@ -311,7 +307,6 @@ impl<B: Backend> Bench<B> {
         b.copy_sampler(&self.sampler, other, &mut one, 0).unwrap();
         b.copy_sampler(&one, 0, &mut self.sampler, row).unwrap();
         self.positions[row] = self.positions[other];
-        b.set_position(&mut self.rows, row, self.positions[row]).unwrap();
     }
 }
 
@@ -323,13 +318,12 @@ fn script<B: Backend>(b: B, seed: u64, steps: usize) -> Vec<Given> {
         bench.disturb(&mut dice);
         bench.active = dice.flags();
         bench.t = 1 + dice.below(MAX_CHUNK);
-        bench.b.set_active(&mut bench.rows, &bench.active).unwrap();
+        bench.b.put_rows(&mut bench.rows, &bench.active, &bench.positions, bench.t).unwrap();
         bench.norms_and_activations(&mut dice);
         bench.products(&mut dice);
         bench.convolutions(&mut dice);
         bench.tokens(&mut dice);
         bench.draws(&mut dice);
-        bench.b.advance(&mut bench.rows, bench.t).unwrap();
         for row in (0..ROWS).filter(|&row| bench.active[row]) {
             bench.positions[row] += bench.t as u64;
         }
@@ -386,7 +380,8 @@ fn every_instruction_set_and_thread_count_gives_the_same_bits() {
 #[test]
 fn operands_that_do_not_fit_are_named() {
     let b = Cpu::new(NonZeroUsize::MIN);
-    let rows = b.rows(2).unwrap();
+    let mut rows = b.rows(2, &[ROPE]).unwrap();
+    b.put_rows(&mut rows, &[true; 2], &[0; 2], 2).unwrap();
     let w = b.matrix(&HostWeight::from_f32(2, 3, vec![0.0; 6]).unwrap(), None).unwrap();
     let (x, mut y, mut ids) = (b.buf(6).unwrap(), b.buf(3).unwrap(), b.ids(2).unwrap());
     let error = b.linear(&rows, 1, &x, &w, &mut y).unwrap_err();
@@ -402,6 +397,6 @@ fn operands_that_do_not_fit_are_named() {
     let spec = RingSpec { rows: 2, attention: ATTENTION, max_chunk: 1 };
     let mut ring = b.ring(&spec).unwrap();
     let other = AttentionSpec { context: 4, ..ATTENTION };
-    assert!(b.rope_append_attend(&rows, 1, &x, &other, &mut ring, &mut y).is_err());
-    assert!(b.rope_append_attend(&rows, 2, &x, &ATTENTION, &mut ring, &mut y).is_err());
+    assert!(b.rope_append_attend(&rows, Span { first: 0, t: 1 }, &x, &other, &mut ring, &mut y).is_err());
+    assert!(b.rope_append_attend(&rows, Span { first: 0, t: 2 }, &x, &ATTENTION, &mut ring, &mut y).is_err());
 }

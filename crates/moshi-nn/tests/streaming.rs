@@ -76,7 +76,7 @@ impl<B: Backend> StreamCase for Stack<B> {
 
     fn init_state(&self, rows: usize) -> StackState<B> {
         StackState {
-            rows: Rows::new(&self.backend, rows).unwrap(),
+            rows: Rows::new(&self.backend, rows, &[self.transformer.config().attention]).unwrap(),
             transformer: self.transformer.init_state(&self.backend, rows, MAX_CHUNK).unwrap(),
             x: self.backend.buf(rows * MAX_CHUNK * self.inputs()).unwrap(),
         }
@@ -100,10 +100,10 @@ impl<B: Backend> StreamCase for Stack<B> {
 
     fn step(&self, state: &mut StackState<B>, active: &[bool], t: usize, input: &[f32]) -> Vec<f32> {
         let StackState { rows, transformer, x } = state;
-        rows.set_active(&self.backend, active).unwrap();
+        rows.put(&self.backend, active, t).unwrap();
         self.backend.upload(input, x).unwrap();
         self.transformer.step(Step::new(&self.backend, rows, t), 0, transformer, x).unwrap();
-        rows.advance(&self.backend, t).unwrap();
+        rows.advance(t);
         let mut output = vec![0.0; input.len()];
         self.backend.download(x, &mut output).unwrap();
         output
@@ -178,7 +178,7 @@ impl<B: Backend> StreamCase for Conv<B> {
             Layer::Upsample(layer) => layer.init_state(backend, rows, columns),
         };
         ConvState {
-            rows: Rows::new(backend, rows).unwrap(),
+            rows: Rows::new(backend, rows, &[]).unwrap(),
             window: window.unwrap(),
             x: backend.buf(rows * MAX_CHUNK * self.inputs()).unwrap(),
             y: backend.buf(rows * MAX_CHUNK * self.outputs()).unwrap(),
@@ -203,7 +203,7 @@ impl<B: Backend> StreamCase for Conv<B> {
 
     fn step(&self, state: &mut ConvState<B>, active: &[bool], t: usize, input: &[f32]) -> Vec<f32> {
         let ConvState { rows, window, x, y } = state;
-        rows.set_active(&self.backend, active).unwrap();
+        rows.put(&self.backend, active, t * self.columns_in).unwrap();
         self.backend.upload(input, x).unwrap();
         let step = Step::new(&self.backend, rows, t * self.columns_in);
         match &self.layer {
@@ -211,6 +211,7 @@ impl<B: Backend> StreamCase for Conv<B> {
             Layer::Transpose(layer) => layer.step(step, x, window, y).unwrap(),
             Layer::Upsample(layer) => layer.step(step, x, window, y).unwrap(),
         }
+        rows.advance(t * self.columns_in);
         let mut output = vec![0.0; active.len() * t * self.outputs()];
         self.backend.download(y, &mut output).unwrap();
         output

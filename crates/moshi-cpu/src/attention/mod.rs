@@ -211,15 +211,24 @@ impl Ring {
     }
 }
 
-/// The positions that an attention operation computes: `t` from `positions[row]` on, for each row of `rows`.
+/// The positions that an attention operation computes: `t` from `positions[row] + first` on, for each row of `rows`.
 #[derive(Debug, Clone, Copy)]
 pub struct Chunk<'a> {
     /// The rows to compute, ascending.
     pub rows: &'a [usize],
     /// The first position of every row, computed or not.
     pub positions: &'a [u64],
+    /// Steps that each row has taken beyond its position.
+    pub first: usize,
     /// Positions of each row.
     pub t: usize,
+}
+
+impl Chunk<'_> {
+    /// The position of a row at one of the chunk's steps.
+    fn position(&self, row: usize, step: usize) -> u64 {
+        self.positions[row] + (self.first + step) as u64
+    }
 }
 
 thread_local! {
@@ -275,7 +284,8 @@ fn check(
     KernelError::at_least("input of attention", vectors * shape.inputs(), qkv.len())?;
     KernelError::at_least("output of attention", vectors * shape.heads * shape.head_dim, y)?;
     if let Some(rotations) = rotations {
-        KernelError::length("prepared rotations", chunk.rows.len() * chunk.t, rotations.len())?;
+        KernelError::length("rows with rotations", chunk.rows.len(), rotations.rows())?;
+        KernelError::at_least("prepared rotations", chunk.first + chunk.t, rotations.steps())?;
         KernelError::length("channels per head, rotated", shape.head_dim, rotations.head_dim())?;
     }
     Ok(())
@@ -293,7 +303,7 @@ struct Step<'a> {
 impl Step<'_> {
     /// Vector operations of the whole.
     fn cost(&self) -> usize {
-        let furthest = self.chunk.rows.iter().map(|&row| self.chunk.positions[row]).max().unwrap_or(0);
+        let furthest = self.chunk.rows.iter().map(|&row| self.chunk.position(row, 0)).max().unwrap_or(0);
         let keys = (self.ring.shape.context as u64).min(furthest + 1) as usize;
         self.chunk.rows.len() * self.chunk.t * self.ring.shape.heads * keys * self.ring.width / LANES * 2
     }
@@ -329,8 +339,8 @@ impl Step<'_> {
             for (step, query) in (0..t).flat_map(|step| (head * group..(head + 1) * group).map(move |q| (step, q))) {
                 let from = (row * t + step) * shape.inputs() + query * shape.head_dim;
                 let x = &self.qkv[from..from + shape.head_dim];
-                self.rotate(i * t + step, 1.0 / (shape.head_dim as f32).sqrt(), x, q);
-                let runs = self.ring.runs(self.chunk.positions[row] + step as u64);
+                self.rotate((i, step), 1.0 / (shape.head_dim as f32).sqrt(), x, q);
+                let runs = self.ring.runs(self.chunk.position(row, step));
                 let head = Head { q, keys, values, width: self.ring.width, runs };
                 let to = ((row * t + step) * shape.heads + query) * shape.head_dim;
                 // SAFETY: this query head of this row and step is written by this part alone. The instruction set is
@@ -345,20 +355,23 @@ impl Step<'_> {
         let (shape, t) = (&self.ring.shape, self.chunk.t);
         let row = self.chunk.rows[i];
         for step in 0..t {
-            let slot = ((self.chunk.positions[row] + step as u64) % self.ring.slots as u64) as usize;
+            let slot = (self.chunk.position(row, step) % self.ring.slots as u64) as usize;
             let to = slot * self.ring.width..slot * self.ring.width + shape.head_dim;
             let inputs = &self.qkv[(row * t + step) * shape.inputs()..];
             let key = &inputs[(shape.heads + head) * shape.head_dim..][..shape.head_dim];
             let value = &inputs[(shape.heads + shape.kv_heads + head) * shape.head_dim..][..shape.head_dim];
-            self.rotate(i * t + step, 1.0, key, rotated);
+            self.rotate((i, step), 1.0, key, rotated);
             E::store(rotated, &mut keys[to.clone()]);
             E::store(value, &mut values[to]);
         }
     }
 
-    fn rotate(&self, index: usize, scale: f32, x: &[f32], y: &mut [f32]) {
+    /// `x` of the `i`th active row at one of the chunk's steps, rotated and scaled.
+    fn rotate(&self, (i, step): (usize, usize), scale: f32, x: &[f32], y: &mut [f32]) {
         match self.rotations {
-            Some(rotations) => rotations.rotate(index, scale, x, &mut y[..x.len()]),
+            Some(rotations) => {
+                rotations.rotate(rotations.index(i, self.chunk.first + step), scale, x, &mut y[..x.len()])
+            }
             None => y.iter_mut().zip(x).for_each(|(y, x)| *y = x * scale),
         }
     }

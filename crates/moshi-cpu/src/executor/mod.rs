@@ -9,7 +9,8 @@
 //! use moshi_nn::{Backend, HostWeight};
 //! let cpu = Cpu::new(NonZeroUsize::MIN);
 //! let w = cpu.matrix(&HostWeight::from_f32(1, 2, vec![2.0, 3.0])?, None)?;
-//! let (rows, mut x, mut y) = (cpu.rows(1)?, cpu.buf(2)?, cpu.buf(1)?);
+//! let (mut rows, mut x, mut y) = (cpu.rows(1, &[])?, cpu.buf(2)?, cpu.buf(1)?);
+//! cpu.put_rows(&mut rows, &[true], &[0], 1)?;
 //! cpu.upload(&[10.0, 1.0], &mut x)?;
 //! cpu.linear(&rows, 1, &x, &w, &mut y)?;
 //! let mut result = [0.0];
@@ -18,6 +19,7 @@
 //! # Ok::<(), moshi_nn::Error>(())
 //! ```
 
+mod low_rank;
 mod matrix;
 mod rows;
 mod tokens;
@@ -33,15 +35,16 @@ use crate::memory::Block;
 use crate::rowwise::{self, Vectors};
 use moshi_tensor::weight::HostWeight;
 
+pub use low_rank::LowRank;
 pub use matrix::Matrix;
 pub use rows::Rows;
 pub use tokens::Sampler;
 pub use window::Window;
 
 use moshi_nn::backend::{
-    AttentionSpec, Backend, Column, ConvSpec, RingSpec, RowSampling, SilentTokens, Stream, WindowSpec,
+    AttentionSpec, Backend, Column, ConvSpec, HeadRope, RingSpec, RowSampling, SilentTokens, Span, Stream, WindowSpec,
 };
-use moshi_nn::{Error, Result};
+use moshi_nn::{Error, LowRankPair, Result};
 
 /// How much is rounded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -128,6 +131,8 @@ impl Backend for Cpu {
     type Window = Window;
     type Rows = Rows;
     type Sampler = Sampler;
+    type LowRank = LowRank;
+    type Recordings = ();
 
     fn name(&self) -> &'static str {
         "cpu"
@@ -157,6 +162,14 @@ impl Backend for Cpu {
 
     fn codebook(&self, vectors: &[f32], bins: usize) -> Result<Codebook> {
         Ok(Codebook::new(&self.cores, vectors, bins)?)
+    }
+
+    fn low_rank(&self, pairs: &[Option<LowRankPair<'_>>]) -> Result<LowRank> {
+        LowRank::new(&self.cores, pairs)
+    }
+
+    fn low_rank_bytes(&self, pairs: &LowRank) -> usize {
+        pairs.bytes()
     }
 
     fn matrix_bytes(&self, matrix: &Matrix) -> usize {
@@ -223,34 +236,16 @@ impl Backend for Cpu {
         Ok(Window::new(spec, Arithmetic::Exact)) // nothing is multiplied there but values one by one
     }
 
-    fn rows(&self, count: usize) -> Result<Rows> {
-        Ok(Rows::new(count))
+    fn rows(&self, count: usize, ropes: &[HeadRope]) -> Result<Rows> {
+        Ok(Rows::new(count, ropes))
     }
 
     fn sampler(&self, count: usize, silent: SilentTokens) -> Result<Sampler> {
         Ok(Sampler::new(count, silent))
     }
 
-    fn count(&self, rows: &Rows) -> usize {
-        rows.positions().len()
-    }
-
-    fn set_active(&self, rows: &mut Rows, active: &[bool]) -> Result<()> {
-        rows.set_active(active)
-    }
-
-    fn advance(&self, rows: &mut Rows, t: usize) -> Result<()> {
-        rows.update(|position| position.saturating_add(t as u64));
-        Ok(())
-    }
-
-    fn rewind(&self, rows: &mut Rows) -> Result<()> {
-        rows.update(|_| 0);
-        Ok(())
-    }
-
-    fn set_position(&self, rows: &mut Rows, row: usize, position: u64) -> Result<()> {
-        rows.set_position(row, position)
+    fn put_rows(&self, rows: &mut Rows, active: &[bool], positions: &[u64], t: usize) -> Result<()> {
+        rows.put(active, positions, t)
     }
 
     fn set_sampling(&self, sampler: &mut Sampler, row: usize, params: &RowSampling) -> Result<()> {
@@ -275,6 +270,18 @@ impl Backend for Cpu {
 
     fn linear(&self, rows: &Rows, t: usize, x: &Block<f32>, w: &Matrix, y: &mut Block<f32>) -> Result<()> {
         w.linear(&self.cores, rows.active(), t, x, y)
+    }
+
+    fn low_rank_add(
+        &self,
+        rows: &Rows,
+        t: usize,
+        x: &Block<f32>,
+        pairs: &LowRank,
+        which: &Vec<i32>,
+        y: &mut Block<f32>,
+    ) -> Result<()> {
+        pairs.add(&self.cores, rows.active(), t, x, which, y)
     }
 
     fn residual_add(
@@ -319,7 +326,7 @@ impl Backend for Cpu {
     fn rope_append_attend(
         &self,
         rows: &Rows,
-        t: usize,
+        span: Span,
         qkv: &Block<f32>,
         spec: &AttentionSpec,
         ring: &mut Ring,
@@ -329,13 +336,10 @@ impl Backend for Cpu {
             let (expected, found) = (ring.shape().context, spec.context);
             return Err(Error::Shape { what: "attention of a ring (heads, width or context differ)", expected, found });
         }
-        let chunk = Chunk { rows: rows.active(), positions: rows.positions(), t };
-        match &spec.rope {
-            None => Ok(attend(&self.cores, &chunk, None, qkv, ring, y)?),
-            Some(rope) => rows.with_rotations(spec.head_dim, rope, t, |rotations| {
-                Ok(attend(&self.cores, &chunk, Some(rotations), qkv, ring, y)?)
-            }),
-        }
+        let Span { first, t } = span;
+        let chunk = Chunk { rows: rows.active(), positions: rows.positions(), first, t };
+        let rotations = spec.rope.as_ref().map(|rope| rows.rotations(spec.head_dim, rope)).transpose()?;
+        Ok(attend(&self.cores, &chunk, rotations, qkv, ring, y)?)
     }
 
     fn silu_gate(&self, rows: &Rows, t: usize, x: &Block<f32>, h: usize, y: &mut Block<f32>) -> Result<()> {
@@ -356,7 +360,7 @@ impl Backend for Cpu {
         window: &mut Window,
         y: &mut Block<f32>,
     ) -> Result<()> {
-        window.conv(&self.cores, rows.active(), t, x, (w, spec), y)
+        window.conv(&self.cores, rows, t, x, (w, spec), y)
     }
 
     fn upsample_step(
@@ -369,7 +373,7 @@ impl Backend for Cpu {
         window: &mut Window,
         y: &mut Block<f32>,
     ) -> Result<()> {
-        window.upsample(&self.cores, rows.active(), t, x, (weight, stride), y)
+        window.upsample(&self.cores, rows, t, x, (weight, stride), y)
     }
 
     fn nearest_code(

@@ -1,12 +1,10 @@
 //! Which rows run, where each of them is, and the rotations that belong to their positions.
 
-use std::sync::{Mutex, PoisonError};
+use moshi_nn::backend::{HeadRope, Rope, RopeLayout};
+use moshi_nn::{Error, Result};
 
+use super::exact;
 use crate::rope::{Pairs, Rotations};
-
-use super::{check, exact};
-use moshi_nn::Result;
-use moshi_nn::backend::{Rope, RopeLayout};
 
 /// Active rows and the position of every row.
 #[derive(Debug)]
@@ -14,13 +12,27 @@ pub struct Rows {
     /// Ascending.
     active: Vec<usize>,
     positions: Vec<u64>,
-    /// One for each kind of head that was rotated with these rows; all layers of a step share them.
-    rotations: Mutex<Vec<Rotations>>,
+    /// One for each kind of head that is rotated with these rows, for the positions that were put.
+    rotations: Vec<Rotations>,
+}
+
+fn pairs(layout: RopeLayout) -> Pairs {
+    match layout {
+        RopeLayout::Interleaved => Pairs::Interleaved,
+        RopeLayout::Halves => Pairs::Halves,
+    }
 }
 
 impl Rows {
-    pub(super) fn new(count: usize) -> Self {
-        Self { active: (0..count).collect(), positions: vec![0; count], rotations: Mutex::new(Vec::new()) }
+    pub(super) fn new(count: usize, ropes: &[HeadRope]) -> Self {
+        let mut rotations: Vec<Rotations> = Vec::new();
+        for HeadRope { head_dim, rope } in ropes {
+            let pairs = pairs(rope.layout);
+            if !rotations.iter().any(|known| known.is(*head_dim, rope.max_period, pairs)) {
+                rotations.push(Rotations::new(*head_dim, rope.max_period, pairs));
+            }
+        }
+        Self { active: Vec::with_capacity(count), positions: vec![0; count], rotations }
     }
 
     /// The active rows, ascending.
@@ -33,45 +45,27 @@ impl Rows {
         &self.positions
     }
 
-    pub(super) fn set_active(&mut self, active: &[bool]) -> Result<()> {
+    /// See [`moshi_nn::Backend::put_rows`].
+    pub(super) fn put(&mut self, active: &[bool], positions: &[u64], t: usize) -> Result<()> {
         exact("active flags", self.positions.len(), active.len())?;
+        exact("positions", self.positions.len(), positions.len())?;
         self.active.clear();
         self.active.extend((0..active.len()).filter(|&row| active[row]));
+        self.positions.copy_from_slice(positions);
+        for rotations in &mut self.rotations {
+            rotations.prepare(self.active.iter().map(|&row| positions[row]), t);
+        }
         Ok(())
     }
 
-    /// Changes the position of every active row.
-    pub(super) fn update(&mut self, next: impl Fn(u64) -> u64) {
-        for &row in &self.active {
-            self.positions[row] = next(self.positions[row]);
-        }
-    }
-
-    pub(super) fn set_position(&mut self, row: usize, position: u64) -> Result<()> {
-        check("row", row + 1, self.positions.len())?;
-        self.positions[row] = position;
-        Ok(())
-    }
-
-    /// Calls `f` with the rotations of heads of `head_dim` channels at `t` positions of each active row.
-    pub(super) fn with_rotations<R>(
-        &self,
-        head_dim: usize,
-        rope: &Rope,
-        t: usize,
-        f: impl FnOnce(&Rotations) -> R,
-    ) -> R {
-        let pairs = match rope.layout {
-            RopeLayout::Interleaved => Pairs::Interleaved,
-            RopeLayout::Halves => Pairs::Halves,
-        };
-        let mut all = self.rotations.lock().unwrap_or_else(PoisonError::into_inner);
-        let kind = all.iter().position(|r| r.is(head_dim, rope.max_period, pairs)).unwrap_or(all.len());
-        if kind == all.len() {
-            all.push(Rotations::new(head_dim, rope.max_period, pairs));
-        }
-        let rotations = &mut all[kind];
-        rotations.prepare(self.active.iter().map(|&row| self.positions[row]), t);
-        f(rotations)
+    /// The rotations of heads of `head_dim` channels at the positions that were put.
+    pub(super) fn rotations(&self, head_dim: usize, rope: &Rope) -> Result<&Rotations> {
+        let pairs = pairs(rope.layout);
+        let found = self.rotations.iter().find(|known| known.is(head_dim, rope.max_period, pairs));
+        found.ok_or_else(|| Error::Config {
+            what: "rotation of heads",
+            found: format!("{head_dim} channels, period {}", rope.max_period),
+            expected: "rows are made for the rotations of the layers that run them",
+        })
     }
 }

@@ -6,7 +6,7 @@ use crate::embedding::Embedding;
 use moshi_tensor::sample::{Draw, RowSampler, SampleScratch};
 
 use super::{Rows, check, exact};
-use moshi_nn::backend::{Column, RowSampling, SilentTokens, Stream};
+use moshi_nn::backend::{Column, FREE, RowSampling, SilentTokens, Stream};
 use moshi_nn::{Error, Fault, FaultKind, Result};
 
 /// What embeddings are added to.
@@ -119,7 +119,7 @@ impl Sampler {
         check("logits", active.last().map_or(0, |row| row + 1) * v, logits.len())?;
         for &row in active {
             let at = row * column.of + column.index;
-            let forced = (forced[at] != -1).then_some(forced[at]);
+            let forced = (forced[at] != FREE).then_some(forced[at].max(-1));
             let draw = Draw { position: rows.positions()[row], stream, forced };
             let drawn = self.rows[row].draw(&logits[row * v..(row + 1) * v], draw, &mut self.scratch);
             // The sampler objects to nothing but the logits.

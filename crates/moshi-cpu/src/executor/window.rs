@@ -12,7 +12,7 @@ use crate::memory::Block;
 use crate::product::{Layout, Stride, Taps, product};
 use crate::rowwise;
 
-use super::{Arithmetic, Matrix, check, exact};
+use super::{Arithmetic, Matrix, Rows, check, exact};
 use moshi_nn::backend::{ConvSpec, Padding, WindowSpec};
 use moshi_nn::{Error, Result};
 
@@ -22,8 +22,6 @@ pub struct Window {
     spec: WindowSpec,
     /// `[rows, history + max_chunk, channels]`; between steps the first `history` columns of a row mean something.
     columns: Columns,
-    /// Rows that have seen their first column, which fills the history under [`Padding::Replicate`].
-    started: Vec<bool>,
 }
 
 /// Input columns, in the numbers of the product that reads them.
@@ -121,7 +119,7 @@ impl Window {
         let len = spec.rows * (spec.history + spec.max_chunk) * spec.channels;
         let fixed = matches!(arithmetic, Arithmetic::Fixed | Arithmetic::FixedNarrow);
         let block = if fixed { fixed::block_of(spec.channels) } else { None };
-        Self { spec: *spec, columns: Columns::zeros(len, block), started: vec![false; spec.rows] }
+        Self { spec: *spec, columns: Columns::zeros(len, block) }
     }
 
     /// Values of a row.
@@ -138,7 +136,6 @@ impl Window {
         check("row of a window", row + 1, self.spec.rows)?;
         let (start, len) = (row * self.row_len(), self.history_len());
         self.columns.clear(start..start + len);
-        self.started[row] = false;
         Ok(())
     }
 
@@ -149,30 +146,28 @@ impl Window {
         exact("channels of a window", self.spec.channels, src.spec.channels)?;
         let (to, from, len) = (row * self.row_len(), src_row * src.row_len(), self.history_len());
         self.columns.copy_from(to, &src.columns, from, len)?;
-        self.started[row] = src.started[src_row];
         Ok(())
     }
 
     /// Fails unless a step of `t` columns of `rows` fits the window and `x`.
-    fn check_step(&self, rows: &[usize], t: usize, x: usize) -> Result<()> {
-        let count = rows.last().map_or(0, |row| row + 1);
+    fn check_step(&self, rows: &Rows, t: usize, x: usize) -> Result<()> {
+        let count = rows.active().last().map_or(0, |row| row + 1);
         check("rows of a window", count, self.spec.rows)?;
         check("columns of a step", t, self.spec.max_chunk)?;
         check("convolution input", count * t * self.spec.channels, x)
     }
 
     /// Writes `t` columns of each row behind its history, after an activation.
-    fn append(&mut self, cores: &Cores, rows: &[usize], t: usize, x: &[f32], activation: Activation) -> Result<()> {
+    fn append(&mut self, cores: &Cores, rows: &Rows, t: usize, x: &[f32], activation: Activation) -> Result<()> {
         let (c, row_len, history) = (self.spec.channels, self.row_len(), self.history_len());
-        for &row in rows {
+        for &row in rows.active() {
             let start = row * row_len;
             self.columns.write(cores, &x[row * t * c..(row + 1) * t * c], start + history, activation)?;
-            if self.spec.padding == Padding::Replicate && !self.started[row] && t > 0 {
+            if self.spec.padding == Padding::Replicate && rows.positions()[row] == 0 && t > 0 {
                 for column in 0..self.spec.history {
                     self.columns.copy_within(start + history..start + history + c, start + column * c);
                 }
             }
-            self.started[row] |= t > 0;
         }
         Ok(())
     }
@@ -190,14 +185,14 @@ impl Window {
     pub(super) fn conv(
         &mut self,
         cores: &Cores,
-        rows: &[usize],
+        running: &Rows,
         t: usize,
         x: &[f32],
         (w, spec): (&Matrix, &ConvSpec),
         y: &mut [f32],
     ) -> Result<()> {
-        let t_out = self.check_conv(t, spec, w)?;
-        self.check_step(rows, t, x.len())?;
+        let (rows, t_out) = (running.active(), self.check_conv(t, spec, w)?);
+        self.check_step(running, t, x.len())?;
         check("convolution output", rows.last().map_or(0, |row| row + 1) * t_out * w.n(), y.len())?;
         let c = self.spec.channels;
         let taps = match spec.dilation {
@@ -212,7 +207,7 @@ impl Window {
             return Ok(product(cores, w, &layout, x, y)?);
         }
         let activation = if spec.elu_input { Activation::Elu } else { Activation::None };
-        self.append(cores, rows, t, x, activation)?;
+        self.append(cores, running, t, x, activation)?;
         let layout = Layout { rows, columns: t_out, x: Stride { row: self.row_len(), column }, y: out, taps };
         self.columns.product(cores, w, &layout, y)?;
         self.keep(rows, t);
@@ -238,18 +233,18 @@ impl Window {
     pub(super) fn upsample(
         &mut self,
         cores: &Cores,
-        rows: &[usize],
+        running: &Rows,
         t: usize,
         x: &[f32],
         (weight, stride): (&[f32], usize),
         y: &mut [f32],
     ) -> Result<()> {
-        let c = self.spec.channels;
+        let (c, rows) = (self.spec.channels, running.active());
         exact("history of an upsampling", 1, self.spec.history)?;
-        self.check_step(rows, t, x.len())?;
+        self.check_step(running, t, x.len())?;
         check("upsampling kernel", 2 * stride * c, weight.len())?;
         check("upsampling output", rows.last().map_or(0, |row| row + 1) * t * stride * c, y.len())?;
-        self.append(cores, rows, t, x, Activation::None)?;
+        self.append(cores, running, t, x, Activation::None)?;
         let Columns::Stored(columns) = &self.columns else { return Err(mixed()) };
         for &row in rows {
             let (before, x) = columns[row * self.row_len()..][..(1 + t) * c].split_at(c);

@@ -1,7 +1,7 @@
 //! Causal self-attention over a window.
 
 use super::{Linear, Ring, Step};
-use crate::backend::AttentionSpec;
+use crate::backend::{AttentionSpec, Span};
 use crate::{At, Backend, Result};
 
 /// The shape of an attention layer and where its weights lie.
@@ -66,9 +66,16 @@ impl<B: Backend> Attention<B> {
         scratch: &mut AttentionScratch<B>,
         y: &mut B::Buf,
     ) -> Result<()> {
-        let Step { backend, rows, t } = step;
+        let Step { backend, rows, first, t, .. } = step;
         self.in_proj.step(step, x, &mut scratch.qkv)?;
-        backend.rope_append_attend(rows, t, &scratch.qkv, &self.spec, &mut ring.0, &mut scratch.heads)?;
+        backend.rope_append_attend(
+            rows,
+            Span { first, t },
+            &scratch.qkv,
+            &self.spec,
+            &mut ring.0,
+            &mut scratch.heads,
+        )?;
         self.out_proj.step(step, &scratch.heads, y)
     }
 }

@@ -65,7 +65,7 @@ impl<B: Backend> Embedding<B> {
         y: &mut B::Buf,
         status: &mut B::Ids,
     ) -> Result<()> {
-        let Step { backend, rows, t } = step;
+        let Step { backend, rows, t, .. } = step;
         match &self.low_rank {
             None => backend.embed(rows, t, ids, column, &[&self.table], y, status),
             Some(projection) => {
@@ -88,7 +88,7 @@ impl<B: Backend> Embedding<B> {
         y: &mut B::Buf,
         status: &mut B::Ids,
     ) -> Result<()> {
-        let Step { backend, rows, t } = step;
+        let Step { backend, rows, t, .. } = step;
         match &self.low_rank {
             None => backend.embed_add(rows, t, ids, column, &[&self.table], y, status),
             Some(projection) => {

@@ -73,7 +73,7 @@ impl<B: Backend> Mlp<B> {
     /// # Errors
     /// When a buffer is too short, or the device fails.
     pub fn step(&self, step: Step<'_, B>, x: &B::Buf, scratch: &mut MlpScratch<B>, y: &mut B::Buf) -> Result<()> {
-        let Step { backend, rows, t } = step;
+        let Step { backend, rows, t, .. } = step;
         let hidden = self.config.hidden;
         self.first.step(step, x, &mut scratch.inner)?;
         match self.config.kind {

@@ -32,8 +32,12 @@ pub struct Step<'a, B: Backend> {
     pub backend: &'a B,
     /// Which rows run, and their positions.
     pub rows: &'a B::Rows,
+    /// Steps of the stretch that came before this one.
+    pub first: usize,
     /// Time steps of this step, the same for every row.
     pub t: usize,
+    /// Which of a matrix's low-rank pairs each row adds, `[b]`, -1 for none; where no matrix has any, nothing.
+    pub adapters: Option<&'a B::Ids>,
 }
 
 impl<B: Backend> Clone for Step<'_, B> {
@@ -45,9 +49,19 @@ impl<B: Backend> Clone for Step<'_, B> {
 impl<B: Backend> Copy for Step<'_, B> {}
 
 impl<'a, B: Backend> Step<'a, B> {
-    /// A step of `t` time steps for the active ones of `rows`.
+    /// A step of `t` time steps for the active ones of `rows`, at the beginning of a stretch and without adapters.
     pub fn new(backend: &'a B, rows: &'a Rows<B>, t: usize) -> Self {
-        Self { backend, rows: rows.inner(), t }
+        Self { backend, rows: rows.inner(), first: 0, t, adapters: None }
+    }
+
+    /// The same, `first` steps into the stretch.
+    pub fn from_step(self, first: usize) -> Self {
+        Self { first, ..self }
+    }
+
+    /// The same, each row with its adapter.
+    pub fn with_adapters(self, adapters: &'a B::Ids) -> Self {
+        Self { adapters: Some(adapters), ..self }
     }
 
     /// The same rows with another number of time steps (past a resampling layer).

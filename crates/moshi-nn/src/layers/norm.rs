@@ -58,7 +58,7 @@ impl<B: Backend> Norm<B> {
     /// # Errors
     /// When a buffer is too short, or the device fails.
     pub fn step(&self, step: Step<'_, B>, x: &B::Buf, y: &mut B::Buf) -> Result<()> {
-        let Step { backend, rows, t } = step;
+        let Step { backend, rows, t, .. } = step;
         match &self.weights {
             Weights::Rms { eps, alpha } => backend.rms_norm(rows, t, x, alpha, self.width, *eps, y),
             Weights::Layer { eps, weight, bias } => backend.layer_norm(rows, t, x, weight, bias, self.width, *eps, y),

@@ -1,6 +1,6 @@
 //! Memory of streams: rows, rings and windows, and how a row of it is reset and copied.
 
-use crate::backend::{RingSpec, WindowSpec};
+use crate::backend::{AttentionSpec, HeadRope, RingSpec, WindowSpec};
 use crate::{Backend, Error, Result};
 
 /// Memory whose rows can be reset and copied one by one.
@@ -66,7 +66,7 @@ macro_rules! stream_state {
     };
 }
 
-/// Which rows run and where each of them is, on the device and on the host.
+/// Which rows run and where each of them is. Positions have one truth, this one; the executor is told before a stretch.
 pub struct Rows<B: Backend> {
     inner: B::Rows,
     active: Vec<bool>,
@@ -74,12 +74,14 @@ pub struct Rows<B: Backend> {
 }
 
 impl<B: Backend> Rows<B> {
-    /// `count` rows, all active, all at position 0.
+    /// `count` rows at position 0, none active, for layers that attend as `attentions` say.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn new(backend: &B, count: usize) -> Result<Self> {
-        Ok(Self { inner: backend.rows(count)?, active: vec![true; count], positions: vec![0; count] })
+    pub fn new(backend: &B, count: usize, attentions: &[AttentionSpec]) -> Result<Self> {
+        let ropes = attentions.iter().filter_map(|spec| Some(HeadRope { head_dim: spec.head_dim, rope: spec.rope? }));
+        let inner = backend.rows(count, &ropes.collect::<Vec<_>>())?;
+        Ok(Self { inner, active: vec![false; count], positions: vec![0; count] })
     }
 
     /// The executor's rows.
@@ -97,72 +99,55 @@ impl<B: Backend> Rows<B> {
         &self.active
     }
 
+    /// How many rows run.
+    pub fn running(&self) -> usize {
+        self.active.iter().filter(|active| **active).count()
+    }
+
     /// Time steps that each row has taken since its reset.
     pub fn positions(&self) -> &[u64] {
         &self.positions
     }
 
-    /// Chooses the rows of the next steps; one flag a row.
+    /// Before a stretch of `t` time steps: chooses the rows that take them, one flag a row, and tells the executor where
+    /// they are.
     ///
     /// # Errors
-    /// When the number of flags is not the number of rows.
-    pub fn set_active(&mut self, backend: &B, active: &[bool]) -> Result<()> {
+    /// When the number of flags is not the number of rows, or the device fails.
+    pub fn put(&mut self, backend: &B, active: &[bool], t: usize) -> Result<()> {
         if active.len() != self.active.len() {
             return Err(Error::Shape { what: "active flags", expected: self.active.len(), found: active.len() });
         }
-        if self.active != active {
-            backend.set_active(&mut self.inner, active)?;
-            self.active.copy_from_slice(active);
-        }
-        Ok(())
+        self.active.copy_from_slice(active);
+        backend.put_rows(&mut self.inner, active, &self.positions, t)
     }
 
-    /// Adds `t` to the position of every active row.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn advance(&mut self, backend: &B, t: usize) -> Result<()> {
-        backend.advance(&mut self.inner, t)?;
-        self.each_active(|position| *position += t as u64);
-        Ok(())
+    /// After a stretch: the rows that ran have taken `t` time steps.
+    pub fn advance(&mut self, t: usize) {
+        let running = self.positions.iter_mut().zip(&self.active).filter(|(_, active)| **active);
+        running.for_each(|(position, _)| *position = position.saturating_add(t as u64));
     }
 
-    /// Sets the position of every active row to 0, touching no memory.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub fn rewind(&mut self, backend: &B) -> Result<()> {
-        backend.rewind(&mut self.inner)?;
-        self.each_active(|position| *position = 0);
-        Ok(())
-    }
-
-    fn each_active(&mut self, f: impl Fn(&mut u64)) {
-        self.positions.iter_mut().zip(&self.active).filter(|(_, active)| **active).for_each(|(p, _)| f(p));
-    }
-
-    fn set_position(&mut self, backend: &B, row: usize, position: u64) -> Result<()> {
+    fn set_position(&mut self, row: usize, position: u64) -> Result<()> {
         let found = self.positions.len();
-        let Some(slot) = self.positions.get_mut(row) else {
-            return Err(Error::Shape { what: "row", expected: row + 1, found });
-        };
+        let slot = self.positions.get_mut(row).ok_or(Error::Shape { what: "row", expected: row + 1, found })?;
         *slot = position;
-        backend.set_position(&mut self.inner, row, position)
+        Ok(())
     }
 }
 
 /// Resets and copies positions; which rows are active is the caller's choice of the moment, not memory.
 impl<B: Backend> StreamState<B> for Rows<B> {
-    fn reset_row(&mut self, backend: &B, row: usize) -> Result<()> {
-        self.set_position(backend, row, 0)
+    fn reset_row(&mut self, _: &B, row: usize) -> Result<()> {
+        self.set_position(row, 0)
     }
 
-    fn copy_row(&mut self, backend: &B, row: usize, src: &Self, src_row: usize) -> Result<()> {
+    fn copy_row(&mut self, _: &B, row: usize, src: &Self, src_row: usize) -> Result<()> {
         let found = src.positions.len();
         let Some(position) = src.positions.get(src_row) else {
             return Err(Error::Shape { what: "source row", expected: src_row + 1, found });
         };
-        self.set_position(backend, row, *position)
+        self.set_position(row, *position)
     }
 }
 

@@ -176,7 +176,7 @@ impl<B: Backend> TransformerLayer<B> {
         scratch: &mut TransformerScratch<B>,
         x: &mut B::Buf,
     ) -> Result<()> {
-        let Step { backend, rows, t } = step;
+        let Step { backend, rows, t, .. } = step;
         let Some(weights) = self.sets.get(set) else {
             return Err(Error::Shape { what: "weight sets", expected: set + 1, found: self.sets.len() });
         };
