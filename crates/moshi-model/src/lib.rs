@@ -11,6 +11,6 @@ mod registry;
 mod speech;
 
 pub use builtin::{builtin, builtin_repository};
-pub use load::{Dtype, LoadOptions, Loaded, load_codec, load_model};
+pub use load::{Dtype, LoadOptions, Loaded, load_codec, load_model, load_model_on};
 pub use registry::{Device, Executors, OnExecutors, Wanted, on_device};
 pub use speech::{Codec, CodecInfo, CodecStream};

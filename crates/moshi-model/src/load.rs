@@ -111,6 +111,20 @@ fn wanted(repository: &Repository, options: &LoadOptions) -> Wanted {
     }
 }
 
+/// As [`load_model`] on executors at hand, whatever device the options name.
+///
+/// # Errors
+/// As [`load_model`].
+pub fn load_model_on<B: Backend>(
+    executors: Executors<B>,
+    repository: &Repository,
+    source: &str,
+    options: &LoadOptions,
+) -> Result<Loaded, EngineError> {
+    let options = LoadOptions { threads: Some(threads(repository, options)), ..options.clone() };
+    LoadModel { repository, source, options, notice: None }.run(executors).map_err(EngineError::while_loading)
+}
+
 /// Lays out the codec of an opened repository.
 ///
 /// # Errors
