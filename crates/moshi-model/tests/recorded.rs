@@ -135,7 +135,11 @@ fn replayed_is_direct(golden: Golden, arithmetic: (Arithmetic, Arithmetic), opti
     let expected = play(&direct, frames, |_| {});
     let found = play(&recorded, frames, |_| {});
     let failed = expected.iter().filter(|said| said.3.is_some()).count();
-    assert!(failed > frames / 100 && expected.len() > frames, "the script fails {failed} rows and steps {}", expected.len());
+    assert!(
+        failed > frames / 100 && expected.len() > frames,
+        "the script fails {failed} rows and steps {}",
+        expected.len()
+    );
     let differs = found.iter().zip(&expected).position(|(found, expected)| found != expected);
     assert_eq!((differs, found.len()), (None, expected.len()), "replayed and direct calls differ");
     let counts = recorder.counts();

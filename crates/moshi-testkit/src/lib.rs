@@ -7,6 +7,7 @@
 pub mod compare;
 pub mod conformance;
 pub mod damage;
+pub mod executor;
 pub mod golden;
 pub mod noise;
 pub mod random;

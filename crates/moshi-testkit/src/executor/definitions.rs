@@ -1,11 +1,5 @@
-//! The reference executor against definitions written out in double precision.
+//! Operations against definitions written out in double precision.
 
-#![allow(clippy::unwrap_used)] // a failure is the test's answer
-
-use std::num::NonZeroUsize;
-
-use moshi_candle::Candle;
-use moshi_cpu::Cpu;
 use moshi_nn::backend::{
     AttentionSpec, Backend, Column, FREE, HeadRope, NOTHING, Padding, RingSpec, Rope, RopeLayout, RowSampling,
     SamplingParams, SilentTokens, Span,
@@ -13,7 +7,8 @@ use moshi_nn::backend::{
 use moshi_nn::layers::{ConvConfig, Embedding, Linear, Norm, NormConfig, Rows, Step, StreamingConv};
 use moshi_nn::layers::{StreamingConvTranspose, StreamingUpsample};
 use moshi_nn::{At, Error, Fault, FaultKind, HostWeight, LowRankPair, WeightSource};
-use moshi_testkit::{RandomWeights, assert_close, noise};
+
+use crate::{RandomWeights, assert_close, noise};
 
 fn filled<B: Backend>(backend: &B, values: &[f32]) -> B::Buf {
     let mut buf = backend.buf(values.len()).unwrap();
@@ -48,7 +43,8 @@ fn running<B: Backend>(backend: &B, active: &[bool]) -> Rows<B> {
     rows
 }
 
-fn linear_is_a_product_with_bias<B: Backend>(backend: B) {
+/// A linear layer is a matrix product, plus a bias.
+pub fn linear_is_a_product_with_bias<B: Backend>(backend: B) {
     let (n, k, t) = (5, 7, 3);
     let (w, bias, x) = (noise::signal(1, n * k), noise::signal(2, n), noise::signal(3, t * k));
     let weight = HostWeight::from_f32(n, k, w.clone()).unwrap();
@@ -66,7 +62,8 @@ fn linear_is_a_product_with_bias<B: Backend>(backend: B) {
     assert_close("linear", &read(&backend, &y, t * n), &expected, 1e-6);
 }
 
-fn norms_and_activations_follow_their_equations<B: Backend>(backend: B) {
+/// Norms and activations follow their equations.
+pub fn norms_and_activations_follow_their_equations<B: Backend>(backend: B) {
     let (c, t) = (6, 2);
     let x = noise::signal(4, t * c);
     let weights = RandomWeights::new(5, |_| false);
@@ -119,7 +116,8 @@ fn norms_and_activations_follow_their_equations<B: Backend>(backend: B) {
     assert_close("softmax", &read(&backend, &y, 6), &[0.25, 0.25, 0.5, 0.0, 0.5, 0.5], 1e-6);
 }
 
-fn convolutions_follow_their_equations<B: Backend>(backend: B) {
+/// Convolutions, plain, strided, dilated, padded and transposed, follow their equations.
+pub fn convolutions_follow_their_equations<B: Backend>(backend: B) {
     let (c_in, c_out, t) = (3, 4, 12);
     let x = noise::signal(6, t * c_in);
     let weights = RandomWeights::new(8, |name| name.ends_with(".bias"));
@@ -180,7 +178,8 @@ fn each(t: usize, c_in: usize, c_out: usize, kernel: usize) -> impl Iterator<Ite
         .map(move |i| (i / (c_in * c_out * kernel), i / (c_out * kernel) % c_in, i / kernel % c_out, i % kernel))
 }
 
-fn upsampling_overlaps_two_inputs<B: Backend>(backend: B) {
+/// The depthwise transposed convolution overlaps two inputs.
+pub fn upsampling_overlaps_two_inputs<B: Backend>(backend: B) {
     let (c, stride, t) = (3, 2, 4);
     let x = noise::signal(9, t * c);
     let weights = RandomWeights::new(10, |_| false);
@@ -200,7 +199,7 @@ fn upsampling_overlaps_two_inputs<B: Backend>(backend: B) {
 }
 
 /// Attention far from position 0, where single-precision angles would be off by whole turns.
-fn rotations_stay_exact_after_hours<B: Backend>(backend: B) {
+pub fn rotations_stay_exact_after_hours<B: Backend>(backend: B) {
     let rope = Some(Rope { max_period: 10_000.0, layout: RopeLayout::Interleaved });
     let attention = AttentionSpec { heads: 1, kv_heads: 1, head_dim: 4, context: 8, rope };
     let spec = RingSpec { rows: 1, attention, max_chunk: 1 };
@@ -225,7 +224,8 @@ fn rotations_stay_exact_after_hours<B: Backend>(backend: B) {
     }
 }
 
-fn low_rank_pairs_are_added_for_the_rows_that_ask<B: Backend>(backend: B) {
+/// Each row adds the low-rank pair that it asks for, or none.
+pub fn low_rank_pairs_are_added_for_the_rows_that_ask<B: Backend>(backend: B) {
     let (n, k, t, rank) = (5, 7, 2, 3);
     let (down, up) = (noise::signal(21, rank * k), noise::signal(22, n * rank));
     let pair = |scale: f32| LowRankPair {
@@ -253,7 +253,8 @@ fn low_rank_pairs_are_added_for_the_rows_that_ask<B: Backend>(backend: B) {
     }
 }
 
-fn the_nearest_code_is_subtracted_and_ties_go_low<B: Backend>(backend: B) {
+/// The nearest code is subtracted; ties go to the lowest index.
+pub fn the_nearest_code_is_subtracted_and_ties_go_low<B: Backend>(backend: B) {
     let codebook = backend.codebook(&[0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0], 4).unwrap();
     let rows = running(&backend, &[true; 1]);
     let mut residual = filled(&backend, &[0.9, 0.1, 0.5, 0.5, -3.0, 4.0]);
@@ -267,7 +268,8 @@ fn the_nearest_code_is_subtracted_and_ties_go_low<B: Backend>(backend: B) {
     assert_close("residual", &read(&backend, &residual, 6), &[-0.1, 0.1, 0.5, 0.5, -3.0, 3.0], 1e-6);
 }
 
-fn embeddings_sum_and_skip_nothing<B: Backend>(backend: B) {
+/// Embeddings are summed; nothing adds nothing.
+pub fn embeddings_sum_and_skip_nothing<B: Backend>(backend: B) {
     let weights = RandomWeights::new(12, |_| false);
     let at = At::new(&weights, "e");
     let rows = running(&backend, &[true; 1]);
@@ -301,7 +303,8 @@ fn embeddings_sum_and_skip_nothing<B: Backend>(backend: B) {
     assert_close("low rank added", &read(&backend, &y, 4), &twice, 1e-6);
 }
 
-fn samples_are_greedy_or_forced_and_leave_others_alone<B: Backend>(backend: B) {
+/// Tokens are drawn, forced, or forced to be nothing; columns and rows beside them stay.
+pub fn samples_are_greedy_or_forced_and_leave_others_alone<B: Backend>(backend: B) {
     let silent = SilentTokens { padding: 3, end_padding: 0 };
     let mut sampler = backend.sampler(3, silent).unwrap();
     let rows = running(&backend, &[true, true, false]);
@@ -319,7 +322,8 @@ fn samples_are_greedy_or_forced_and_leave_others_alone<B: Backend>(backend: B) {
     assert_eq!(faults(&backend, &status, 3), [None; 3]);
 }
 
-fn logits_that_are_no_numbers_are_one_rows_fault<B: Backend>(backend: B) {
+/// Logits that are no numbers are the fault of one row.
+pub fn logits_that_are_no_numbers_are_one_rows_fault<B: Backend>(backend: B) {
     let silent = SilentTokens { padding: 3, end_padding: 0 };
     let lively = SamplingParams { temperature: 0.8, top_k: 3, top_p: 0.9 };
     let params = RowSampling { text: lively, repetition_penalty: 1.2, repetition_context: 4, ..RowSampling::GREEDY };
@@ -351,7 +355,8 @@ fn logits_that_are_no_numbers_are_one_rows_fault<B: Backend>(backend: B) {
     }
 }
 
-fn an_id_out_of_range_is_one_rows_fault<B: Backend>(backend: B) {
+/// An id that a table does not have is the fault of one row.
+pub fn an_id_out_of_range_is_one_rows_fault<B: Backend>(backend: B) {
     let values: Vec<f32> = (1..=8).map(|x| x as f32).collect();
     let table = backend.table(&HostWeight::from_f32(4, 2, values).unwrap()).unwrap();
     let rows = running(&backend, &[true, true, false]);
@@ -371,7 +376,8 @@ fn an_id_out_of_range_is_one_rows_fault<B: Backend>(backend: B) {
     }
 }
 
-fn a_vector_that_is_not_finite_is_one_rows_fault<B: Backend>(backend: B) {
+/// A vector that is not finite has no nearest code, and is the fault of one row.
+pub fn a_vector_that_is_not_finite_is_one_rows_fault<B: Backend>(backend: B) {
     // Wide enough for entries in 8 bits.
     let d = 16;
     let entries: Vec<f32> = (0..4 * d).map(|i| if i % d == i / d { 1.0 } else { 0.0 }).collect();
@@ -397,7 +403,8 @@ fn a_vector_that_is_not_finite_is_one_rows_fault<B: Backend>(backend: B) {
     }
 }
 
-fn wrong_sizes_are_errors<B: Backend>(backend: B) {
+/// Operands of wrong sizes are errors.
+pub fn wrong_sizes_are_errors<B: Backend>(backend: B) {
     let rows = running(&backend, &[true; 2]);
     let w = HostWeight::from_f32(3, 4, vec![0.0; 12]).unwrap();
     let matrix = backend.matrix(&w, None).unwrap();
@@ -410,55 +417,3 @@ fn wrong_sizes_are_errors<B: Backend>(backend: B) {
     let mut few = Rows::<B>::new(&backend, 2, &[]).unwrap();
     assert!(few.put(&backend, &[true], 1).is_err());
 }
-
-#[test]
-fn a_status_word_says_what_was_noted_first() {
-    for kind in [FaultKind::Id, FaultKind::Logits, FaultKind::Vector] {
-        for column in [0, 1, 32, 100_000] {
-            let fault = Fault { kind, column };
-            assert_eq!(Fault::from_word(fault.word()), Some(fault));
-            let mut word = 0;
-            fault.note(&mut word);
-            Fault { kind: FaultKind::Id, column: 7 }.note(&mut word);
-            assert_eq!(Fault::from_word(word), Some(fault));
-        }
-        assert!(Fault::from_word(Fault { kind, column: usize::MAX }.word()).is_some());
-    }
-    assert_eq!([0, -1, i32::MIN, 15].map(Fault::from_word), [None; 4]);
-}
-
-/// All definitions on one executor.
-macro_rules! definitions {
-    ($name:ident, $backend:expr, [$($test:ident),* $(,)?]) => {
-        mod $name {
-            use super::*;
-            $(
-                #[test]
-                fn $test() {
-                    super::$test($backend);
-                }
-            )*
-        }
-    };
-    ($name:ident, $backend:expr) => {
-        definitions!($name, $backend, [
-            linear_is_a_product_with_bias,
-            norms_and_activations_follow_their_equations,
-            convolutions_follow_their_equations,
-            upsampling_overlaps_two_inputs,
-            rotations_stay_exact_after_hours,
-            low_rank_pairs_are_added_for_the_rows_that_ask,
-            the_nearest_code_is_subtracted_and_ties_go_low,
-            embeddings_sum_and_skip_nothing,
-            samples_are_greedy_or_forced_and_leave_others_alone,
-            logits_that_are_no_numbers_are_one_rows_fault,
-            an_id_out_of_range_is_one_rows_fault,
-            a_vector_that_is_not_finite_is_one_rows_fault,
-            wrong_sizes_are_errors,
-        ]);
-    };
-}
-
-definitions!(candle, Candle::cpu());
-definitions!(cpu, Cpu::new(NonZeroUsize::MIN));
-definitions!(cpu_on_two_threads, Cpu::new(NonZeroUsize::MIN.saturating_add(1)));

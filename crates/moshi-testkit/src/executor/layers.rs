@@ -1,19 +1,16 @@
-//! Every streaming layer passes the conformance suite, on every executor.
+//! Every streaming layer as a case of the conformance suite ([`crate::conformance`]).
 
-#![allow(clippy::unwrap_used)] // a failure is the test's answer
-
-use std::num::NonZeroUsize;
-
-use moshi_candle::Candle;
-use moshi_cpu::Cpu;
-use moshi_nn::backend::{AttentionSpec, Backend, Padding, Rope, RopeLayout};
+pub use moshi_nn::backend::Padding;
+use moshi_nn::backend::{AttentionSpec, Backend, Rope, RopeLayout};
+pub use moshi_nn::layers::ConvConfig;
 use moshi_nn::layers::{
-    ConvConfig, MlpConfig, MlpKind, NormConfig, Rows, Step, StreamState, StreamingConv, StreamingConvTranspose,
-    StreamingUpsample, Transformer, TransformerConfig, TransformerState, Window,
+    MlpConfig, MlpKind, NormConfig, Rows, Step, StreamState, StreamingConv, StreamingConvTranspose, StreamingUpsample,
+    Transformer, TransformerConfig, TransformerState, Window,
 };
 use moshi_nn::{At, stream_state};
-use moshi_testkit::conformance::StreamCase;
-use moshi_testkit::{RandomWeights, stream_conformance};
+
+use crate::RandomWeights;
+use crate::conformance::StreamCase;
 
 /// A source of random weights that has biases and one spelling of everything.
 fn weights() -> RandomWeights {
@@ -24,13 +21,14 @@ fn weights() -> RandomWeights {
 const MAX_CHUNK: usize = 5;
 
 /// A transformer stack as a stream.
-struct Stack<B: Backend> {
+pub struct Stack<B: Backend> {
     backend: B,
     transformer: Transformer<B>,
     tolerance: f32,
 }
 
-struct StackState<B: Backend> {
+/// Its memory.
+pub struct StackState<B: Backend> {
     rows: Rows<B>,
     transformer: TransformerState<B>,
     x: B::Buf,
@@ -38,12 +36,14 @@ struct StackState<B: Backend> {
 
 stream_state!(StackState { memory: rows, transformer; scratch: x });
 
-fn stack<B: Backend>(backend: B, config: TransformerConfig) -> Stack<B> {
+/// A stack of layers with random weights.
+pub fn stack<B: Backend>(backend: B, config: TransformerConfig) -> Stack<B> {
     let transformer = Transformer::load(&backend, &At::new(&weights(), "transformer"), config).unwrap();
     Stack { backend, transformer, tolerance: 2e-5 }
 }
 
-fn mimi_like() -> TransformerConfig {
+/// As Mimi has them: layer norms, GELU, a scale for each branch.
+pub fn mimi_like() -> TransformerConfig {
     let rope = Some(Rope { max_period: 10_000.0, layout: RopeLayout::Interleaved });
     TransformerConfig {
         layers: 2,
@@ -55,7 +55,8 @@ fn mimi_like() -> TransformerConfig {
     }
 }
 
-fn hibiki_like() -> TransformerConfig {
+/// As Hibiki-Zero has them: grouped heads, halves rotated, gated.
+pub fn hibiki_like() -> TransformerConfig {
     let rope = Some(Rope { max_period: 100_000.0, layout: RopeLayout::Halves });
     TransformerConfig {
         attention: AttentionSpec { heads: 4, kv_heads: 2, head_dim: 8, context: 6, rope },
@@ -66,7 +67,8 @@ fn hibiki_like() -> TransformerConfig {
     }
 }
 
-fn without_positions() -> TransformerConfig {
+/// No rotation, and a window of one.
+pub fn without_positions() -> TransformerConfig {
     let attention = AttentionSpec { rope: None, context: 1, ..hibiki_like().attention };
     TransformerConfig { attention, ..hibiki_like() }
 }
@@ -119,7 +121,7 @@ impl<B: Backend> StreamCase for Stack<B> {
 }
 
 /// A convolution as a stream; a unit is `stride` input columns (one, going up).
-struct Conv<B: Backend> {
+pub struct Conv<B: Backend> {
     backend: B,
     layer: Layer<B>,
     columns_in: usize,
@@ -132,10 +134,13 @@ enum Layer<B: Backend> {
     Upsample(StreamingUpsample<B>),
 }
 
-const C_IN: usize = 6;
-const C_OUT: usize = 5;
+/// Input channels of the convolutions.
+pub const C_IN: usize = 6;
+/// Output channels of the convolutions.
+pub const C_OUT: usize = 5;
 
-struct ConvState<B: Backend> {
+/// Its memory.
+pub struct ConvState<B: Backend> {
     rows: Rows<B>,
     window: Window<B>,
     x: B::Buf,
@@ -144,19 +149,22 @@ struct ConvState<B: Backend> {
 
 stream_state!(ConvState { memory: rows, window; scratch: x, y });
 
-fn plain<B: Backend>(backend: B, config: ConvConfig) -> Conv<B> {
+/// A convolution.
+pub fn plain<B: Backend>(backend: B, config: ConvConfig) -> Conv<B> {
     let layer = Layer::Plain(StreamingConv::load(&backend, &At::new(&weights(), "conv"), &config).unwrap());
     Conv { backend, layer, columns_in: config.stride, columns_out: 1 }
 }
 
-fn transpose<B: Backend>(backend: B, config: ConvConfig) -> Conv<B> {
+/// A transposed convolution.
+pub fn transpose<B: Backend>(backend: B, config: ConvConfig) -> Conv<B> {
     let weights = weights();
     let layer = StreamingConvTranspose::load(&backend, &At::new(&weights, "convtr"), &config).unwrap();
     let layer = Layer::Transpose(layer);
     Conv { backend, layer, columns_in: 1, columns_out: config.stride }
 }
 
-fn upsample<B: Backend>(backend: B, stride: usize) -> Conv<B> {
+/// A depthwise transposed convolution.
+pub fn upsample<B: Backend>(backend: B, stride: usize) -> Conv<B> {
     let layer = StreamingUpsample::load(&backend, &At::new(&weights(), "up"), C_IN, stride).unwrap();
     Conv { backend, layer: Layer::Upsample(layer), columns_in: 1, columns_out: stride }
 }
@@ -225,37 +233,3 @@ impl<B: Backend> StreamCase for Conv<B> {
         state.copy_row(&self.backend, row, src, src_row).unwrap();
     }
 }
-
-/// The conformance suite for all layers on one executor.
-macro_rules! layers_conform {
-    ($name:ident, $backend:expr) => {
-        mod $name {
-            use super::*;
-
-            stream_conformance!(mimi_like_transformer, stack($backend, mimi_like()));
-            stream_conformance!(grouped_rope_concat_transformer, stack($backend, hibiki_like()));
-            stream_conformance!(transformer_of_context_one, stack($backend, without_positions()));
-            stream_conformance!(conv, plain($backend, ConvConfig::plain(C_IN, C_OUT, 7)));
-            stream_conformance!(dilated_conv, plain($backend, ConvConfig::plain(C_IN, C_OUT, 3).dilation(4).elu()));
-            stream_conformance!(conv_of_one_tap, plain($backend, ConvConfig::plain(C_IN, C_OUT, 1).elu()));
-            stream_conformance!(strided_conv, plain($backend, ConvConfig::plain(C_IN, C_OUT, 8).stride(4).elu()));
-            stream_conformance!(
-                replicate_padded_conv,
-                plain($backend, ConvConfig::plain(C_IN, C_OUT, 6).stride(2).padding(Padding::Replicate))
-            );
-            stream_conformance!(
-                transposed_conv,
-                transpose($backend, ConvConfig::plain(C_IN, C_OUT, 8).stride(4).elu())
-            );
-            stream_conformance!(
-                transposed_conv_of_uneven_kernel,
-                transpose($backend, ConvConfig::plain(C_IN, C_OUT, 7).stride(3))
-            );
-            stream_conformance!(upsampling, upsample($backend, 2));
-        }
-    };
-}
-
-layers_conform!(candle, Candle::cpu());
-layers_conform!(cpu, Cpu::new(NonZeroUsize::MIN));
-layers_conform!(cpu_on_two_threads, Cpu::new(NonZeroUsize::MIN.saturating_add(1)));
