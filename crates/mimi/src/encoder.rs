@@ -37,11 +37,6 @@ impl<B: Backend> EncoderState<B> {
         self.rows.count()
     }
 
-    /// Bytes of keys and values, all rows.
-    pub fn bytes(&self, backend: &B) -> usize {
-        self.transformer.bytes(backend)
-    }
-
     /// Longest step, in frames.
     pub fn max_frames(&self) -> usize {
         self.max_frames

@@ -17,7 +17,8 @@ use ops::Onto;
 pub use sample::Sampler;
 
 use moshi_nn::backend::{
-    AttentionSpec, Backend, Column, ConvSpec, HeadRope, RingSpec, RowSampling, SilentTokens, Span, Stream, WindowSpec,
+    AttentionSpec, Backend, Column, ConvSpec, HeadRope, Meter, RingSpec, RowSampling, SilentTokens, Span, Stream,
+    Taken, WindowSpec,
 };
 use moshi_nn::{Error, LowRankPair};
 
@@ -25,12 +26,13 @@ use moshi_nn::{Error, LowRankPair};
 #[derive(Debug, Clone)]
 pub struct Candle {
     device: Device,
+    meter: Meter,
 }
 
 impl Candle {
     /// The reference executor on `device`.
     pub fn new(device: Device) -> Self {
-        Self { device }
+        Self { device, meter: Meter::default() }
     }
 
     /// The reference executor on the processor.
@@ -112,19 +114,25 @@ impl Backend for Candle {
     }
 
     fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> moshi_nn::Result<Matrix> {
-        Ok(Matrix::new(weight, bias, &self.device)?)
+        let matrix = Matrix::new(weight, bias, &self.device)?;
+        self.meter.weights(matrix.bytes());
+        Ok(matrix)
     }
 
     fn table(&self, weight: &HostWeight<'_>) -> moshi_nn::Result<Table> {
+        self.meter.weights(4 * weight.rows() * weight.cols());
         Ok(Table::new(weight, &self.device)?)
     }
 
     fn codebook(&self, vectors: &[f32], bins: usize) -> moshi_nn::Result<Codebook> {
+        self.meter.weights(size_of_val(vectors));
         Ok(Codebook::new(vectors, bins, &self.device)?)
     }
 
     fn low_rank(&self, pairs: &[Option<LowRankPair<'_>>]) -> moshi_nn::Result<LowRank> {
-        Ok(LowRank::new(pairs, &self.device)?)
+        let pairs = LowRank::new(pairs, &self.device)?;
+        self.meter.weights(pairs.bytes());
+        Ok(pairs)
     }
 
     fn low_rank_bytes(&self, pairs: &LowRank) -> usize {
@@ -143,15 +151,17 @@ impl Backend for Candle {
         4 * codebook.0.elem_count()
     }
 
-    fn ring_bytes(&self, ring: &Ring) -> usize {
-        4 * (ring.keys.elem_count() + ring.values.elem_count())
+    fn taken(&self) -> Taken {
+        self.meter.taken()
     }
 
     fn buf(&self, len: usize) -> moshi_nn::Result<Buf> {
+        self.meter.memory(4 * len);
         Ok(Buf::zeros(len, &self.device)?)
     }
 
     fn ids(&self, len: usize) -> moshi_nn::Result<Vec<i32>> {
+        self.meter.memory(4 * len);
         Ok(vec![0; len])
     }
 
@@ -181,10 +191,13 @@ impl Backend for Candle {
     }
 
     fn ring(&self, spec: &RingSpec) -> moshi_nn::Result<Ring> {
-        Ok(Ring::new(spec, &self.device)?)
+        let ring = Ring::new(spec, &self.device)?;
+        self.meter.memory(4 * (ring.keys.elem_count() + ring.values.elem_count()));
+        Ok(ring)
     }
 
     fn window(&self, spec: &WindowSpec) -> moshi_nn::Result<Window> {
+        self.meter.memory(4 * spec.rows * spec.history * spec.channels);
         Ok(Window::new(spec, &self.device)?)
     }
 
@@ -193,6 +206,7 @@ impl Backend for Candle {
     }
 
     fn sampler(&self, count: usize, silent: SilentTokens) -> moshi_nn::Result<Sampler> {
+        self.meter.memory(count * size_of::<moshi_tensor::sample::RowSampler>());
         Ok(Sampler::new(count, silent))
     }
 

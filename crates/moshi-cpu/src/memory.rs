@@ -16,9 +16,14 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytemuck::{Pod, Zeroable};
+#[cfg(target_os = "linux")]
+use memmap2::UncheckedAdvice;
 use memmap2::{MmapMut, MmapRaw};
 
 const HUGE_PAGE: usize = 2 << 20;
+/// No page of the systems at hand is larger, unless it is huge.
+#[cfg(target_os = "linux")]
+const PAGE: usize = 64 << 10;
 /// Bytes of a region that smaller blocks share.
 const REGION: usize = 8 * HUGE_PAGE;
 /// Blocks of fewer bytes stay in the cache between two reads, or are too few to matter.
@@ -89,6 +94,25 @@ impl<T: Pod> Block<T> {
     }
 }
 
+impl<T: Pod> Block<T> {
+    /// Gives the pages that lie wholly in a range of values back to the system; their values are zero from then on. Does
+    /// nothing for a block without pages of its own.
+    pub fn release(&mut self, values: std::ops::Range<usize>) {
+        #[cfg(target_os = "linux")]
+        if let Store::Map(map, start) = &self.store {
+            let bytes = |value: usize| start + value.min(self.len) * size_of::<T>();
+            let (first, end) = (bytes(values.start).next_multiple_of(PAGE), bytes(values.end) / PAGE * PAGE);
+            if first < end {
+                // SAFETY: the range lies in this private anonymous map, which `self` borrows mutably; its pages read as
+                // zeros afterwards, which every bit pattern of a `Pod` may be.
+                let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, first, end - first) };
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = values;
+    }
+}
+
 /// Maps `bytes` from a huge page's boundary on, which is so far from the map's start; nothing if the system refuses.
 fn map_huge(bytes: usize) -> Option<(MmapMut, usize)> {
     let map = MmapMut::map_anon(bytes + HUGE_PAGE).ok()?;
@@ -155,6 +179,21 @@ mod tests {
                 block.fill(1.5);
                 assert!(block.iter().all(|&x| x == 1.5));
             }
+        }
+    }
+
+    #[test]
+    fn what_is_released_is_zero_and_the_rest_stays() {
+        for len in [100, (6 << 20) / 4] {
+            let mut block = Block::<u32>::zeros(len);
+            block.fill(7);
+            let range = len / 3..len / 3 * 2;
+            block.release(range.clone());
+            assert!(block[..range.start].iter().chain(&block[range.end..]).all(|&x| x == 7));
+            assert!(block[range.clone()].iter().all(|&x| x == 0 || x == 7));
+            let pages = cfg!(target_os = "linux") && len > 1000;
+            assert_eq!(block[range.start + range.len() / 2], if pages { 0 } else { 7 });
+            block[range].fill(8);
         }
     }
 

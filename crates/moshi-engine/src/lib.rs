@@ -20,4 +20,4 @@ pub use params::{EngineError, SessionParams};
 pub use session::StreamingSession;
 pub use sessions::{SHARED_ABOVE_BYTES, Sessions};
 pub use shared_rows::SharedRows;
-pub use speech::{ForwardLogits, GoOn, ModelInfo, SpeechModel};
+pub use speech::{ForwardLogits, GoOn, ModelInfo, ModelMemory, SpeechModel};

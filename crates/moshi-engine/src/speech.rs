@@ -23,12 +23,50 @@ pub struct ModelInfo {
     pub text_card: usize,
     /// Steps by which each stream is delayed, text first.
     pub delays: Vec<usize>,
-    /// Bytes of all weights as the executor holds them.
+    /// Bytes of weights that a step reads.
     pub weight_bytes: u64,
+    /// What the model and each of its sessions take.
+    pub memory: ModelMemory,
     /// Threads per step.
     pub threads: usize,
     /// Sampling parameters that the checkpoint asks for.
     pub defaults: SessionParams,
+}
+
+/// The memory of a model, known before its first frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ModelMemory {
+    /// Bytes of all weights as the executor holds them.
+    pub weights: u64,
+    /// Bytes of each further session: keys and values up to the model's window, the codec's windows, and room to compute
+    /// in.
+    pub session: u64,
+    /// Bytes that were free for sessions once the model was loaded; `None` where the system does not tell.
+    pub free: Option<u64>,
+}
+
+impl ModelMemory {
+    /// How many sessions fit; `None` where the system does not tell how much is free, or a session takes nothing.
+    pub fn sessions(&self) -> Option<u64> {
+        self.free?.checked_div(self.session)
+    }
+
+    /// Refuses more sessions than fit.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] says what they take, what is free, and how many would fit.
+    pub fn check(&self, sessions: usize) -> Result<(), EngineError> {
+        match self.sessions() {
+            Some(most) if most < sessions as u64 => Err(EngineError::Load(format!(
+                "memory for {sessions} sessions: each takes {:.1} MB, {:.1} GB in all, and {:.1} GB are free: at most \
+                 {most} fit",
+                self.session as f64 / 1e6,
+                self.session as f64 * sessions as f64 / 1e9,
+                self.free.unwrap_or(0) as f64 / 1e9
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Teacher-forced logits of `steps` frames.

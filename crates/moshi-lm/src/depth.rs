@@ -143,10 +143,3 @@ pub(crate) struct DepthState<B: Backend> {
     normed: B::Buf,
     logits: B::Buf,
 }
-
-impl<B: Backend> DepthState<B> {
-    /// Bytes of keys and values, all rows.
-    pub(crate) fn bytes(&self, backend: &B) -> usize {
-        self.stack.bytes(backend)
-    }
-}

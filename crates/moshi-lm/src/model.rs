@@ -97,12 +97,6 @@ impl<B: Backend> Lm<B> {
             + self.depth.as_ref().map_or(0, |depth| depth.bytes(backend))
     }
 
-    /// Bytes of a state's keys and values, all rows: what conversations take beside the weights.
-    pub fn state_bytes(&self, state: &LmState<B>) -> usize {
-        let depth = state.work.depth.as_ref().map_or(0, |depth| depth.bytes(&self.backend));
-        state.stack.bytes(&self.backend) + depth
-    }
-
     /// Memory for `rows` conversations, all greedy until [`Lm::set_sampling`].
     ///
     /// # Errors

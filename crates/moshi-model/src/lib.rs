@@ -6,6 +6,7 @@ mod builtin;
 mod codec;
 mod error;
 mod load;
+mod memory;
 mod moshi;
 mod registry;
 mod speech;

@@ -9,7 +9,7 @@ use mimi::Mimi;
 use moshi_checkpoint::quantize::{Plan, Quantize};
 use moshi_checkpoint::{Repository, Stop};
 use moshi_cpu::cores::Cores;
-use moshi_engine::{EngineError, ModelInfo, SHARED_ABOVE_BYTES, SessionParams, SpeechModel};
+use moshi_engine::{EngineError, ModelInfo, ModelMemory, SHARED_ABOVE_BYTES, SessionParams, SpeechModel};
 use moshi_lm::Lm;
 use moshi_lm::text::Detokenizer;
 use moshi_nn::{Backend, HostWeight, LowRankPair, WeightData, WeightSource};
@@ -17,6 +17,7 @@ use moshi_nn::{Backend, HostWeight, LowRankPair, WeightData, WeightSource};
 use crate::Codec;
 use crate::codec::MimiCodec;
 use crate::error::{ModelError, told};
+use crate::memory::measure;
 use crate::moshi::{Moshi, SharedMoshi};
 use crate::registry::{Device, Executors, OnExecutors, Wanted, on_device};
 
@@ -175,7 +176,12 @@ impl LoadModel<'_> {
         let threads = options.threads.map_or(1, NonZeroUsize::get);
         let info = ModelInfo { notice, weight_bytes, threads, ..describe(&lm, source, repository) };
         let codec = Arc::new(MimiCodec(mimi.clone()));
-        Ok(Loaded { model: Arc::new(SharedMoshi(Arc::new(Moshi::new(mimi, lm, words, info)?))), codec })
+        let mut model = Arc::new(Moshi::new(mimi, lm, words, info)?);
+        let memory = measure(&model)?;
+        if let Some(model) = Arc::get_mut(&mut model) {
+            model.tell(memory);
+        }
+        Ok(Loaded { model: Arc::new(SharedMoshi(model)), codec })
     }
 }
 
@@ -215,6 +221,7 @@ fn describe<B: Backend>(lm: &Lm<B>, source: &str, repository: &Repository) -> Mo
         text_card: config.text_card,
         delays: config.delays.clone(),
         weight_bytes: 0,
+        memory: ModelMemory::default(),
         threads: 1,
         defaults: SessionParams {
             temperature: sampling.temp,

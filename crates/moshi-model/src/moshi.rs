@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use mimi::{DecoderState, EncoderState, Mimi};
 use moshi_engine::{
-    EngineError, FRAME_SAMPLES, ForwardLogits, FrameModel, GoOn, ModelInfo, RowStep, SessionParams, SpeechModel,
+    EngineError, FRAME_SAMPLES, ForwardLogits, FrameModel, GoOn, ModelInfo, ModelMemory, RowStep, SessionParams,
+    SpeechModel,
 };
 use moshi_lm::text::{Detokenizer, TextState};
 use moshi_lm::{Lm, LmState, Place, RowInput, RowSampling, SamplingParams, Watcher};
@@ -39,6 +40,16 @@ impl<B: Backend> Moshi<B> {
         fits("codebooks", mimi.codebooks(), config.dep_q.max(lm.heard()))?;
         Ok(Self { info, mimi, lm, words })
     }
+
+    /// Where the language model and the codec run.
+    pub(crate) fn executors(&self) -> [&B; 2] {
+        [self.lm.backend(), self.mimi.backend()]
+    }
+
+    /// Notes what the model takes.
+    pub(crate) fn tell(&mut self, memory: ModelMemory) {
+        self.info.memory = memory;
+    }
 }
 
 /// The model as the engine knows it.
@@ -50,6 +61,7 @@ impl<B: Backend> SpeechModel for SharedMoshi<B> {
     }
 
     fn new_rows(&self, rows: usize) -> Result<Box<dyn FrameModel>, EngineError> {
+        self.0.info.memory.check(rows)?;
         Ok(Box::new(MoshiRows::new(self.0.clone(), rows)?))
     }
 
@@ -81,7 +93,7 @@ impl<B: Backend> Watcher<B> for Asking<'_, '_> {
 }
 
 /// Memory of some rows of a [`Moshi`], with the buffers of a step.
-struct MoshiRows<B: Backend> {
+pub(crate) struct MoshiRows<B: Backend> {
     model: Arc<Moshi<B>>,
     encoder: EncoderState<B>,
     lm: LmState<B>,
@@ -104,7 +116,7 @@ struct Work {
 }
 
 impl<B: Backend> MoshiRows<B> {
-    fn new(model: Arc<Moshi<B>>, rows: usize) -> Result<Self, ModelError> {
+    pub(crate) fn new(model: Arc<Moshi<B>>, rows: usize) -> Result<Self, ModelError> {
         let dep_q = model.lm.config().dep_q;
         let decoder = if dep_q > 0 { Some(model.mimi.init_decoder_for(rows, 1, dep_q)?) } else { None };
         let work = Work {
@@ -179,6 +191,26 @@ impl<B: Backend> MoshiRows<B> {
         Ok(())
     }
 
+    /// Takes the memory of a row.
+    fn reserve(&mut self, row: usize) -> Result<(), ModelError> {
+        let backend = self.model.lm.backend();
+        self.encoder.reserve_row(backend, row)?;
+        if let Some(decoder) = &mut self.decoder {
+            decoder.reserve_row(backend, row)?;
+        }
+        Ok(self.lm.reserve_row(backend, row)?)
+    }
+
+    /// Gives the memory of a row back.
+    fn release(&mut self, row: usize) {
+        let backend = self.model.lm.backend();
+        self.encoder.release_row(backend, row);
+        if let Some(decoder) = &mut self.decoder {
+            decoder.release_row(backend, row);
+        }
+        self.lm.release_row(backend, row);
+    }
+
     fn reset(&mut self, row: usize) -> Result<(), ModelError> {
         let backend = self.model.lm.backend();
         self.encoder.reset_row(backend, row)?;
@@ -208,18 +240,19 @@ impl<B: Backend> FrameModel for MoshiRows<B> {
     }
 
     fn state_bytes(&self) -> u64 {
-        let (lm, codec) = (&self.model.lm, self.model.mimi.backend());
-        let decoder = self.decoder.as_ref().map_or(0, |decoder| decoder.bytes(codec));
-        (lm.state_bytes(&self.lm) + self.encoder.bytes(codec) + decoder) as u64
+        self.model.info.memory.session * self.rows() as u64
     }
 
     fn open(&mut self, row: usize, params: &SessionParams) -> Result<(), EngineError> {
         params.validate()?;
+        self.reserve(row)?;
         self.reset(row)?;
         self.model.lm.set_sampling(&mut self.lm, row, &sampling(params)).map_err(told)
     }
 
-    fn close(&mut self, _row: usize) {}
+    fn close(&mut self, row: usize) {
+        self.release(row);
+    }
 
     fn step(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), EngineError> {
         self.encode(steps)?;

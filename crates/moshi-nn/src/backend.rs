@@ -18,6 +18,9 @@
 //! unspecified, but *memory* (rings, windows, positions, samplers) of inactive rows stays as it is, bit for bit.
 //! The result of a row never depends on which other rows are active: the same bits alone or among others.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 pub use moshi_tensor::sample::{MAX_PENALTY_CONTEXT, RowSampling, SamplingParams, SilentTokens, Stream};
 use moshi_tensor::weight::HostWeight;
 
@@ -149,6 +152,39 @@ pub struct ConvSpec {
     pub elu_input: bool,
 }
 
+/// Memory that was asked of an executor, whether or not it has been given back.
+///
+/// What a session takes is the difference that another row of a state makes, so that nothing needs to be counted twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Bytes of weights as they were laid out: matrices, pairs, tables, codebooks.
+    pub weights: u64,
+    /// Bytes of everything else: keys and values, windows, buffers to compute in.
+    pub memory: u64,
+}
+
+/// Counts what is asked of an executor; its clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Meter(Arc<[AtomicU64; 2]>);
+
+impl Meter {
+    /// Counts weights as they are laid out.
+    pub fn weights(&self, bytes: usize) {
+        self.0[0].fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts memory.
+    pub fn memory(&self, bytes: usize) {
+        self.0[1].fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// What was counted.
+    pub fn taken(&self) -> Taken {
+        let [weights, memory] = [0, 1].map(|i| self.0[i].load(Ordering::Relaxed));
+        Taken { weights, memory }
+    }
+}
+
 /// In a buffer of forced tokens: the model draws.
 pub const FREE: i32 = -1;
 /// In a buffer of forced tokens: nothing is said, and nothing drawn.
@@ -216,8 +252,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn table_bytes(&self, table: &Self::Table) -> usize;
     /// Bytes that a search of the nearest code reads.
     fn codebook_bytes(&self, codebook: &Self::Codebook) -> usize;
-    /// Bytes of all rows' keys and values.
-    fn ring_bytes(&self, ring: &Self::Ring) -> usize;
+    /// Bytes that were asked of this executor and its clones since it was made.
+    fn taken(&self) -> Taken;
 
     // ---- memory ----------------------------------------------------------------------------------------------------
     /// A buffer of `len` zeros.
@@ -250,6 +286,20 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn put_rows(&self, rows: &mut Self::Rows, active: &[bool], positions: &[u64], t: usize) -> Result<()>;
     /// Sets the parameters of one row and forgets its penalty memory.
     fn set_sampling(&self, sampler: &mut Self::Sampler, row: usize, params: &RowSampling) -> Result<()>;
+
+    /// Before a session comes into a row: makes sure that its keys and values can be kept.
+    ///
+    /// # Errors
+    /// When the memory is not there.
+    fn reserve_ring(&self, ring: &mut Self::Ring, row: usize) -> Result<()> {
+        let _ = (ring, row);
+        Ok(())
+    }
+    /// After a session has left a row: gives the memory of its keys and values back, where the executor can. The row
+    /// reads nothing of it again, as after a reset.
+    fn release_ring(&self, ring: &mut Self::Ring, row: usize) {
+        let _ = (ring, row);
+    }
 
     /// One row's window as before the first sample.
     fn reset_window(&self, window: &mut Self::Window, row: usize) -> Result<()>;

@@ -137,6 +137,9 @@ impl Model {
         dict.set_item("text_card", info.text_card)?;
         dict.set_item("delays", &info.delays)?;
         dict.set_item("weight_bytes", info.weight_bytes)?;
+        dict.set_item("memory_bytes", info.memory.weights)?;
+        dict.set_item("session_bytes", info.memory.session)?;
+        dict.set_item("sessions_that_fit", info.memory.sessions())?;
         Ok(dict)
     }
 

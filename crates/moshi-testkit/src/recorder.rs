@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moshi_nn::backend::{
-    AttentionSpec, Backend, Column, ConvSpec, HeadRope, Plan, RingSpec, RowSampling, SilentTokens, Span, Stream,
+    AttentionSpec, Backend, Column, ConvSpec, HeadRope, Plan, RingSpec, RowSampling, SilentTokens, Span, Stream, Taken,
     WindowSpec,
 };
 use moshi_nn::{Error, HostWeight, LowRankPair, Result};
@@ -226,8 +226,17 @@ impl<B: Backend> Backend for Recorder<B> {
         self.inner.codebook_bytes(codebook)
     }
 
-    fn ring_bytes(&self, ring: &Self::Ring) -> usize {
-        self.inner.ring_bytes(&ring.get())
+    fn taken(&self) -> Taken {
+        self.inner.taken()
+    }
+
+    fn reserve_ring(&self, ring: &mut Self::Ring, row: usize) -> Result<()> {
+        self.outside("memory of a row")?;
+        self.inner.reserve_ring(&mut ring.get(), row)
+    }
+
+    fn release_ring(&self, ring: &mut Self::Ring, row: usize) {
+        self.inner.release_ring(&mut ring.get(), row);
     }
 
     fn buf(&self, len: usize) -> Result<Self::Buf> {

@@ -153,14 +153,10 @@ impl<B: Backend> ShapeModel<B> {
         (lm + self.codec.as_ref().map_or(0, |codec| codec.mimi.bytes())) as u64
     }
 
-    /// Bytes of the sessions' keys and values.
+    /// Bytes of the sessions' memory: keys and values, windows, room to compute in.
     pub fn state_bytes(&self) -> u64 {
-        let lm = self.lm.as_ref().map_or(0, |(lm, state)| lm.state_bytes(state));
-        let codec = self.codec.as_ref().map_or(0, |codec| {
-            let backend = codec.mimi.backend();
-            codec.encoder.bytes(backend) + codec.decoder.bytes(backend)
-        });
-        (lm + codec) as u64
+        let lm = self.lm.as_ref().map_or(0, |(lm, _)| lm.backend().taken().memory);
+        lm + self.codec.as_ref().map_or(0, |codec| codec.mimi.backend().taken().memory)
     }
 
     /// One frame of all rows.

@@ -170,6 +170,21 @@ impl Ring {
         }
     }
 
+    /// Gives the memory of a row back to the system where it has pages of its own: it holds zeros then. A row that does
+    /// not exist has none.
+    pub fn release_row(&mut self, row: usize) {
+        let Geometry { rows, .. } = self.geometry;
+        if row >= rows {
+            return;
+        }
+        let len = self.geometry.row_len();
+        let range = row * len..(row + 1) * len;
+        match &mut self.memory {
+            Memory::F32 { keys, values } => [keys, values].map(|block| block.release(range.clone())),
+            Memory::Bf16 { keys, values } => [keys, values].map(|block| block.release(range.clone())),
+        };
+    }
+
     /// The attention that the ring was made for.
     pub fn shape(&self) -> &AttentionShape {
         &self.geometry.shape

@@ -42,7 +42,8 @@ pub use tokens::Sampler;
 pub use window::Window;
 
 use moshi_nn::backend::{
-    AttentionSpec, Backend, Column, ConvSpec, HeadRope, RingSpec, RowSampling, SilentTokens, Span, Stream, WindowSpec,
+    AttentionSpec, Backend, Column, ConvSpec, HeadRope, Meter, RingSpec, RowSampling, SilentTokens, Span, Stream,
+    Taken, WindowSpec,
 };
 use moshi_nn::{Error, LowRankPair, Result};
 
@@ -72,6 +73,7 @@ const WIDE: usize = 2 << 20;
 pub struct Cpu {
     cores: Cores,
     arithmetic: Arithmetic,
+    meter: Meter,
 }
 
 impl Cpu {
@@ -83,7 +85,7 @@ impl Cpu {
 
     /// On a given instruction set and its threads.
     pub fn on(cores: Cores) -> Self {
-        Self { cores, arithmetic: Arithmetic::Exact }
+        Self { cores, arithmetic: Arithmetic::Exact, meter: Meter::default() }
     }
 
     /// The same, rounding as `arithmetic` says.
@@ -99,6 +101,16 @@ impl Cpu {
     /// What it runs on.
     pub fn cores(&self) -> &Cores {
         &self.cores
+    }
+
+    fn counted(&self, matrix: Matrix) -> Result<Matrix> {
+        self.meter.weights(matrix.bytes());
+        Ok(matrix)
+    }
+
+    fn windowed(&self, window: Window) -> Result<Window> {
+        self.meter.memory(window.bytes());
+        Ok(window)
     }
 }
 
@@ -139,7 +151,7 @@ impl Backend for Cpu {
     }
 
     fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Matrix> {
-        Matrix::new(&self.cores, self.arithmetic, weight, bias, weight.cols())
+        self.counted(Matrix::new(&self.cores, self.arithmetic, weight, bias, weight.cols())?)
     }
 
     fn coarser(&self) -> Self {
@@ -153,19 +165,25 @@ impl Backend for Cpu {
             Arithmetic::Fast => Arithmetic::Exact, // convolutions' windows are in single precision
             same => same,
         };
-        Matrix::new(&self.cores, arithmetic, weight, bias, channels)
+        self.counted(Matrix::new(&self.cores, arithmetic, weight, bias, channels)?)
     }
 
     fn table(&self, weight: &HostWeight<'_>) -> Result<Embedding> {
-        Ok(Embedding::new(weight)?)
+        let table = Embedding::new(weight)?;
+        self.meter.weights(table.bytes());
+        Ok(table)
     }
 
     fn codebook(&self, vectors: &[f32], bins: usize) -> Result<Codebook> {
-        Ok(Codebook::new(&self.cores, vectors, bins)?)
+        let codebook = Codebook::new(&self.cores, vectors, bins)?;
+        self.meter.weights(codebook.bytes());
+        Ok(codebook)
     }
 
     fn low_rank(&self, pairs: &[Option<LowRankPair<'_>>]) -> Result<LowRank> {
-        LowRank::new(&self.cores, pairs)
+        let pairs = LowRank::new(&self.cores, pairs)?;
+        self.meter.weights(pairs.bytes());
+        Ok(pairs)
     }
 
     fn low_rank_bytes(&self, pairs: &LowRank) -> usize {
@@ -184,15 +202,21 @@ impl Backend for Cpu {
         codebook.bytes()
     }
 
-    fn ring_bytes(&self, ring: &Ring) -> usize {
-        ring.bytes()
+    fn taken(&self) -> Taken {
+        self.meter.taken()
+    }
+
+    fn release_ring(&self, ring: &mut Ring, row: usize) {
+        ring.release_row(row);
     }
 
     fn buf(&self, len: usize) -> Result<Block<f32>> {
+        self.meter.memory(size_of::<f32>() * len);
         Ok(Block::zeros(len))
     }
 
     fn ids(&self, len: usize) -> Result<Vec<i32>> {
+        self.meter.memory(size_of::<i32>() * len);
         Ok(vec![0; len])
     }
 
@@ -225,15 +249,17 @@ impl Backend for Cpu {
             Arithmetic::Fast | Arithmetic::FixedNarrow => RingFormat::Bf16,
             _ => RingFormat::F32,
         };
-        Ok(Ring::with_format(shape(&spec.attention), spec.rows, spec.max_chunk, format)?)
+        let ring = Ring::with_format(shape(&spec.attention), spec.rows, spec.max_chunk, format)?;
+        self.meter.memory(ring.bytes());
+        Ok(ring)
     }
 
     fn window(&self, spec: &WindowSpec) -> Result<Window> {
-        Ok(Window::new(spec, self.arithmetic))
+        self.windowed(Window::new(spec, self.arithmetic))
     }
 
     fn upsample_window(&self, spec: &WindowSpec) -> Result<Window> {
-        Ok(Window::new(spec, Arithmetic::Exact)) // nothing is multiplied there but values one by one
+        self.windowed(Window::new(spec, Arithmetic::Exact)) // nothing is multiplied there but values one by one
     }
 
     fn rows(&self, count: usize, ropes: &[HeadRope]) -> Result<Rows> {
@@ -241,6 +267,7 @@ impl Backend for Cpu {
     }
 
     fn sampler(&self, count: usize, silent: SilentTokens) -> Result<Sampler> {
+        self.meter.memory(count * size_of::<moshi_tensor::sample::RowSampler>());
         Ok(Sampler::new(count, silent))
     }
 

@@ -122,6 +122,14 @@ impl Window {
         Self { spec: *spec, columns: Columns::zeros(len, block) }
     }
 
+    /// Bytes of all rows' columns.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.columns {
+            Columns::Stored(values) => size_of_val(&**values),
+            Columns::Fixed { values, scales, .. } => size_of_val(&**values) + size_of_val(&**scales),
+        }
+    }
+
     /// Values of a row.
     fn row_len(&self) -> usize {
         (self.spec.history + self.spec.max_chunk) * self.spec.channels

@@ -13,6 +13,20 @@ pub trait StreamState<B: Backend> {
     /// When there is no such row, or the device fails.
     fn reset_row(&mut self, backend: &B, row: usize) -> Result<()>;
 
+    /// Before a session comes into a row: makes sure that its memory is there.
+    ///
+    /// # Errors
+    /// When it is not, or there is no such row.
+    fn reserve_row(&mut self, backend: &B, row: usize) -> Result<()> {
+        let _ = (backend, row);
+        Ok(())
+    }
+
+    /// After a session has left a row: gives back what memory can be given back. A reset follows before the row runs.
+    fn release_row(&mut self, backend: &B, row: usize) {
+        let _ = (backend, row);
+    }
+
     /// Overwrites one row with `src_row` of another state of the same layer (which may have another number of rows).
     ///
     /// # Errors
@@ -23,6 +37,14 @@ pub trait StreamState<B: Backend> {
 impl<B: Backend, S: StreamState<B>> StreamState<B> for Vec<S> {
     fn reset_row(&mut self, backend: &B, row: usize) -> Result<()> {
         self.iter_mut().try_for_each(|s| s.reset_row(backend, row))
+    }
+
+    fn reserve_row(&mut self, backend: &B, row: usize) -> Result<()> {
+        self.iter_mut().try_for_each(|s| s.reserve_row(backend, row))
+    }
+
+    fn release_row(&mut self, backend: &B, row: usize) {
+        self.iter_mut().for_each(|s| s.release_row(backend, row));
     }
 
     fn copy_row(&mut self, backend: &B, row: usize, src: &Self, src_row: usize) -> Result<()> {
@@ -55,6 +77,17 @@ macro_rules! stream_state {
                 let Self { $($memory,)* $($scratch: _,)* } = self;
                 $($crate::layers::StreamState::<B>::reset_row($memory, backend, row)?;)*
                 Ok(())
+            }
+
+            fn reserve_row(&mut self, backend: &B, row: usize) -> $crate::Result<()> {
+                let Self { $($memory,)* $($scratch: _,)* } = self;
+                $($crate::layers::StreamState::<B>::reserve_row($memory, backend, row)?;)*
+                Ok(())
+            }
+
+            fn release_row(&mut self, backend: &B, row: usize) {
+                let Self { $($memory,)* $($scratch: _,)* } = self;
+                $($crate::layers::StreamState::<B>::release_row($memory, backend, row);)*
             }
 
             fn copy_row(&mut self, backend: &B, row: usize, src: &Self, src_row: usize) -> $crate::Result<()> {
@@ -167,6 +200,14 @@ impl<B: Backend> Ring<B> {
 impl<B: Backend> StreamState<B> for Ring<B> {
     fn reset_row(&mut self, _: &B, _: usize) -> Result<()> {
         Ok(()) // a row at position 0 reads nothing older
+    }
+
+    fn reserve_row(&mut self, backend: &B, row: usize) -> Result<()> {
+        backend.reserve_ring(&mut self.0, row)
+    }
+
+    fn release_row(&mut self, backend: &B, row: usize) {
+        backend.release_ring(&mut self.0, row);
     }
 
     fn copy_row(&mut self, backend: &B, row: usize, src: &Self, src_row: usize) -> Result<()> {

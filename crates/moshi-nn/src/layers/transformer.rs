@@ -215,13 +215,6 @@ pub struct TransformerState<B: Backend> {
 
 stream_state!(TransformerState { memory: rings; scratch: scratch });
 
-impl<B: Backend> TransformerState<B> {
-    /// Bytes of keys and values, all layers and rows.
-    pub fn bytes(&self, backend: &B) -> usize {
-        self.rings.iter().map(|ring| backend.ring_bytes(&ring.0)).sum()
-    }
-}
-
 /// Room for one layer's intermediate values; layers take turns.
 pub struct TransformerScratch<B: Backend> {
     normed: B::Buf,
