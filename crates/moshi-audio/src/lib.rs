@@ -49,3 +49,7 @@ pub const SAMPLE_RATE: u32 = 24_000;
 
 /// Samples of one frame of the model: 80 ms.
 pub const FRAME_SAMPLES: usize = 1_920;
+
+/// The time of one frame: a model whose step takes longer does not keep up.
+pub const FRAME_TIME: std::time::Duration =
+    std::time::Duration::from_millis(1_000 * FRAME_SAMPLES as u64 / SAMPLE_RATE as u64);

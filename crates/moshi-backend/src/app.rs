@@ -7,20 +7,21 @@ use moshi_engine::SessionParams;
 
 use crate::auth::Keys;
 use crate::calibrate::Calibration;
+use crate::call::{Admission, Quotas, WaitingLine};
 use crate::config::ServerConfig;
 use crate::engine_thread::EngineHandle;
 use crate::metrics::Metrics;
 use crate::origin::Welcome;
-use crate::queue::WaitingLine;
-use crate::quota::Quotas;
 use crate::shutdown::Shutdown;
 
 /// The state of one server.
 pub(crate) struct App {
     /// How it was configured.
     pub(crate) config: ServerConfig,
-    /// Admits calls.
+    /// The model at work.
     pub(crate) engine: EngineHandle,
+    /// Finds places for calls.
+    pub(crate) admission: Admission,
     /// Which web pages may call.
     pub(crate) welcome: Welcome,
     /// Who may call.

@@ -8,9 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, header};
-use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
 
+use crate::key_id::KeyId;
 use crate::lent_keys::LentKeys;
 use crate::text_file;
 
@@ -65,23 +64,10 @@ impl std::fmt::Debug for KeySource {
     }
 }
 
-type KeyDigest = [u8; 32];
-
-/// Which key it was, without the key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct KeyId(KeyDigest);
-
-impl KeyId {
-    /// Of a key.
-    pub(crate) fn of(key: &str) -> Self {
-        Self(Sha256::digest(key.as_bytes()).into())
-    }
-}
-
 /// The keys that open this server; without any source it is open to everybody.
 pub(crate) struct Keys {
     source: KeySource,
-    digests: RwLock<Arc<[KeyDigest]>>,
+    digests: RwLock<Arc<[KeyId]>>,
     lent: LentKeys,
 }
 
@@ -159,9 +145,7 @@ impl Keys {
     /// The key of this digest, if it is one of the real ones.
     fn knows(&self, id: KeyId) -> Option<KeyId> {
         let known = Arc::clone(&self.digests.read().unwrap_or_else(PoisonError::into_inner));
-        // It is compared with every one of them, whatever was found before.
-        let good = known.iter().fold(Choice::from(0), |good, known| good | id.0.ct_eq(known));
-        bool::from(good).then_some(id)
+        id.is_among(&known).then_some(id)
     }
 }
 
@@ -184,7 +168,7 @@ fn offered(headers: &HeaderMap) -> Vec<&str> {
     bearer.chain(in_protocols).filter(|key| !key.is_empty()).take(4).collect()
 }
 
-fn read(source: &KeySource) -> Result<Arc<[KeyDigest]>, KeyError> {
+fn read(source: &KeySource) -> Result<Arc<[KeyId]>, KeyError> {
     let mut digests = Vec::new();
     for key in &source.given {
         digests.push(digest(key, || "the environment".to_owned())?);
@@ -204,14 +188,14 @@ fn read(source: &KeySource) -> Result<Arc<[KeyDigest]>, KeyError> {
     Ok(digests.into())
 }
 
-fn digest(key: &str, place: impl Fn() -> String) -> Result<KeyDigest, KeyError> {
+fn digest(key: &str, place: impl Fn() -> String) -> Result<KeyId, KeyError> {
     let unusable = |found: String| KeyError::Unusable { place: place(), found };
     if key.len() < SHORTEST {
         return Err(unusable(format!("{} characters", key.len())));
     }
     match key.chars().find(|c| !(c.is_ascii_alphanumeric() || "-_.~+/=".contains(*c))) {
         Some(_) => Err(unusable("a character that no key can have".to_owned())),
-        None => Ok(Sha256::digest(key.as_bytes()).into()),
+        None => Ok(KeyId::of(key)),
     }
 }
 

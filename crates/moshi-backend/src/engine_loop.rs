@@ -14,11 +14,11 @@ use moshi_engine::{
 };
 use tokio::sync::mpsc;
 
+use crate::call::Playout;
 use crate::engine_status::{EngineHealth, EngineStatus};
-use crate::engine_thread::{Command, gauge};
-use crate::metrics::Metrics;
+use crate::engine_thread::Command;
+use crate::metrics::{Metrics, gauge};
 use crate::model::ModelHost;
-use crate::places::Playout;
 
 /// How long an idle thread sleeps at most, so that gauges stay fresh.
 const IDLE_WAIT: Duration = Duration::from_secs(1);

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::places::Places;
+use moshi_audio::FRAME_TIME;
+
+use crate::call::Slots;
 use crate::tick_window::{Percentiles, TickWindow};
 
 /// Whether the engine thread runs and its model works.
@@ -34,7 +36,7 @@ pub struct EngineStatus {
     /// Frames waiting, over all calls.
     backlog: AtomicU64,
     ticks: TickWindow,
-    places: Places,
+    slots: Slots,
 }
 
 impl EngineStatus {
@@ -48,7 +50,7 @@ impl EngineStatus {
             last_tick_us: AtomicU64::new(0),
             backlog: AtomicU64::new(0),
             ticks: TickWindow::default(),
-            places: Places::new(rows),
+            slots: Slots::new(rows),
         }
     }
 
@@ -87,8 +89,8 @@ impl EngineStatus {
     }
 
     /// How each call fares.
-    pub(crate) fn places(&self) -> &Places {
-        &self.places
+    pub(crate) fn places(&self) -> &Slots {
+        &self.slots
     }
 
     /// Percentiles of the latest ticks; `None` before the first.
@@ -98,7 +100,7 @@ impl EngineStatus {
 
     /// Whether the latest half minute of ticks shows a machine that does not keep up with the calls it has.
     pub(crate) fn overloaded(&self) -> bool {
-        self.ticks.is_full() && self.ticks.percentiles().is_some_and(|p| p.p95 > crate::metrics::FRAME)
+        self.ticks.is_full() && self.ticks.percentiles().is_some_and(|p| p.p95 > FRAME_TIME)
     }
 
     /// How long the thread has shown no sign of life.

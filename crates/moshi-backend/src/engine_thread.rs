@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, onesho
 use crate::calibrate::warm_up;
 use crate::engine_loop::EngineLoop;
 pub use crate::engine_status::{EngineHealth, EngineStatus};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, gauge};
 use crate::model::ModelHost;
 
 /// Pieces of audio that one call may have on their way to the engine.
@@ -322,12 +322,6 @@ impl Drop for SessionInput {
         self.tell(Command::Close { key: self.key });
         self.slot = None;
     }
-}
-
-/// A count as a gauge's value.
-#[expect(clippy::cast_precision_loss, reason = "counts of calls and frames are far below 2^53")]
-pub(crate) fn gauge(count: usize) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

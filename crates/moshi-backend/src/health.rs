@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::calibrate::CalibrationPoint;
+use crate::call::CallNumbers;
 use crate::engine_status::EngineHealth;
-use crate::places::CallNumbers;
 
 /// The answer of `/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -165,7 +165,7 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Json<Status> {
 ))]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let status = app.engine.status();
-    app.metrics.show_places(status.places(), status.started());
+    app.metrics.show_calls(status.places(), status.started());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render()).into_response()
 }
 

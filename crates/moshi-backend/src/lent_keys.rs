@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::auth::KeyId;
+use crate::key_id::KeyId;
 
 /// What such a key begins with, as clients expect it.
 const PREFIX: &str = "ek_";

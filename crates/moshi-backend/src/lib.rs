@@ -2,13 +2,14 @@
 //!
 //! [`Server::start`] serves a model over HTTP and WebSockets; the binary `moshi-backend` is a thin shell around it.
 
+mod access;
 mod address;
-mod admission;
 mod app;
 pub mod auth;
 pub mod bench;
 pub mod build_info;
 pub mod calibrate;
+mod call;
 mod chat;
 pub mod cli;
 pub mod commands;
@@ -20,30 +21,25 @@ pub mod engine_thread;
 mod forwarded;
 mod health;
 mod hsts;
+mod key_id;
 mod lent_keys;
-mod limits;
 mod listen;
-mod loudness;
 pub mod metrics;
 pub mod model;
 mod openapi;
 mod origin;
-mod pacer;
 mod pages;
 mod peer;
-mod places;
 pub mod quality;
-mod queue;
-mod quota;
 mod realtime;
-mod recording;
+mod refusal;
 mod reload;
 mod server;
 pub mod shutdown;
-mod standing;
 mod text_file;
 mod tick_window;
 pub mod tls;
 mod watchdog;
+mod websocket;
 
 pub use server::{Server, ServerError};

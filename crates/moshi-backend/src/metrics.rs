@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use moshi_audio::FRAME_TIME;
 
-use crate::places::Places;
-
-/// A frame's time: a step that takes longer cannot keep up.
-pub const FRAME: Duration = Duration::from_millis(80);
+use crate::call::Slots;
 
 /// Upper bounds for times, in seconds: fine between 20 and 80 ms, where it is decided whether a machine keeps up.
 const TIME_BUCKETS: [f64; 32] = [
@@ -87,17 +85,17 @@ impl Metrics {
     pub(crate) fn ticked(&self, step: Duration, tick: Duration, rows: usize) {
         self.steps.record(step.as_secs_f64());
         self.ticks.record(tick.as_secs_f64());
-        self.step_rows.record(crate::engine_thread::gauge(rows));
+        self.step_rows.record(gauge(rows));
         self.frames.increment(rows as u64);
-        if tick > FRAME {
+        if tick > FRAME_TIME {
             self.deadline_misses.increment(1);
         }
     }
 
     /// Shows how each open call fares.
-    pub(crate) fn show_places(&self, places: &Places, start: Instant) {
+    pub(crate) fn show_calls(&self, slots: &Slots, start: Instant) {
         metrics::with_local_recorder(&self.recorder, || {
-            for call in places.ever_used(start) {
+            for call in slots.ever_used(start) {
                 let labels = [("place", call.place.to_string())];
                 gauge!("moshi_call_lag_seconds", &labels).set(call.lag_ms / 1e3);
                 gauge!("moshi_call_worst_lag_seconds", &labels).set(call.worst_lag_ms / 1e3);
@@ -219,6 +217,12 @@ impl Handles {
             deadline_misses: misses,
         }
     }
+}
+
+/// A count as a gauge's value.
+#[expect(clippy::cast_precision_loss, reason = "counts of calls and frames are far below 2^53")]
+pub(crate) fn gauge(count: usize) -> f64 {
+    count as f64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of one call are far below 2^53")]

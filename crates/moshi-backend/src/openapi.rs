@@ -2,20 +2,9 @@
 
 use axum::Json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi, ToSchema};
+use utoipa::{Modify, OpenApi};
 
-/// The body of an answer that refuses a call.
-#[derive(ToSchema)]
-#[schema(as = Refusal)]
-#[expect(dead_code, reason = "only its description is used; the answers are made from moshi_protocol::Refusal")]
-pub(crate) struct RefusalBody {
-    /// Short name of the kind of refusal, such as `full` or `parameter`.
-    error: String,
-    /// For a person to read: what was found, what is allowed.
-    reason: String,
-    /// Seconds after which another attempt makes sense, if any does.
-    retry_after: Option<u32>,
-}
+use crate::refusal::RefusalBody;
 
 #[derive(OpenApi)]
 #[openapi(

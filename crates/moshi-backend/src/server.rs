@@ -18,14 +18,13 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use crate::app::App;
 use crate::auth::{KeyError, Keys};
 use crate::calibrate::{Calibration, calibrate};
+use crate::call::{Admission, Quotas, WaitingLine};
 use crate::config::{MaxSessions, ServerConfig, TlsChoice};
 use crate::connections::BoundedAcceptor;
 use crate::engine_thread::{EngineHandle, EngineThread};
 use crate::metrics::Metrics;
 use crate::model::ModelHost;
 use crate::origin::Welcome;
-use crate::queue::WaitingLine;
-use crate::quota::Quotas;
 use crate::reload::Reloader;
 use crate::shutdown::ShutdownControl;
 use crate::tls::{CertificateFiles, Shown, TlsError};
@@ -139,11 +138,17 @@ impl Server {
         if calibration.is_some() {
             handle_to_engine.refuse_when_overloaded();
         }
+        let line = WaitingLine::new(config.queue.room, Arc::clone(&metrics));
+        let admission = {
+            let (engine, line) = (handle_to_engine.clone(), Arc::clone(&line));
+            Admission::new(engine, line, control.shutdown(), Arc::clone(&metrics))
+        };
         let app = Arc::new(App {
             engine: handle_to_engine,
+            admission,
             welcome: Welcome::new(&config, names),
             keys,
-            line: WaitingLine::new(config.queue.room, Arc::clone(&metrics)),
+            line,
             quotas: Quotas::new(config.quotas.per_address, config.quotas.per_key),
             calibration,
             metrics,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::pacer::{DueFrame, Pace, Pacer};
+use crate::call::{DueFrame, Pace, Pacer};
 
 /// A queue with a clock; see [`Pacer`]. Times are since the beginning of the call.
 #[derive(Debug)]

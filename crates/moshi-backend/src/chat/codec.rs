@@ -1,16 +1,15 @@
-//! Audio messages to samples and back. Codec work never runs on an async worker: [`off_worker`] takes it elsewhere.
+//! Audio messages to samples and back.
 
 use moshi_audio::{AudioError, OggOpusDecoder, OggOpusEncoder, OggOpusEncoderConfig};
 
-use super::request::WireFormat;
+use super::format::WireFormat;
+use crate::call::{from_s16, to_s16};
 
 /// Bytes of one sample of raw audio.
 const SAMPLE_BYTES: usize = 2;
-/// What a sample of 1.0 would be in 16 bits.
-const FULL_SCALE: f32 = 32_768.0;
 
 /// Turns a caller's audio messages into samples.
-pub(crate) enum VoiceDecoder {
+pub(super) enum VoiceDecoder {
     /// An Ogg Opus stream, cut anywhere.
     OggOpus(Box<OggOpusDecoder>),
     /// Raw samples.
@@ -19,7 +18,7 @@ pub(crate) enum VoiceDecoder {
 
 /// What is wrong with audio.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum VoiceError {
+pub(super) enum VoiceError {
     /// The stream is of another kind; nothing of it can be used.
     #[error("{0}")]
     Hopeless(AudioError),
@@ -30,7 +29,7 @@ pub(crate) enum VoiceError {
 
 impl VoiceDecoder {
     /// A decoder at the beginning of a call.
-    pub(crate) fn new(format: WireFormat) -> Self {
+    pub(super) fn new(format: WireFormat) -> Self {
         match format {
             WireFormat::OggOpus => Self::OggOpus(Box::new(OggOpusDecoder::live())),
             WireFormat::Pcm => Self::Pcm,
@@ -38,7 +37,7 @@ impl VoiceDecoder {
     }
 
     /// Appends the samples of a message to `pcm`.
-    pub(crate) fn decode(&mut self, payload: &[u8], pcm: &mut Vec<f32>) -> Result<(), VoiceError> {
+    pub(super) fn decode(&mut self, payload: &[u8], pcm: &mut Vec<f32>) -> Result<(), VoiceError> {
         match self {
             Self::OggOpus(decoder) => decoder.push(payload, pcm).map_err(|error| match error {
                 AudioError::NotOggOpus { .. } | AudioError::OtherCodec { .. } | AudioError::OpusHead { .. } => {
@@ -60,7 +59,7 @@ impl VoiceDecoder {
 }
 
 /// Turns the agent's frames into audio messages.
-pub(crate) enum VoiceEncoder {
+pub(super) enum VoiceEncoder {
     /// An Ogg Opus stream.
     OggOpus(Box<OggOpusEncoder>),
     /// Raw samples.
@@ -69,7 +68,7 @@ pub(crate) enum VoiceEncoder {
 
 impl VoiceEncoder {
     /// An encoder at the beginning of a call; `serial` names its stream.
-    pub(crate) fn new(format: WireFormat, serial: u32) -> Result<Self, AudioError> {
+    pub(super) fn new(format: WireFormat, serial: u32) -> Result<Self, AudioError> {
         Ok(match format {
             WireFormat::OggOpus => {
                 let config = OggOpusEncoderConfig { serial, ..OggOpusEncoderConfig::default() };
@@ -80,7 +79,7 @@ impl VoiceEncoder {
     }
 
     /// What must come before the first audio, if anything.
-    pub(crate) fn headers(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn headers(&mut self) -> Option<Vec<u8>> {
         let Self::OggOpus(encoder) = self else { return None };
         let mut out = Vec::new();
         encoder.headers(&mut out);
@@ -88,14 +87,14 @@ impl VoiceEncoder {
     }
 
     /// Tells the listener that `frames` frames are left out, where the format can.
-    pub(crate) fn skip(&mut self, frames: usize) {
+    pub(super) fn skip(&mut self, frames: usize) {
         if let Self::OggOpus(encoder) = self {
             encoder.skip(frames);
         }
     }
 
     /// The payload of the message for one frame of 1,920 samples.
-    pub(crate) fn encode(&mut self, frame: &[f32]) -> Result<Vec<u8>, AudioError> {
+    pub(super) fn encode(&mut self, frame: &[f32]) -> Result<Vec<u8>, AudioError> {
         let mut out = Vec::with_capacity(512);
         match self {
             Self::OggOpus(encoder) => encoder.push(frame, &mut out)?,
@@ -103,30 +102,6 @@ impl VoiceEncoder {
         }
         Ok(out)
     }
-}
-
-/// A 16-bit sample in [-1, 1).
-pub(crate) fn from_s16(sample: i16) -> f32 {
-    f32::from(sample) / FULL_SCALE
-}
-
-/// A sample as 16 bits, clipped; what is no number is silence.
-#[expect(clippy::cast_possible_truncation, reason = "clamped to the range of i16 before the cast")]
-pub(crate) fn to_s16(sample: f32) -> i16 {
-    (sample * FULL_SCALE).round().clamp(-FULL_SCALE, FULL_SCALE - 1.0) as i16
-}
-
-/// Does `work` on `value` on a thread that may be busy for a while, and gives both back. None if the work panicked.
-pub(crate) async fn off_worker<T, R>(mut value: T, work: impl FnOnce(&mut T) -> R + Send + 'static) -> Option<(T, R)>
-where
-    T: Send + 'static,
-    R: Send + 'static,
-{
-    let done = tokio::task::spawn_blocking(move || {
-        let result = work(&mut value);
-        (value, result)
-    });
-    done.await.ok()
 }
 
 #[cfg(test)]

@@ -7,15 +7,13 @@ use axum::extract::ws::Message as Frame;
 use futures_util::StreamExt;
 use moshi_protocol::{CloseReason, Control, Message, MessageError};
 use tokio::sync::mpsc;
-use tokio_tungstenite::tungstenite;
 
 use super::backlog::Backlog;
-use super::call::{Ending, Pulse, Source};
-use super::codec::{VoiceDecoder, VoiceError, off_worker};
-use super::request::WireFormat;
+use super::codec::{VoiceDecoder, VoiceError};
+use super::format::WireFormat;
 use crate::app::App;
-use crate::engine_thread::SessionInput;
-use crate::limits::RateLimits;
+use crate::call::{CallInput, Ending, Pulse, RateLimits, off_worker};
+use crate::websocket::{Source, broken};
 
 /// Unusable messages after which a call is given up.
 const PATIENCE: usize = 32;
@@ -25,7 +23,7 @@ const DECODE_BYTES: usize = 4_096;
 /// Hears one caller.
 pub(super) struct Listener<'a> {
     app: &'a App,
-    input: &'a SessionInput,
+    input: &'a CallInput<'a>,
     backlog: &'a Backlog,
     pulse: &'a Pulse,
     complain: mpsc::Sender<String>,
@@ -41,7 +39,7 @@ impl<'a> Listener<'a> {
     /// A listener at the beginning of a call. What it hears goes into the backlog; complaints about unusable messages go to `complain`.
     pub(super) fn new(
         app: &'a App,
-        (input, backlog): (&'a SessionInput, &'a Backlog),
+        (input, backlog): (&'a CallInput<'a>, &'a Backlog),
         format: WireFormat,
         pulse: &'a Pulse,
         complain: mpsc::Sender<String>,
@@ -55,7 +53,7 @@ impl<'a> Listener<'a> {
         loop {
             let heard = match source.next().await {
                 None | Some(Ok(Frame::Close(_))) => return Ending::Left,
-                Some(Err(error)) => return broken(self.app, &error),
+                Some(Err(error)) => return broken(&self.app.metrics, &error),
                 Some(Ok(Frame::Pong(_))) => {
                     self.pulse.pong();
                     Ok(())
@@ -72,7 +70,7 @@ impl<'a> Listener<'a> {
     }
 
     fn count(&mut self, bytes: usize) -> Result<(), Ending> {
-        if self.limits.message(self.pulse.start.elapsed(), bytes) {
+        if self.limits.message(self.pulse.elapsed(), bytes) {
             return Ok(());
         }
         self.app.metrics.bad_input("too_fast");
@@ -122,7 +120,7 @@ impl<'a> Listener<'a> {
 
     async fn audio(&mut self, payload: Bytes) -> Result<(), Ending> {
         // Decoding is part of what a caller waits for.
-        let at = self.pulse.start.elapsed();
+        let at = self.pulse.elapsed();
         let mut rest = payload;
         while !rest.is_empty() {
             // An even number of bytes, so that no sample is cut; an odd one at the end is the message's own.
@@ -148,7 +146,7 @@ impl<'a> Listener<'a> {
     }
 
     fn hear(&mut self, at: Duration, pcm: &[f32]) -> Result<(), Ending> {
-        if !self.limits.audio(self.pulse.start.elapsed(), pcm.len()) {
+        if !self.limits.audio(self.pulse.elapsed(), pcm.len()) {
             self.app.metrics.bad_input("too_fast");
             return Err(Ending::because(CloseReason::TooFast));
         }
@@ -167,9 +165,7 @@ impl<'a> Listener<'a> {
             Control::Restart => {
                 self.paused = false;
                 self.backlog.clear();
-                if !self.input.restart().await {
-                    return Err(Ending::because(CloseReason::Internal));
-                }
+                self.input.restart().await?;
             }
         }
         Ok(())
@@ -185,29 +181,5 @@ impl<'a> Listener<'a> {
         // A caller that does not read its complaints does not get more of them.
         let _ = self.complain.try_send(words);
         Ok(())
-    }
-}
-
-/// The WebSocket itself is broken.
-pub(crate) fn broken(app: &App, error: &axum::Error) -> Ending {
-    let source = std::error::Error::source(error);
-    let inner = source.and_then(|e| e.downcast_ref::<tungstenite::Error>());
-    match inner {
-        Some(tungstenite::Error::Capacity(why)) => {
-            app.metrics.bad_input("too_long");
-            Ending::Close(CloseReason::TooLong, Some(why.to_string()))
-        }
-        Some(tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
-            Ending::Left
-        }
-        Some(tungstenite::Error::Protocol(_)) => {
-            app.metrics.bad_input("websocket");
-            Ending::because(CloseReason::WebSocket)
-        }
-        Some(tungstenite::Error::Utf8(_)) => {
-            app.metrics.bad_input("websocket");
-            Ending::because(CloseReason::BadMessage)
-        }
-        _ => Ending::Left,
     }
 }

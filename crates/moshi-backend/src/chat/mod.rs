@@ -7,9 +7,9 @@ mod backlog;
 mod call;
 mod codec;
 mod feeder;
+mod format;
 mod listener;
-mod lost;
-mod request;
+mod message;
 mod speaker;
 mod waiting;
 
@@ -22,17 +22,13 @@ use axum::extract::{ConnectInfo, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 
-use crate::admission::{self, Admitted, Refused, Turn};
+use crate::access;
 use crate::app::App;
+use crate::call::{Admitted, Share, Turn};
 use crate::peer::Peer;
-use crate::quota::Share;
-use call::Call;
-pub(crate) use call::{Ending, Pulse, Sink, Source, out_of_time, record, say_goodbye};
-pub(crate) use codec::{from_s16, off_worker, to_s16};
-pub(crate) use listener::broken;
-pub(crate) use lost::LostAudio;
-pub(crate) use request::{CallRequest, NamedFormat};
-pub(crate) use speaker::send_frame;
+use crate::refusal::{RefusalBody, Refused};
+use call::ChatCall;
+use format::ChatRequest;
 use waiting::WaitingCall;
 
 /// A message is read up to this many times the size limit, only to be refused with a reason.
@@ -51,11 +47,11 @@ const SUBPROTOCOL: &str = "rustymoshi";
     ("max_steps" = Option<u32>, Query, description = "the call ends after so many frames of reply"),
 ), responses(
     (status = 101, description = "The call has a place, or one in the waiting line"),
-    (status = 400, description = "A parameter is out of range, or a key is in the query", body = crate::openapi::RefusalBody),
-    (status = 401, description = "A key is needed, or it is wrong", body = crate::openapi::RefusalBody),
-    (status = 403, description = "The page's origin may not call", body = crate::openapi::RefusalBody),
-    (status = 429, description = "This address or key has as many calls as one may have", body = crate::openapi::RefusalBody),
-    (status = 503, description = "No place; `Retry-After` says when to try again", body = crate::openapi::RefusalBody),
+    (status = 400, description = "A parameter is out of range, or a key is in the query", body = RefusalBody),
+    (status = 401, description = "A key is needed, or it is wrong", body = RefusalBody),
+    (status = 403, description = "The page's origin may not call", body = RefusalBody),
+    (status = 429, description = "This address or key has as many calls as one may have", body = RefusalBody),
+    (status = 503, description = "No place; `Retry-After` says when to try again", body = RefusalBody),
 ), security((), ("bearer" = [])))]
 pub(crate) async fn handler(
     State(app): State<Arc<App>>,
@@ -66,7 +62,7 @@ pub(crate) async fn handler(
 ) -> Response {
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
-        Err(rejection) => return admission::not_a_websocket("/api/chat", &rejection).into_response(),
+        Err(rejection) => return Refused::not_a_websocket("/api/chat", &rejection).into_response(),
     };
     // A message over the limit is read to its end before the call is closed, if it is not absurd: closing a
     // connection with unread bytes resets it, and the caller might never see why.
@@ -75,7 +71,7 @@ pub(crate) async fn handler(
     let peer = Peer::of(socket, &headers, &app.config.trusted_proxies);
     match admit(&app, peer, query.as_deref().unwrap_or_default(), &headers).await {
         Ok((request, share, Admitted { guard, turn: Turn::Now(session) })) => {
-            let call = Call { app, peer, share, request, session, guard };
+            let call = ChatCall { app, peer, share, request, session, guard };
             upgrade.on_upgrade(move |socket| call.run(socket))
         }
         Ok((request, share, Admitted { guard, turn: Turn::Later(ticket) })) => {
@@ -94,9 +90,9 @@ async fn admit(
     peer: Peer,
     query: &str,
     headers: &HeaderMap,
-) -> Result<(CallRequest, Share, Admitted), Refused> {
-    let share = admission::check_caller(app, peer, headers, query)?;
-    let request = CallRequest::parse(query, &app.defaults).map_err(|refusal| Refused::parameter(app, refusal))?;
-    let admitted = admission::admit(app, request.params, true).await?;
+) -> Result<(ChatRequest, Share, Admitted), Refused> {
+    let share = access::check_caller(app, peer, headers, query)?;
+    let request: ChatRequest = access::read_request(app, query)?;
+    let admitted = app.admission.admit(request.params, true).await?;
     Ok((request, share, admitted))
 }

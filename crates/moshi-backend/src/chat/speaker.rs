@@ -1,40 +1,34 @@
 //! The half of a call that speaks: handshake, metadata, the agent's voice and words, pings.
 
-use std::time::Duration;
+use std::convert::Infallible;
 
 use axum::extract::ws::Message as Frame;
-use futures_util::SinkExt;
-use moshi_engine::{SessionEvent, SessionParams};
+use moshi_engine::SessionParams;
 use moshi_protocol::{CloseReason, Message, ModelVersions, Notice, SessionMetadata};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use super::call::{Ending, Pulse, Sink};
-use super::codec::{VoiceEncoder, off_worker};
-use super::lost::LostAudio;
-use super::request::CallRequest;
+use super::codec::VoiceEncoder;
+use super::format::ChatRequest;
+use super::message;
 use crate::app::App;
-use crate::recording::Recorder;
-
-/// A caller whose socket takes nothing for this long does not read.
-const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::call::{CallEvents, Ending, LostAudio, Pulse, Said, off_worker};
+use crate::websocket::{Sink, send_frame};
 
 /// Speaks to one caller.
 pub(super) struct Speaker<'a> {
     /// The server.
     pub(super) app: &'a App,
     /// What was asked for.
-    pub(super) request: &'a CallRequest,
+    pub(super) request: &'a ChatRequest,
     /// The caller's signs of life.
     pub(super) pulse: &'a Pulse,
     /// What the model says.
-    pub(super) events: mpsc::Receiver<SessionEvent>,
+    pub(super) events: CallEvents<'a>,
     /// What the listener has to complain about.
     pub(super) complaints: mpsc::Receiver<String>,
     /// Frames that the caller sent too late to be heard in time.
     pub(super) lost: mpsc::Receiver<usize>,
-    /// Takes what is said, where calls are recorded.
-    pub(super) recorder: Option<Recorder>,
 }
 
 impl Speaker<'_> {
@@ -46,46 +40,29 @@ impl Speaker<'_> {
         }
     }
 
-    async fn speak(mut self, sink: &mut Sink) -> Result<std::convert::Infallible, Ending> {
+    async fn speak(mut self, sink: &mut Sink) -> Result<Infallible, Ending> {
         let mut encoder = self.greet(sink).await?;
         let mut ping = tokio::time::interval(self.app.config.calls.ping_interval);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut steps, mut lost) = (0, LostAudio::default());
+        let mut lost = LostAudio::default();
         loop {
             tokio::select! {
-                event = self.events.recv() => match self.recorded(event) {
-                    Some(SessionEvent::Audio { pcm, .. }) => {
-                        encoder = say(encoder, pcm, sink).await?;
-                        steps += 1;
-                        if self.request.max_steps.is_some_and(|most| steps >= most) {
-                            return Err(Ending::because(CloseReason::Finished));
-                        }
-                    }
-                    Some(SessionEvent::Text(text)) => send(sink, &Message::Text(&text)).await?,
-                    Some(SessionEvent::Dropped { frames }) => {
+                said = self.events.next() => match said? {
+                    Said::Voice(pcm) => encoder = say(encoder, pcm, sink).await?,
+                    Said::Words(text) => send(sink, &Message::Text(&text)).await?,
+                    Said::Lost { frames, notice } => {
                         encoder.skip(frames);
-                        self.notify(sink, lost.slow_server(frames)).await?;
+                        self.notify(sink, notice).await?;
                     }
-                    Some(SessionEvent::Ended) => return Err(Ending::because(CloseReason::Finished)),
-                    Some(SessionEvent::Failed(why)) => return Err(Ending::model_failed(&why)),
-                    None => return Err(self.cut_off()),
                 },
                 Some(frames) = self.lost.recv() => self.notify(sink, lost.late_arrival(frames)).await?,
                 Some(words) = self.complaints.recv() => send(sink, &Message::Error(&words)).await?,
-                _ = ping.tick() => self.check(sink).await?,
+                _ = ping.tick() => {
+                    self.pulse.check(&self.app.config.calls)?;
+                    send_frame(sink, Frame::Ping(Default::default())).await?;
+                }
             }
         }
-    }
-
-    /// An event of the model, with a copy for the recording.
-    fn recorded(&self, event: Option<SessionEvent>) -> Option<SessionEvent> {
-        match (&self.recorder, &event) {
-            (Some(recorder), Some(SessionEvent::Audio { pcm, .. })) => recorder.agent(pcm),
-            (Some(recorder), Some(SessionEvent::Text(text))) => recorder.words(text),
-            (Some(recorder), Some(SessionEvent::Dropped { frames })) => recorder.dropped(*frames),
-            _ => {}
-        }
-        event
     }
 
     /// Handshake, metadata, and what a decoder needs before the first audio.
@@ -114,24 +91,6 @@ impl Speaker<'_> {
             None => Ok(()),
         }
     }
-
-    /// Ends the call if the caller is silent or deaf; pings otherwise.
-    async fn check(&self, sink: &mut Sink) -> Result<(), Ending> {
-        let limits = &self.app.config.calls;
-        if !limits.idle_timeout.is_zero() && self.pulse.since_message() > limits.idle_timeout {
-            return Err(Ending::because(CloseReason::Idle));
-        }
-        if self.pulse.since_pong() > limits.pong_timeout {
-            return Err(Ending::because(CloseReason::NotReading));
-        }
-        send_frame(sink, Frame::Ping(Default::default())).await
-    }
-
-    /// Why the model says nothing more.
-    fn cut_off(&self) -> Ending {
-        let running = self.app.engine.status().healthy();
-        Ending::because(if running { CloseReason::NotReading } else { CloseReason::Internal })
-    }
 }
 
 async fn say(encoder: VoiceEncoder, pcm: Vec<f32>, sink: &mut Sink) -> Result<VoiceEncoder, Ending> {
@@ -151,16 +110,7 @@ fn no_encoder(error: &moshi_audio::AudioError) -> Ending {
 }
 
 async fn send(sink: &mut Sink, message: &Message<'_>) -> Result<(), Ending> {
-    send_frame(sink, Frame::Binary(message.to_bytes().into())).await
-}
-
-/// Sends one frame to a caller that must take it in good time.
-pub(crate) async fn send_frame(sink: &mut Sink, frame: Frame) -> Result<(), Ending> {
-    match tokio::time::timeout(SEND_TIMEOUT, sink.send(frame)).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(Ending::Left),
-        Err(_) => Err(Ending::because(CloseReason::NotReading)),
-    }
+    send_frame(sink, message::frame(message)).await
 }
 
 fn metadata(app: &App, params: &SessionParams) -> SessionMetadata {

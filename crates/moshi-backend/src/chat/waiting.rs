@@ -7,16 +7,15 @@ use axum::extract::ws::{Message as Frame, WebSocket};
 use futures_util::StreamExt;
 use moshi_protocol::{CloseReason, Message, WaitingNotice};
 
-use super::call::{Call, Ending, error_message, say_goodbye};
-use super::request::CallRequest;
-use crate::admission::turned_away;
+use super::call::ChatCall;
+use super::format::ChatRequest;
+use super::message;
 use crate::app::App;
+use crate::call::{Ending, RateLimits, Share, Ticket, turned_away};
 use crate::engine_thread::Session;
-use crate::limits::RateLimits;
 use crate::peer::Peer;
-use crate::queue::Ticket;
-use crate::quota::Share;
 use crate::shutdown::CallGuard;
+use crate::websocket::{say_goodbye, size};
 
 /// How often a caller is told its position when it does not change: the published web client hangs up after ten
 /// seconds without a message.
@@ -33,7 +32,7 @@ pub(super) struct WaitingCall {
     /// What it takes of what it may have.
     pub(super) share: Share,
     /// What was asked for.
-    pub(super) request: CallRequest,
+    pub(super) request: ChatRequest,
     /// Its turn.
     pub(super) ticket: Ticket,
     /// Tells when the server ends.
@@ -62,13 +61,13 @@ impl WaitingCall {
         match outcome {
             Ok(session) => {
                 app.metrics.waited.record(begin.elapsed().as_secs_f64());
-                Call { app, peer, share, request, session, guard }.run(socket).await;
+                ChatCall { app, peer, share, request, session, guard }.run(socket).await;
             }
             Err(ending) => {
                 app.metrics.closed(ending.label());
                 tracing::info!(%peer, reason = ending.label(), seconds = begin.elapsed().as_secs(), "left the line");
                 let (mut sink, mut source) = socket.split();
-                say_goodbye(&mut sink, &mut source, ending, error_message).await;
+                say_goodbye(&mut sink, &mut source, ending, message::error).await;
             }
         }
     }
@@ -76,7 +75,7 @@ impl WaitingCall {
 
 async fn wait(
     app: &App,
-    request: &CallRequest,
+    request: &ChatRequest,
     ticket: &mut Ticket,
     socket: &mut WebSocket,
     begin: Instant,
@@ -108,18 +107,10 @@ async fn wait(
 
 async fn tell(socket: &mut WebSocket, ticket: &Ticket) -> Result<(), Ending> {
     let notice = WaitingNotice::new(ticket.position(), ticket.length()).to_json();
-    let frame = Frame::Binary(Message::Metadata(&notice).to_bytes().into());
+    let frame = message::frame(&Message::Metadata(&notice));
     match tokio::time::timeout(SEND_TIMEOUT, socket.send(frame)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(Ending::Left),
         Err(_) => Err(Ending::because(CloseReason::NotReading)),
-    }
-}
-
-fn size(frame: &Frame) -> usize {
-    match frame {
-        Frame::Binary(bytes) | Frame::Ping(bytes) | Frame::Pong(bytes) => bytes.len(),
-        Frame::Text(text) => text.len(),
-        Frame::Close(_) => 0,
     }
 }

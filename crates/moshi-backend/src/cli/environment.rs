@@ -16,7 +16,7 @@ const NO: [&str; 6] = ["0", "false", "no", "off", "n", "f"];
 /// Prepares the whole command line for the arguments `given`; `told` is what a person should know about variables that
 /// are passed over.
 pub(super) fn heed(command: Command, given: &[OsString], told: &mut Vec<String>) -> Command {
-    let Some(name) = super::subcommand(&command, given).map(|sub| sub.get_name().to_owned()) else {
+    let Some(name) = super::named::subcommand(&command, given).map(|sub| sub.get_name().to_owned()) else {
         return command.mut_subcommands(with_words);
     };
     let command = command.mut_subcommands(with_words);

@@ -54,7 +54,7 @@ const ELSEWHERE: [(&[&str], &[&str], &str); 12] = [
 /// Adds to an error of the command line what a person can do about it.
 pub(super) fn explain(mut error: Error, command: &Command, given: &[OsString]) -> Error {
     let Some(ContextValue::String(arg)) = error.get(ContextKind::InvalidArg).cloned() else { return error };
-    let here = super::subcommand(command, given);
+    let here = super::named::subcommand(command, given);
     let hint = match error.kind() {
         ErrorKind::UnknownArgument => unknown(&arg, command, here),
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => from_environment(&arg, here, given),

@@ -2,13 +2,14 @@
 
 mod environment;
 mod hints;
+mod named;
 pub(crate) mod values;
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Command as Definition, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{bench, check_config, convert, make_random, quality, standalone};
 
@@ -78,12 +79,6 @@ impl Cli {
             Command::Quality(args) => quality::run(&args),
         }
     }
-}
-
-/// The command that the arguments name.
-fn subcommand<'a>(command: &'a Definition, given: &[OsString]) -> Option<&'a Definition> {
-    let words = given.iter().skip(1).filter_map(|word| word.to_str());
-    words.take_while(|word| !word.starts_with('-')).find_map(|word| command.find_subcommand(word))
 }
 
 /// An error and its causes; a cause that the text before it has told already is left out.

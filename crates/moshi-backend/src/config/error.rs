@@ -1,6 +1,6 @@
 //! What can be wrong with a configuration, told so that it can be put right.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,4 +72,11 @@ pub enum ConfigError {
         /// Why, and what to do.
         why: String,
     },
+}
+
+impl ConfigError {
+    /// About two keys (or flags) that cannot both hold.
+    pub(super) fn contradiction(file: &Path, first: &str, second: &str, why: String) -> Self {
+        Self::Contradiction { file: file.to_owned(), first: first.to_owned(), second: second.to_owned(), why }
+    }
 }

@@ -31,7 +31,7 @@ pub use limits::{CallLimits, QueueConfig};
 pub(crate) use model_spec::{DEVICES, DTYPES, MOST_THREADS};
 pub use model_spec::{ModelSource, ModelSpec};
 pub use quotas::QuotaConfig;
-use reader::Reader;
+use reader::{Reader, to_usize};
 
 /// Ten years.
 const LONGEST_HSTS: u64 = 3_650 * 86_400;
@@ -206,7 +206,7 @@ impl ServerConfig {
             && addr != host
         {
             let why = format!("{addr} and {host} are two names for the address to listen on; keep one");
-            return Err(contradiction(r.file(), "addr", "host", why));
+            return Err(ConfigError::contradiction(r.file(), "addr", "host", why));
         }
         let key = if host.is_some() { "host" } else { "addr" };
         if let Some(host) = host.or(addr) {
@@ -250,7 +250,7 @@ impl ServerConfig {
             (None, None) => Ok(()),
             (Some(_), Some(_)) if self.tls == TlsChoice::Off => {
                 let why = "a certificate was given and TLS was switched off; drop one of the two".to_owned();
-                Err(contradiction(file, "cert_file", "tls", why))
+                Err(ConfigError::contradiction(file, "cert_file", "tls", why))
             }
             (Some(cert), Some(key)) => {
                 self.certificate = Some((cert, key));
@@ -259,7 +259,7 @@ impl ServerConfig {
             }
             _ => {
                 let why = "a certificate and its key belong together; give both or neither".to_owned();
-                Err(contradiction(file, "cert_file", "key_file", why))
+                Err(ConfigError::contradiction(file, "cert_file", "key_file", why))
             }
         }
     }
@@ -282,7 +282,7 @@ impl ServerConfig {
             && a != b
         {
             let why = format!("{a} and {b} are both the number of calls at once; keep one");
-            return Err(contradiction(r.file(), "max_sessions", "batch_size", why));
+            return Err(ConfigError::contradiction(r.file(), "max_sessions", "batch_size", why));
         }
         self.max_sessions = ours.or(theirs).unwrap_or(self.max_sessions);
         if let Some(ms) = r.whole("tick_budget_ms", 1, 80)? {
@@ -309,7 +309,7 @@ impl ServerConfig {
                 "{} frames are to be kept of at most {}; the target must not be above the limit",
                 self.engine.backlog_target, self.engine.backlog_limit
             );
-            return Err(contradiction(r.file(), "backlog_target_frames", "backlog_limit_frames", why));
+            return Err(ConfigError::contradiction(r.file(), "backlog_target_frames", "backlog_limit_frames", why));
         }
         Ok(())
     }
@@ -327,7 +327,7 @@ impl ServerConfig {
         }
         if calls.pong_timeout <= calls.ping_interval {
             let why = "a caller needs at least one ping to answer; the timeout must be longer than the interval";
-            return Err(contradiction(r.file(), "pong_timeout_s", "ping_interval_s", why.to_owned()));
+            return Err(ConfigError::contradiction(r.file(), "pong_timeout_s", "ping_interval_s", why.to_owned()));
         }
         if let Some(bytes) = r.whole("max_message_bytes", 8_192, 16 << 20)? {
             calls.max_message_bytes = to_usize(bytes);
@@ -361,13 +361,4 @@ impl ServerConfig {
             }
         }
     }
-}
-
-fn to_usize(v: u64) -> usize {
-    usize::try_from(v).unwrap_or(usize::MAX)
-}
-
-/// An error about two keys (or flags) that cannot both hold.
-pub(crate) fn contradiction(file: &Path, first: &str, second: &str, why: String) -> ConfigError {
-    ConfigError::Contradiction { file: file.to_owned(), first: first.to_owned(), second: second.to_owned(), why }
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use moshi_checkpoint::Source;
 use moshi_checkpoint::quantize::Quantize;
 
+use super::ConfigError;
 use super::reader::Reader;
-use super::{ConfigError, contradiction};
 
 /// Where a model can run, as `device` and `--device` say it.
 pub(crate) const DEVICES: [&str; 5] = ["auto", "cpu", "cuda", "metal", "reference"];
@@ -94,7 +94,7 @@ impl ModelSpec {
         spec.source = match (model, repo, &spec.lm_model_file) {
             (Some(model), Some(repo), _) if model != repo => {
                 let why = format!("{model} and {repo} are two models; keep one");
-                return Err(contradiction(r.file(), "model", "hf_repo", why));
+                return Err(ConfigError::contradiction(r.file(), "model", "hf_repo", why));
             }
             (Some(model), _, _) => ModelSource::parse(&model).map_err(|_| {
                 r.wrong(
@@ -138,9 +138,12 @@ impl ModelSpec {
 
 fn one_of_two(r: &mut Reader, ours: &'static str, older: &'static str) -> Result<Option<String>, ConfigError> {
     match (r.text(ours)?, r.text(older)?) {
-        (Some(a), Some(b)) if a != b => {
-            Err(contradiction(r.file(), ours, older, format!("{a} and {b} are both the codec's file; keep one")))
-        }
+        (Some(a), Some(b)) if a != b => Err(ConfigError::contradiction(
+            r.file(),
+            ours,
+            older,
+            format!("{a} and {b} are both the codec's file; keep one"),
+        )),
         (a, b) => Ok(a.or(b)),
     }
 }

@@ -1,7 +1,7 @@
 //! How much one caller may take.
 
-use super::reader::Reader;
-use super::{ConfigError, to_usize};
+use super::ConfigError;
+use super::reader::{Reader, to_usize};
 
 /// Most that may be configured.
 const MOST: u64 = 1_000_000;

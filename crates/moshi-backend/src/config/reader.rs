@@ -138,6 +138,11 @@ impl Reader {
     }
 }
 
+/// A number of the file as a count.
+pub(super) fn to_usize(v: u64) -> usize {
+    usize::try_from(v).unwrap_or(usize::MAX)
+}
+
 /// Replaces `$NAME` and `${NAME}`; a name that is not set stays as it is, so that the error that follows shows it.
 fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());

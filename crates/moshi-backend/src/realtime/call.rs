@@ -7,17 +7,17 @@ use axum::extract::ws::{Message as Frame, WebSocket};
 use futures_util::StreamExt;
 use moshi_protocol::CloseReason;
 
-use super::events::Teller;
-use super::format::AudioFormat;
+use super::event_writer::EventWriter;
+use super::format::RealtimeRequest;
 use super::outbox::outbox;
 use super::settings::Dialect;
 use super::talk::Talk;
 use crate::app::App;
-use crate::chat::{CallRequest, Ending, Pulse, out_of_time, record, say_goodbye};
+use crate::call::{CallEvents, CallInput, Ending, Pulse, Recorder, Share, out_of_time};
 use crate::engine_thread::Session;
 use crate::peer::Peer;
-use crate::quota::Share;
 use crate::shutdown::CallGuard;
+use crate::websocket::say_goodbye;
 
 /// How long a caller has to take what was said before its call ends.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ pub(super) struct RealtimeCall {
     /// What it takes of what it may have.
     pub(super) share: Share,
     /// What was asked for.
-    pub(super) request: CallRequest<AudioFormat>,
+    pub(super) request: RealtimeRequest,
     /// The row.
     pub(super) session: Session,
     /// Tells when the server ends.
@@ -48,27 +48,29 @@ impl RealtimeCall {
         let (mut sink, mut source) = socket.split();
         let pulse = Pulse::new();
         let Session { input, events } = session;
-        let mut teller = Teller::new(dialect, request.params.seed);
-        let recorder = record(&app, &guard);
-        let (outbox, mut writer) = outbox();
+        let mut events_out = EventWriter::new(dialect, request.params.seed);
+        let recorder = Recorder::of_call(app.config.record_dir.as_deref(), &app.metrics, &guard);
+        let (outbox, mut sender) = outbox();
         let ending = {
-            let mut talk = Talk::new(&app, &input, &pulse, &mut teller, &request, outbox);
-            (talk.limit, talk.recorder) = (limit, recorder);
+            let input = CallInput::new(&input, &pulse, recorder.clone(), &app.metrics);
+            let mut said = CallEvents::new(&app.engine, events, recorder, request.max_steps);
+            let mut talk = Talk::new(&app, &input, &pulse, &mut events_out, &request, outbox);
+            talk.limit = limit;
             tokio::select! {
-                ending = talk.run(&mut source, events) => ending,
-                ending = writer.run(&mut sink, app.config.calls.ping_interval) => ending,
-                ending = out_of_time(&app, &mut guard) => ending,
+                ending = talk.run(&mut source, &mut said) => ending,
+                ending = sender.run(&mut sink, app.config.calls.ping_interval) => ending,
+                ending = out_of_time(app.config.calls.max_duration, &mut guard) => ending,
             }
         };
         // The row is free for the next caller before this one has been seen off.
         drop((input, share));
         app.metrics.closed(ending.label());
-        let seconds = pulse.start.elapsed().as_secs();
+        let seconds = pulse.elapsed().as_secs();
         tracing::info!(%peer, reason = ending.label(), seconds, "realtime call ended");
         if matches!(&ending, Ending::Close(reason, _) if *reason != CloseReason::NotReading) {
-            writer.finish(&mut sink, LAST_WORDS).await;
+            sender.finish(&mut sink, LAST_WORDS).await;
         }
-        let error = |reason: CloseReason, words: &str| Frame::Text(teller.failure(reason.name(), words).into());
+        let error = |reason: CloseReason, words: &str| Frame::Text(events_out.failure(reason.name(), words).into());
         say_goodbye(&mut sink, &mut source, ending, error).await;
         drop(guard);
     }

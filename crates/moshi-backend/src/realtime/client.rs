@@ -4,25 +4,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::items::NewItem;
+use super::items::{LONGEST_ID, NewItem};
+use super::problem::{Problem, shortened};
 
-/// Characters of a caller's own words that an error repeats.
-const REPEATED: usize = 64;
-/// Characters of an event's name that are given back.
-pub(super) const LONGEST_ID: usize = 512;
 /// Pairs that the metadata of a response may have, and how long their names and values may be: the limits of the API.
 const METADATA: (usize, usize, usize) = (16, 64, 512);
-
-/// Something that the caller did wrong; the session lives on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
-    /// For programs.
-    pub(super) code: &'static str,
-    /// Which field.
-    pub(super) param: Option<String>,
-    /// For people.
-    pub(super) message: String,
-}
 
 /// What the caller wants.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,28 +64,6 @@ pub(super) struct Request {
     pub(super) event_id: Option<String>,
     /// What is wanted, or what is wrong.
     pub(super) event: Result<ClientEvent, Problem>,
-}
-
-impl Problem {
-    /// A problem of the whole message.
-    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, param: None, message: message.into() }
-    }
-
-    /// A problem of one field.
-    pub(super) fn of(code: &'static str, param: &str, message: impl Into<String>) -> Self {
-        Self { param: Some(param.to_owned()), ..Self::new(code, message) }
-    }
-
-    /// A field that is not there.
-    pub(super) fn missing(param: &str, message: &str) -> Self {
-        Self::of("missing_required_parameter", param, message)
-    }
-
-    /// A field with a value that it cannot have.
-    pub(super) fn value(param: &str, found: &Value, expected: &str) -> Self {
-        Self::of("invalid_value", param, format!("{param} is {}; expected {expected}", shortened(&found.to_string())))
-    }
 }
 
 impl Request {
@@ -195,14 +159,6 @@ fn read_truncation(fields: &Map<String, Value>) -> Result<ClientEvent, Problem> 
         content_index: number("content_index")?,
         audio_end_ms: number("audio_end_ms")?,
     }))
-}
-
-/// The beginning of a caller's own words.
-pub(super) fn shortened(words: &str) -> String {
-    match words.char_indices().nth(REPEATED) {
-        Some((end, _)) => format!("{}...", &words[..end]),
-        None => words.to_owned(),
-    }
 }
 
 #[cfg(test)]

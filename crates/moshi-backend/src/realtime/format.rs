@@ -4,10 +4,13 @@ use moshi_audio::{AudioError, Resampler, SAMPLE_RATE};
 use serde_json::{Value, json};
 
 use super::g711;
-use crate::chat::{NamedFormat, from_s16, to_s16};
+use crate::call::{CallRequest, NamedFormat, from_s16, to_s16};
 
 /// Samples per second of G.711.
 const TELEPHONE_RATE: u32 = 8_000;
+
+/// What a caller of this wire asks for.
+pub(super) type RealtimeRequest = CallRequest<AudioFormat>;
 
 /// A format of audio. Each direction has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

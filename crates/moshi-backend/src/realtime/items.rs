@@ -7,12 +7,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::client::{LONGEST_ID, Problem};
+use super::problem::{Problem, shortened};
 
 /// Items that are kept; of more, the oldest are forgotten.
 const ITEMS: usize = 1_000;
 /// Bytes of their JSON that are kept.
 const BYTES: usize = 1 << 20;
+/// Bytes of an id of the caller's choice.
+pub(super) const LONGEST_ID: usize = 512;
 /// The place before every other item.
 const ROOT: &str = "root";
 /// What an item can be.
@@ -100,7 +102,7 @@ impl Conversation {
     /// [`Problem`] when there is one of this id already, or none to put it after.
     pub(super) fn put(&mut self, id: &str, value: Value, after: Option<&str>) -> Result<Option<String>, Problem> {
         if self.position(id).is_some() {
-            let why = format!("there is an item with the id \"{}\" already", super::client::shortened(id));
+            let why = format!("there is an item with the id \"{}\" already", shortened(id));
             return Err(Problem::of("item_create_duplicate_item_id", "item.id", why));
         }
         let at = match after {
@@ -165,7 +167,7 @@ impl Conversation {
 
 /// An id that names no item.
 fn unknown(code: &'static str, param: &str, id: &str) -> Problem {
-    let id = super::client::shortened(id);
+    let id = shortened(id);
     Problem::of(code, param, format!("there is no item with the id \"{id}\" in this conversation"))
 }
 

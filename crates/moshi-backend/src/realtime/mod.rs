@@ -5,17 +5,18 @@
 
 mod call;
 mod client;
-mod ear;
-mod events;
+mod event_writer;
 mod format;
 mod g711;
 mod items;
 pub(crate) mod models;
-mod mouth;
 mod outbox;
+mod problem;
+mod response_segmenter;
 pub(crate) mod secrets;
 mod settings;
 mod talk;
+mod voice_activity;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,12 +27,13 @@ use axum::extract::{ConnectInfo, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::admission::{self, Admitted, Refused, Turn};
+use crate::access;
 use crate::app::App;
-use crate::chat::CallRequest;
+use crate::call::{Admitted, Turn};
 use crate::peer::Peer;
+use crate::refusal::{RefusalBody, Refused};
 use call::RealtimeCall;
-use format::AudioFormat;
+use format::RealtimeRequest;
 use settings::Dialect;
 
 /// A message may be this many times as long as one of `/api/chat`: base64 in JSON, and often seconds at once.
@@ -56,11 +58,11 @@ const BETA_PROTOCOL: &str = "openai-beta.realtime-v1";
     ("max_steps" = Option<u32>, Query, description = "the call ends after so many frames of reply"),
 ), responses(
     (status = 101, description = "The session begins"),
-    (status = 400, description = "A parameter is out of range, or a key is in the query", body = crate::openapi::RefusalBody),
-    (status = 401, description = "A key is needed, or it is wrong", body = crate::openapi::RefusalBody),
-    (status = 403, description = "The page's origin may not call", body = crate::openapi::RefusalBody),
-    (status = 429, description = "This address or key has as many calls as one may have", body = crate::openapi::RefusalBody),
-    (status = 503, description = "No place; `Retry-After` says when to try again", body = crate::openapi::RefusalBody),
+    (status = 400, description = "A parameter is out of range, or a key is in the query", body = RefusalBody),
+    (status = 401, description = "A key is needed, or it is wrong", body = RefusalBody),
+    (status = 403, description = "The page's origin may not call", body = RefusalBody),
+    (status = 429, description = "This address or key has as many calls as one may have", body = RefusalBody),
+    (status = 503, description = "No place; `Retry-After` says when to try again", body = RefusalBody),
 ), security((), ("bearer" = [])))]
 pub(crate) async fn handler(
     State(app): State<Arc<App>>,
@@ -71,7 +73,7 @@ pub(crate) async fn handler(
 ) -> Response {
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
-        Err(rejection) => return admission::not_a_websocket("/v1/realtime", &rejection).into_response(),
+        Err(rejection) => return Refused::not_a_websocket("/v1/realtime", &rejection).into_response(),
     };
     let limit = app.config.calls.max_message_bytes.saturating_mul(LONGER);
     let read = limit.saturating_mul(READ_OUT);
@@ -87,11 +89,10 @@ pub(crate) async fn handler(
 }
 
 async fn admit(app: Arc<App>, peer: Peer, query: &str, headers: &HeaderMap) -> Result<RealtimeCall, Refused> {
-    let share = admission::check_caller(&app, peer, headers, query)?;
-    let request =
-        CallRequest::<AudioFormat>::parse(query, &app.defaults).map_err(|refusal| Refused::parameter(&app, refusal))?;
+    let share = access::check_caller(&app, peer, headers, query)?;
+    let request: RealtimeRequest = access::read_request(&app, query)?;
     // This protocol has no words for a place in line.
-    let Admitted { guard, turn } = admission::admit(&app, request.params, false).await?;
+    let Admitted { guard, turn } = app.admission.admit(request.params, false).await?;
     let Turn::Now(session) = turn else {
         return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "full", "there is no place"));
     };

@@ -9,7 +9,8 @@ use moshi_protocol::CloseReason;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use crate::chat::{Ending, Sink, send_frame};
+use crate::call::Ending;
+use crate::websocket::{Sink, send_frame};
 
 /// Events that may wait: more than those of forty seconds of voice and words. Whoever lets more gather does not read.
 const EVENTS: usize = 1_024;
@@ -20,12 +21,12 @@ pub(super) struct Outbox(mpsc::Sender<String>);
 
 /// Sends it.
 #[derive(Debug)]
-pub(super) struct Writer(mpsc::Receiver<String>);
+pub(super) struct Sender(mpsc::Receiver<String>);
 
-/// An empty outbox and the writer that empties it.
-pub(super) fn outbox() -> (Outbox, Writer) {
+/// An empty outbox and the sender that empties it.
+pub(super) fn outbox() -> (Outbox, Sender) {
     let (events, rest) = mpsc::channel(EVENTS);
-    (Outbox(events), Writer(rest))
+    (Outbox(events), Sender(rest))
 }
 
 impl Outbox {
@@ -36,7 +37,7 @@ impl Outbox {
     }
 }
 
-impl Writer {
+impl Sender {
     /// Sends events, and a ping every `ping`, until the caller takes no more.
     pub(super) async fn run(&mut self, sink: &mut Sink, ping: Duration) -> Ending {
         match self.send(sink, ping).await {

@@ -9,8 +9,9 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::settings::{About, Dialect, Settings};
-use crate::admission::{self, Refused};
+use crate::access;
 use crate::app::App;
+use crate::refusal::{RefusalBody, Refused};
 
 /// How long a key lasts unless asked otherwise.
 const LIFETIME: u64 = 60;
@@ -22,8 +23,8 @@ const LIFETIMES: std::ops::RangeInclusive<u64> = 10..=7_200;
 /// It opens a call to whoever has it, counts as the key that it was asked for with, and ends with that one at the latest.
 #[utoipa::path(post, path = "/v1/realtime/client_secrets", tag = "calls", responses(
     (status = 200, description = "`value`, `expires_at` and the `session`"),
-    (status = 400, description = "`expires_after` makes no sense", body = crate::openapi::RefusalBody),
-    (status = 401, description = "A key is needed, or it is wrong, or short-lived itself", body = crate::openapi::RefusalBody),
+    (status = 400, description = "`expires_after` makes no sense", body = RefusalBody),
+    (status = 401, description = "A key is needed, or it is wrong, or short-lived itself", body = RefusalBody),
 ), security((), ("bearer" = [])))]
 pub(crate) async fn client_secrets(
     State(app): State<Arc<App>>,
@@ -42,8 +43,8 @@ pub(crate) async fn client_secrets(
 /// A key of a minute, as clients of the beta ask for it.
 #[utoipa::path(post, path = "/v1/realtime/sessions", tag = "calls", responses(
     (status = 200, description = "The session, with `client_secret`: `value` and `expires_at`"),
-    (status = 400, description = "`expires_after` makes no sense", body = crate::openapi::RefusalBody),
-    (status = 401, description = "A key is needed, or it is wrong, or short-lived itself", body = crate::openapi::RefusalBody),
+    (status = 400, description = "`expires_after` makes no sense", body = RefusalBody),
+    (status = 401, description = "A key is needed, or it is wrong, or short-lived itself", body = RefusalBody),
 ), security((), ("bearer" = [])))]
 pub(crate) async fn sessions(
     State(app): State<Arc<App>>,
@@ -67,7 +68,7 @@ fn make(
     dialect: Dialect,
 ) -> Result<(String, u64, Value), Refused> {
     // Whoever lends keys makes no call: quotas count the calls that are made with them.
-    admission::check_access(app, headers, query.unwrap_or_default())?;
+    access::check_access(app, headers, query.unwrap_or_default())?;
     let seconds = lifetime(body)?;
     let key = app.keys.lend(headers, Duration::from_secs(seconds)).ok_or_else(|| {
         let reason = "this key cannot lend another: it is short-lived itself, or too many are lent at this moment";

@@ -3,9 +3,9 @@
 use moshi_protocol::Notice;
 use serde_json::{Map, Value, json};
 
-use super::client::Problem;
 use super::format::AudioFormat;
-use crate::chat::NamedFormat;
+use super::problem::Problem;
+use crate::call::NamedFormat;
 
 /// The spelling that the caller wants to hear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

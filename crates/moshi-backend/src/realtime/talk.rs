@@ -8,26 +8,22 @@ use std::time::Duration;
 use axum::extract::ws::Message as Frame;
 use futures_util::StreamExt;
 use moshi_audio::AudioError;
-use moshi_engine::SessionEvent;
 use moshi_protocol::{CloseReason, MessageError, Notice};
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use super::client::{Cancel, ClientEvent, Problem, Request};
-use super::ear::Ear;
-use super::events::{Outcome, Teller};
-use super::format::{AudioFormat, VoiceIn, VoiceOut};
+use super::client::{Cancel, ClientEvent, Request};
+use super::event_writer::{EventWriter, Outcome};
+use super::format::{RealtimeRequest, VoiceIn, VoiceOut};
 use super::items::NewItem;
-use super::mouth::{Mouth, Utterance};
 use super::outbox::Outbox;
+use super::problem::Problem;
+use super::response_segmenter::{ResponseSegmenter, Utterance};
 use super::settings::{About, Settings};
+use super::voice_activity::VoiceActivity;
 use crate::app::App;
-use crate::chat::{CallRequest, Ending, LostAudio, Pulse, Source, broken, off_worker};
-use crate::engine_thread::SessionInput;
-use crate::limits::RateLimits;
-use crate::pacer::{Pace, Pacer};
-use crate::recording::Recorder;
+use crate::call::{CallEvents, CallInput, Ending, LostAudio, Pace, Pacer, Pulse, RateLimits, Said, off_worker};
+use crate::websocket::{Source, broken, size};
 
 /// What the caller is told at once, or what it did wrong.
 type Answer = Result<Vec<String>, Problem>;
@@ -35,12 +31,10 @@ type Answer = Result<Vec<String>, Problem>;
 /// One caller's talk with the model.
 pub(super) struct Talk<'a> {
     app: &'a App,
-    input: &'a SessionInput,
+    input: &'a CallInput<'a>,
     pulse: &'a Pulse,
-    teller: &'a mut Teller,
+    events: &'a mut EventWriter,
     outbox: Outbox,
-    /// Takes both voices and the words, where calls are recorded.
-    pub(super) recorder: Option<Recorder>,
     /// Longest message, in bytes.
     pub(super) limit: usize,
     about: About,
@@ -51,30 +45,28 @@ pub(super) struct Talk<'a> {
     /// Away while it encodes.
     voice_out: Option<VoiceOut>,
     pacer: Pacer,
-    ear: Ear,
-    mouth: Mouth,
+    activity: VoiceActivity,
+    responses: ResponseSegmenter,
     /// The item of the caller's turn that is being spoken.
     item: Option<String>,
     /// Samples since the last turn.
     uncommitted: usize,
     /// What the caller was told of its audio.
     lost: LostAudio,
-    /// Frames of reply that may still come.
-    steps: Option<u32>,
 }
 
 impl<'a> Talk<'a> {
     /// At its beginning.
     pub(super) fn new(
         app: &'a App,
-        input: &'a SessionInput,
+        input: &'a CallInput<'a>,
         pulse: &'a Pulse,
-        teller: &'a mut Teller,
-        request: &CallRequest<AudioFormat>,
+        events: &'a mut EventWriter,
+        request: &RealtimeRequest,
         outbox: Outbox,
     ) -> Self {
         let about = About {
-            id: teller.id("sess"),
+            id: events.id("sess"),
             model: app.model_name.clone(),
             temperature: request.params.temperature,
             notices: request.notices.clone(),
@@ -83,9 +75,8 @@ impl<'a> Talk<'a> {
             app,
             input,
             pulse,
-            teller,
+            events,
             outbox,
-            recorder: None,
             limit: usize::MAX,
             about,
             settings: Settings { input: request.format, output: request.format, ..Settings::default() },
@@ -93,29 +84,24 @@ impl<'a> Talk<'a> {
             voice_in: None,
             voice_out: None,
             pacer: Pacer::new(Pace::turns()),
-            ear: Ear::default(),
-            mouth: Mouth::new(),
+            activity: VoiceActivity::default(),
+            responses: ResponseSegmenter::new(),
             item: None,
             uncommitted: 0,
             lost: LostAudio::default(),
-            steps: request.max_steps,
         }
     }
 
     /// Talks until the call must end.
-    pub(super) async fn run(&mut self, source: &mut Source, events: mpsc::Receiver<SessionEvent>) -> Ending {
-        match self.talk(source, events).await {
+    pub(super) async fn run(&mut self, source: &mut Source, said: &mut CallEvents<'_>) -> Ending {
+        match self.talk(source, said).await {
             Ok(never) => match never {},
             Err(ending) => ending,
         }
     }
 
-    async fn talk(
-        &mut self,
-        source: &mut Source,
-        mut events: mpsc::Receiver<SessionEvent>,
-    ) -> Result<Infallible, Ending> {
-        self.outbox.tell([self.teller.session("session.created", &self.settings, &self.about)])?;
+    async fn talk(&mut self, source: &mut Source, said: &mut CallEvents<'_>) -> Result<Infallible, Ending> {
+        self.outbox.tell([self.events.session("session.created", &self.settings, &self.about)])?;
         let mut check = tokio::time::interval(self.app.config.calls.ping_interval);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -123,10 +109,10 @@ impl<'a> Talk<'a> {
             let asleep = wake.unwrap_or_default().saturating_sub(self.now());
             let told = tokio::select! {
                 heard = source.next() => self.heard(heard).await?,
-                event = events.recv() => self.model(event).await?,
+                said = said.next() => self.said(said?).await?,
                 () = tokio::time::sleep(asleep), if wake.is_some() => self.feed().await?,
                 _ = check.tick() => {
-                    self.check()?;
+                    self.pulse.check(&self.app.config.calls)?;
                     Vec::new()
                 }
             };
@@ -135,24 +121,21 @@ impl<'a> Talk<'a> {
     }
 
     fn now(&self) -> Duration {
-        self.pulse.start.elapsed()
+        self.pulse.elapsed()
     }
 
     /// A frame of the WebSocket.
     async fn heard(&mut self, heard: Option<Result<Frame, axum::Error>>) -> Result<Vec<String>, Ending> {
         let frame = match heard {
             None | Some(Ok(Frame::Close(_))) => return Err(Ending::Left),
-            Some(Err(error)) => return Err(broken(self.app, &error)),
+            Some(Err(error)) => return Err(broken(&self.app.metrics, &error)),
             Some(Ok(frame)) => frame,
         };
-        let size = match &frame {
-            Frame::Binary(bytes) | Frame::Ping(bytes) => bytes.len(),
-            Frame::Text(text) => text.len(),
-            Frame::Pong(_) | Frame::Close(_) => {
-                self.pulse.pong();
-                return Ok(Vec::new());
-            }
-        };
+        if matches!(frame, Frame::Pong(_)) {
+            self.pulse.pong();
+            return Ok(Vec::new());
+        }
+        let size = size(&frame);
         if size > self.limit {
             self.app.metrics.bad_input("too_long");
             let why = MessageError::TooLong { found: size, limit: self.limit }.to_string();
@@ -177,7 +160,7 @@ impl<'a> Talk<'a> {
         };
         Ok(answer.unwrap_or_else(|problem| {
             self.app.metrics.bad_input("realtime");
-            vec![self.teller.problem(&problem, request.event_id.as_deref())]
+            vec![self.events.problem(&problem, request.event_id.as_deref())]
         }))
     }
 
@@ -190,15 +173,15 @@ impl<'a> Talk<'a> {
             ClientEvent::Clear => {
                 self.pacer.clear();
                 self.uncommitted = 0;
-                Ok(vec![self.teller.plain("input_audio_buffer.cleared")])
+                Ok(vec![self.events.plain("input_audio_buffer.cleared")])
             }
             ClientEvent::Create(metadata) => return self.create(metadata).await,
             ClientEvent::Cancel(what) => self.cancel(&what),
             ClientEvent::CreateItem(item) => return self.create_item(item).await,
-            ClientEvent::Retrieve(id) => self.teller.item_retrieved(&id),
-            ClientEvent::Delete(id) => self.teller.item_deleted(&id),
+            ClientEvent::Retrieve(id) => self.events.item_retrieved(&id),
+            ClientEvent::Delete(id) => self.events.item_deleted(&id),
             ClientEvent::Truncate(cut) => {
-                Ok(vec![self.teller.truncated(&cut.item_id, cut.content_index, cut.audio_end_ms)])
+                Ok(vec![self.events.truncated(&cut.item_id, cut.content_index, cut.audio_end_ms)])
             }
         })
     }
@@ -212,28 +195,28 @@ impl<'a> Talk<'a> {
             self.voice_out = None;
         }
         self.settings = new;
-        Ok(vec![self.teller.session("session.updated", &self.settings, &self.about)])
+        Ok(vec![self.events.session("session.updated", &self.settings, &self.about)])
     }
 
     /// Begins the response that the caller asks for. One that came unasked gives way: its caller could not know of it.
     async fn create(&mut self, metadata: Value) -> Result<Answer, Ending> {
         self.pacer.start(self.now());
-        if self.teller.is_asked() {
+        if self.events.is_asked() {
             let why = "a response is in progress; it ends by itself or with response.cancel";
             return Ok(Err(Problem::new("conversation_already_has_active_response", why)));
         }
         let mut said = Vec::new();
-        self.mouth.close(&mut said);
-        self.teller.ask(metadata);
-        self.mouth.create(&mut said);
+        self.responses.close(&mut said);
+        self.events.ask(metadata);
+        self.responses.create(&mut said);
         self.uttered(said).await.map(Ok)
     }
 
     /// Clients pass over errors that begin with these words: a cancel that comes too late is part of a normal call.
     fn cancel(&mut self, what: &Cancel) -> Answer {
         let why = match what {
-            Cancel::Response(id) if !self.teller.is_open(id) => "the response of this id is not in progress",
-            _ if self.mouth.cancel() => return Ok(self.teller.end(Outcome::Cancelled)),
+            Cancel::Response(id) if !self.events.is_open(id) => "the response of this id is not in progress",
+            _ if self.responses.cancel() => return Ok(self.events.end(Outcome::Cancelled)),
             Cancel::Player => return Ok(Vec::new()),
             Cancel::Any | Cancel::Response(_) => "no response is in progress",
         };
@@ -242,7 +225,7 @@ impl<'a> Talk<'a> {
 
     async fn create_item(&mut self, mut item: NewItem) -> Result<Answer, Ending> {
         let audio = std::mem::take(&mut item.audio);
-        let told = match self.teller.item_created(item) {
+        let told = match self.events.item_created(item) {
             Ok(told) if !audio.is_empty() => told,
             told => return Ok(told),
         };
@@ -253,48 +236,20 @@ impl<'a> Talk<'a> {
     /// The session as it is, with something new that the caller should know: clients understand this event at any time.
     fn notify(&mut self, notice: Notice) -> String {
         let usual = std::mem::replace(&mut self.about.notices, vec![notice]);
-        let told = self.teller.session("session.updated", &self.settings, &self.about);
+        let told = self.events.session("session.updated", &self.settings, &self.about);
         self.about.notices = usual;
         told
     }
 
-    /// An event of the model.
-    async fn model(&mut self, event: Option<SessionEvent>) -> Result<Vec<String>, Ending> {
-        let mut said = Vec::new();
-        match event {
-            Some(SessionEvent::Audio { pcm, .. }) => {
-                if let Some(recorder) = &self.recorder {
-                    recorder.agent(&pcm);
-                }
-                self.mouth.voice(pcm, &mut said);
-                self.steps = self.steps.map(|steps| steps.saturating_sub(1));
-            }
-            Some(SessionEvent::Text(text)) => {
-                if let Some(recorder) = &self.recorder {
-                    recorder.words(&text);
-                }
-                self.mouth.say(text, &mut said);
-            }
-            Some(SessionEvent::Dropped { frames }) => {
-                if let Some(recorder) = &self.recorder {
-                    recorder.dropped(frames);
-                }
-                let notice = self.lost.slow_server(frames);
-                return Ok(notice.map(|notice| self.notify(notice)).into_iter().collect());
-            }
-            Some(SessionEvent::Ended) => return Err(Ending::because(CloseReason::Finished)),
-            Some(SessionEvent::Failed(why)) => return Err(Ending::model_failed(&why)),
-            None => {
-                let running = self.app.engine.status().healthy();
-                return Err(Ending::because(if running { CloseReason::NotReading } else { CloseReason::Internal }));
-            }
+    /// Something that the model says.
+    async fn said(&mut self, said: Said) -> Result<Vec<String>, Ending> {
+        let mut utterances = Vec::new();
+        match said {
+            Said::Voice(pcm) => self.responses.voice(pcm, &mut utterances),
+            Said::Words(text) => self.responses.say(text, &mut utterances),
+            Said::Lost { notice, .. } => return Ok(notice.map(|notice| self.notify(notice)).into_iter().collect()),
         }
-        let told = self.uttered(said).await?;
-        if self.steps != Some(0) {
-            return Ok(told);
-        }
-        self.outbox.tell(told)?;
-        Err(Ending::because(CloseReason::Finished))
+        self.uttered(utterances).await
     }
 
     /// What the model says, as events.
@@ -305,7 +260,7 @@ impl<'a> Talk<'a> {
                 Utterance::Begin => {
                     // A fresh one: what it kept back belongs to the utterance before.
                     self.voice_out = None;
-                    told.extend(self.teller.begin());
+                    told.extend(self.events.begin());
                 }
                 Utterance::Voice(pcm) => {
                     let voice = match self.voice_out.take() {
@@ -315,25 +270,13 @@ impl<'a> Talk<'a> {
                     let encoded = off_worker(voice, move |voice| voice.encode(&pcm)).await;
                     let (voice, bytes) = encoded.ok_or_else(|| Ending::because(CloseReason::Internal))?;
                     self.voice_out = Some(voice);
-                    told.extend(self.teller.voice(&bytes.map_err(|error| internal(&error))?));
+                    told.extend(self.events.voice(&bytes.map_err(|error| internal(&error))?));
                 }
-                Utterance::Words(words) => told.extend(self.teller.words(&words)),
-                Utterance::End => told.extend(self.teller.end(Outcome::Completed)),
+                Utterance::Words(words) => told.extend(self.events.words(&words)),
+                Utterance::End => told.extend(self.events.end(Outcome::Completed)),
             }
         }
         Ok(told)
-    }
-
-    /// Ends the call if the caller is silent or deaf.
-    fn check(&self) -> Result<(), Ending> {
-        let limits = &self.app.config.calls;
-        if !limits.idle_timeout.is_zero() && self.pulse.since_message() > limits.idle_timeout {
-            return Err(Ending::because(CloseReason::Idle));
-        }
-        if self.pulse.since_pong() > limits.pong_timeout {
-            return Err(Ending::because(CloseReason::NotReading));
-        }
-        Ok(())
     }
 }
 

@@ -4,11 +4,10 @@ use moshi_audio::SAMPLE_RATE;
 use moshi_protocol::CloseReason;
 
 use super::{Answer, Talk, internal};
-use crate::chat::{Ending, off_worker};
-use crate::pacer::DueFrame;
-use crate::realtime::client::Problem;
-use crate::realtime::ear::Change;
+use crate::call::{Ending, off_worker};
 use crate::realtime::format::{AudioFormat, VoiceIn};
+use crate::realtime::problem::Problem;
+use crate::realtime::voice_activity::Change;
 
 /// Fewer samples than these are no turn: 100 ms.
 const SHORTEST_TURN: usize = SAMPLE_RATE as usize / 10;
@@ -52,8 +51,8 @@ impl Talk<'_> {
 
     fn turn_ends(&mut self) -> Vec<String> {
         self.uncommitted = 0;
-        let item = self.item.take().unwrap_or_else(|| self.teller.id("item"));
-        self.teller.committed(&item)
+        let item = self.item.take().unwrap_or_else(|| self.events.id("item"));
+        self.events.committed(&item)
     }
 
     /// Gives the model the frame that is due.
@@ -62,35 +61,29 @@ impl Talk<'_> {
         let lost = self.pacer.take_lost();
         let mut told = Vec::new();
         if lost > 0 {
-            self.app.metrics.dropped_frames.increment(lost as u64);
+            self.input.lost(lost);
             let notice = self.lost.late_arrival(lost);
             told.extend(notice.map(|notice| self.notify(notice)));
         }
-        let Some(DueFrame { pcm, since, spoken }) = due else { return Ok(told) };
-        if spoken {
-            // Who sent much at once and waits for its answer is not idle.
-            self.pulse.beat();
+        if let Some(frame) = due {
+            told.extend(self.turn(&frame.pcm));
+            self.input.hear(frame).await?;
         }
-        if let Some(recorder) = &self.recorder {
-            recorder.caller(&pcm);
-        }
-        told.extend(self.turn(&pcm));
-        let heard = self.input.push(self.pulse.start + since, pcm).await;
-        if heard { Ok(told) } else { Err(Ending::because(CloseReason::Internal)) }
+        Ok(told)
     }
 
     /// What a frame of the caller's changes about its turns.
     fn turn(&mut self, frame: &[f32]) -> Vec<String> {
-        match self.ear.hear(frame, self.settings.turns.detection()) {
+        match self.activity.hear(frame, self.settings.turns.detection()) {
             Some(Change::Started { at_ms }) => {
-                let item = self.item.take().unwrap_or_else(|| self.teller.id("item"));
-                let told = vec![self.teller.speech_started(&item, at_ms)];
+                let item = self.item.take().unwrap_or_else(|| self.events.id("item"));
+                let told = vec![self.events.speech_started(&item, at_ms)];
                 self.item = Some(item);
                 told
             }
             Some(Change::Stopped { at_ms }) => {
-                let item = self.item.take().unwrap_or_else(|| self.teller.id("item"));
-                let mut told = vec![self.teller.speech_stopped(&item, at_ms)];
+                let item = self.item.take().unwrap_or_else(|| self.events.id("item"));
+                let mut told = vec![self.events.speech_stopped(&item, at_ms)];
                 self.item = Some(item);
                 told.extend(self.turn_ends());
                 told

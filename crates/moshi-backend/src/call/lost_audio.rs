@@ -1,9 +1,7 @@
 //! What a caller is told of its audio that was not heard: once for each reason, for one message says it all.
 
+use moshi_audio::FRAME_TIME;
 use moshi_protocol::Notice;
-
-/// Milliseconds of a frame.
-const FRAME_MS: usize = 80;
 
 /// What has been told.
 #[derive(Debug, Default)]
@@ -15,20 +13,19 @@ pub(crate) struct LostAudio {
 impl LostAudio {
     /// The engine dropped frames: the machine is too slow. What to tell, if it was not told before.
     pub(crate) fn slow_server(&mut self, frames: usize) -> Option<Notice> {
-        let ms = frames * FRAME_MS;
         let why = "the server does not keep up";
-        (!std::mem::replace(&mut self.slow_server, true)).then(|| Notice::audio_lost(words(ms, why)))
+        (!std::mem::replace(&mut self.slow_server, true)).then(|| Notice::audio_lost(words(frames, why)))
     }
 
     /// Frames stayed late after they came all at once. What to tell, if it was not told before.
     pub(crate) fn late_arrival(&mut self, frames: usize) -> Option<Notice> {
-        let ms = frames * FRAME_MS;
         let why = "it came late and all at once, and the call had to be in time again";
-        (!std::mem::replace(&mut self.late_arrival, true)).then(|| Notice::audio_lost(words(ms, why)))
+        (!std::mem::replace(&mut self.late_arrival, true)).then(|| Notice::audio_lost(words(frames, why)))
     }
 }
 
-fn words(ms: usize, why: &str) -> String {
+fn words(frames: usize, why: &str) -> String {
+    let ms = frames as u128 * FRAME_TIME.as_millis();
     format!("{ms} ms of your audio were not heard: {why}; it may happen again without another word")
 }
 

@@ -3,7 +3,7 @@
 //! A full-duplex model makes a frame every 80 ms whether it speaks or not; this wire knows utterances. Silence between
 //! them is not sent.
 
-use crate::loudness::is_quiet;
+use crate::call::is_quiet;
 
 /// Frames of silence that end a response: 0.64 s.
 const PAUSE: usize = 8;
@@ -27,7 +27,7 @@ pub(super) enum Utterance {
 
 /// Cuts frames and words into responses.
 #[derive(Debug)]
-pub(super) struct Mouth {
+pub(super) struct ResponseSegmenter {
     state: State,
     /// Words that came before the voice.
     words: String,
@@ -48,7 +48,7 @@ enum State {
     },
 }
 
-impl Mouth {
+impl ResponseSegmenter {
     /// Silent.
     pub(super) fn new() -> Self {
         Self { state: State::Silent, words: String::new(), held: None }
@@ -152,59 +152,59 @@ mod tests {
         tell.iter().map(letter).collect()
     }
 
-    fn frames(mouth: &mut Mouth, level: f32, count: usize) -> String {
+    fn frames(segmenter: &mut ResponseSegmenter, level: f32, count: usize) -> String {
         let mut tell = Vec::new();
         for _ in 0..count {
-            mouth.voice(vec![level; 1_920], &mut tell);
+            segmenter.voice(vec![level; 1_920], &mut tell);
         }
         letters(&tell)
     }
 
     #[test]
     fn a_response_is_a_voice_with_its_words_and_ends_with_a_pause() {
-        let (mut mouth, mut tell) = (Mouth::new(), Vec::new());
-        assert_eq!(frames(&mut mouth, 0.0, 30), "", "silence is not sent");
-        mouth.say(" Hel".to_owned(), &mut tell);
+        let (mut segmenter, mut tell) = (ResponseSegmenter::new(), Vec::new());
+        assert_eq!(frames(&mut segmenter, 0.0, 30), "", "silence is not sent");
+        segmenter.say(" Hel".to_owned(), &mut tell);
         assert!(tell.is_empty(), "words wait for the voice");
-        assert_eq!(frames(&mut mouth, 0.2, 2), "BWVVV", "with the frame before the voice");
-        mouth.say("lo".to_owned(), &mut tell);
+        assert_eq!(frames(&mut segmenter, 0.2, 2), "BWVVV", "with the frame before the voice");
+        segmenter.say("lo".to_owned(), &mut tell);
         assert_eq!(letters(&tell), "W");
-        assert_eq!(frames(&mut mouth, 0.0, 7), "VVVVVVV");
-        assert_eq!(frames(&mut mouth, 0.2, 1), "V", "a short pause belongs to it");
-        assert_eq!(frames(&mut mouth, 0.0, 9), "VVVVVVVVE");
-        assert!(!mouth.is_open());
+        assert_eq!(frames(&mut segmenter, 0.0, 7), "VVVVVVV");
+        assert_eq!(frames(&mut segmenter, 0.2, 1), "V", "a short pause belongs to it");
+        assert_eq!(frames(&mut segmenter, 0.0, 9), "VVVVVVVVE");
+        assert!(!segmenter.is_open());
     }
 
     #[test]
     fn a_cancelled_response_stays_silent_until_the_model_has_paused() {
-        let mut mouth = Mouth::new();
-        assert!(!mouth.cancel());
-        assert_eq!(frames(&mut mouth, 0.2, 2), "BVV");
-        assert!(mouth.cancel() && !mouth.cancel());
-        assert_eq!(frames(&mut mouth, 0.2, 20), "");
-        assert_eq!(frames(&mut mouth, 0.0, 8), "");
-        assert_eq!(frames(&mut mouth, 0.2, 1), "BV");
+        let mut segmenter = ResponseSegmenter::new();
+        assert!(!segmenter.cancel());
+        assert_eq!(frames(&mut segmenter, 0.2, 2), "BVV");
+        assert!(segmenter.cancel() && !segmenter.cancel());
+        assert_eq!(frames(&mut segmenter, 0.2, 20), "");
+        assert_eq!(frames(&mut segmenter, 0.0, 8), "");
+        assert_eq!(frames(&mut segmenter, 0.2, 1), "BV");
     }
 
     #[test]
     fn a_response_can_give_way_to_another_without_a_pause() {
-        let (mut mouth, mut tell) = (Mouth::new(), Vec::new());
-        mouth.close(&mut tell);
-        assert_eq!(frames(&mut mouth, 0.2, 2), "BVV");
-        mouth.close(&mut tell);
-        assert!(mouth.create(&mut tell));
+        let (mut segmenter, mut tell) = (ResponseSegmenter::new(), Vec::new());
+        segmenter.close(&mut tell);
+        assert_eq!(frames(&mut segmenter, 0.2, 2), "BVV");
+        segmenter.close(&mut tell);
+        assert!(segmenter.create(&mut tell));
         assert_eq!(letters(&tell), "EB");
-        assert_eq!(frames(&mut mouth, 0.2, 2), "VV");
+        assert_eq!(frames(&mut segmenter, 0.2, 2), "VV");
     }
 
     #[test]
     fn a_response_can_be_asked_for_and_waits_a_while_for_the_voice() {
-        let (mut mouth, mut tell) = (Mouth::new(), Vec::new());
-        assert!(mouth.create(&mut tell) && !mouth.create(&mut tell));
+        let (mut segmenter, mut tell) = (ResponseSegmenter::new(), Vec::new());
+        assert!(segmenter.create(&mut tell) && !segmenter.create(&mut tell));
         assert_eq!(letters(&tell), "B");
-        assert_eq!(frames(&mut mouth, 0.0, 41), "V".repeat(40) + "E");
+        assert_eq!(frames(&mut segmenter, 0.0, 41), "V".repeat(40) + "E");
         for _ in 0..100 {
-            mouth.say(" words".to_owned(), &mut tell);
+            segmenter.say(" words".to_owned(), &mut tell);
         }
         assert_eq!(letters(&tell)[..3], *"BBW", "words without a voice are not kept for ever");
     }

@@ -5,16 +5,6 @@ use std::hash::{BuildHasher, Hasher};
 use moshi_engine::SessionParams;
 use moshi_protocol::{ChatParams, Notice, ParamError, Refusal};
 
-/// What audio messages hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum WireFormat {
-    /// One continuous Ogg Opus stream each way, as published clients send and expect.
-    #[default]
-    OggOpus,
-    /// 24 kHz mono s16le samples, for clients without Opus.
-    Pcm,
-}
-
 /// Formats of audio that can be asked for by name; each wire has its own.
 pub(crate) trait NamedFormat: Default {
     /// The names, for people.
@@ -24,21 +14,9 @@ pub(crate) trait NamedFormat: Default {
     fn named(name: &str) -> Option<Self>;
 }
 
-impl NamedFormat for WireFormat {
-    const NAMES: &'static str = "opus or pcm";
-
-    fn named(name: &str) -> Option<Self> {
-        match name {
-            "opus" => Some(Self::OggOpus),
-            "pcm" => Some(Self::Pcm),
-            _ => None,
-        }
-    }
-}
-
 /// A call that makes sense.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct CallRequest<F = WireFormat> {
+pub(crate) struct CallRequest<F> {
     /// Sampling parameters.
     pub(crate) params: SessionParams,
     /// What audio messages hold.
@@ -86,7 +64,22 @@ fn random_seed() -> u64 {
 mod tests {
     use super::*;
 
-    fn parse(query: &str) -> Result<CallRequest, Refusal> {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    enum WireFormat {
+        #[default]
+        OggOpus,
+        Pcm,
+    }
+
+    impl NamedFormat for WireFormat {
+        const NAMES: &'static str = "opus or pcm";
+
+        fn named(name: &str) -> Option<Self> {
+            [("opus", Self::OggOpus), ("pcm", Self::Pcm)].into_iter().find(|found| found.0 == name).map(|found| found.1)
+        }
+    }
+
+    fn parse(query: &str) -> Result<CallRequest<WireFormat>, Refusal> {
         CallRequest::parse(query, &SessionParams { temperature: 0.5, ..SessionParams::default() })
     }
 

@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::client::Problem;
 use super::items::{Conversation, NewItem};
+use super::problem::Problem;
 use super::settings::{About, Dialect, Settings};
 
 /// How a response ended.
@@ -17,9 +17,9 @@ pub(super) enum Outcome {
     Cancelled,
 }
 
-/// Makes events.
+/// Writes events, as JSON.
 #[derive(Debug)]
-pub(super) struct Teller {
+pub(super) struct EventWriter {
     dialect: Dialect,
     /// Makes ids differ between sessions.
     salt: u64,
@@ -39,7 +39,7 @@ struct Response {
     transcript: String,
 }
 
-impl Teller {
+impl EventWriter {
     /// For one session; `salt` makes its ids differ from those of others.
     pub(super) fn new(dialect: Dialect, salt: u64) -> Self {
         Self { dialect, salt, count: 0, conversation: Conversation::default(), asked: None, open: None }
@@ -296,11 +296,11 @@ mod tests {
             (Dialect::General, "response.output_audio", "conversation.item.added"),
             (Dialect::Beta, "response.audio", "conversation.item.created"),
         ] {
-            let mut teller = Teller::new(dialect, 7);
-            assert!(teller.voice(&[1]).is_none() && teller.end(Outcome::Completed).is_empty());
-            let mut events = teller.begin();
-            events.extend([teller.voice(&[1, 2, 3]).unwrap(), teller.words(" Hi").unwrap()]);
-            events.extend(teller.end(Outcome::Cancelled));
+            let mut writer = EventWriter::new(dialect, 7);
+            assert!(writer.voice(&[1]).is_none() && writer.end(Outcome::Completed).is_empty());
+            let mut events = writer.begin();
+            events.extend([writer.voice(&[1, 2, 3]).unwrap(), writer.words(" Hi").unwrap()]);
+            events.extend(writer.end(Outcome::Cancelled));
             let events = told(&events);
             let kinds: Vec<&str> = events.iter().map(|e| e["type"].as_str().unwrap()).collect();
             assert_eq!(
@@ -319,16 +319,16 @@ mod tests {
 
     #[test]
     fn metadata_is_that_of_the_response_it_was_given_to() {
-        let mut teller = Teller::new(Dialect::General, 7);
+        let mut writer = EventWriter::new(Dialect::General, 7);
         let mine = json!({ "client_event_id": "e_7" });
         for (asked, expected) in [(None, Value::Null), (Some(mine.clone()), mine), (None, Value::Null)] {
             let is_asked = asked.is_some();
             if let Some(metadata) = asked {
-                teller.ask(metadata);
+                writer.ask(metadata);
             }
-            let created = told(&teller.begin());
-            assert!(teller.is_asked() == is_asked && teller.is_open(created[0]["response"]["id"].as_str().unwrap()));
-            let done = told(&teller.end(Outcome::Completed));
+            let created = told(&writer.begin());
+            assert!(writer.is_asked() == is_asked && writer.is_open(created[0]["response"]["id"].as_str().unwrap()));
+            let done = told(&writer.end(Outcome::Completed));
             assert_eq!(
                 (&created[0]["response"]["metadata"], &done[done.len() - 1]["response"]["metadata"]),
                 (&expected, &expected)
@@ -338,26 +338,26 @@ mod tests {
 
     #[test]
     fn items_are_kept_as_they_are_in_the_end() {
-        let mut teller = Teller::new(Dialect::General, 7);
-        let created = told(&teller.begin());
+        let mut writer = EventWriter::new(Dialect::General, 7);
+        let created = told(&writer.begin());
         let id = created[2]["item"]["id"].as_str().unwrap().to_owned();
-        teller.words(" Hi");
-        teller.end(Outcome::Completed);
-        let kept = told(&teller.item_retrieved(&id).unwrap());
+        writer.words(" Hi");
+        writer.end(Outcome::Completed);
+        let kept = told(&writer.item_retrieved(&id).unwrap());
         assert_eq!(kept[0]["item"]["content"][0]["transcript"], " Hi");
-        teller.item_deleted(&id).unwrap();
-        assert!(teller.item_retrieved(&id).is_err());
+        writer.item_deleted(&id).unwrap();
+        assert!(writer.item_retrieved(&id).is_err());
     }
 
     #[test]
     fn items_follow_each_other() {
-        let mut teller = Teller::new(Dialect::General, 7);
-        let first = told(&teller.committed("item_a"));
+        let mut writer = EventWriter::new(Dialect::General, 7);
+        let first = told(&writer.committed("item_a"));
         assert_eq!(first[0]["previous_item_id"], Value::Null);
-        let begun = told(&teller.begin());
+        let begun = told(&writer.begin());
         assert_eq!(begun[2]["previous_item_id"], "item_a");
-        teller.end(Outcome::Completed);
-        let second = told(&teller.committed("item_b"));
+        writer.end(Outcome::Completed);
+        let second = told(&writer.committed("item_b"));
         assert_eq!(second[0]["previous_item_id"], begun[2]["item"]["id"]);
     }
 }

@@ -11,14 +11,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use moshi_audio::{FRAME_SAMPLES, SAMPLE_RATE};
+use moshi_audio::{FRAME_SAMPLES, FRAME_TIME, SAMPLE_RATE};
 
-use crate::loudness::is_quiet;
-use crate::standing::Standing;
+use super::loudness::is_quiet;
+use super::standing_queue::StandingQueue;
 
-const FRAME: Duration = Duration::from_millis(80);
 /// How long a frame that is due may stay away before silence takes its place.
-const GRACE: Duration = Duration::from_millis(80);
+const GRACE: Duration = FRAME_TIME;
 /// Samples that may wait: half a minute.
 const ROOM: usize = 30 * SAMPLE_RATE as usize;
 /// Frames of silence after which a caller is taken to have stopped, not to be on a bad network.
@@ -27,7 +26,7 @@ const HICCUP: usize = 12;
 const IN_TIME: usize = 2;
 /// Frames by which a voice may stay late: about a second.
 const TOO_LATE: usize = 12;
-/// Watches of [`Standing`] during which a voice may be later than that, in the hope of pauses: a quarter of a minute.
+/// Watches of [`StandingQueue`] during which a voice may be later than that, in the hope of pauses: a quarter of a minute.
 const PATIENCE: usize = 8;
 /// Frames that may run ahead of the clock of a full-duplex wire.
 const AHEAD: u32 = 4;
@@ -48,14 +47,14 @@ pub(crate) struct Pace {
 impl Pace {
     /// Of a wire that knows turns: what the caller does not send is silence.
     pub(crate) fn turns() -> Self {
-        Self { period: FRAME, lead: FRAME / 2, fills_gaps: true }
+        Self { period: FRAME_TIME, lead: FRAME_TIME / 2, fills_gaps: true }
     }
 
     /// Of a wire on which silence is sent too. A few frames that come together go on together, but no more than half of
     /// what the engine lets wait, which is `backlog_limit` frames. A clock of the caller's may run 2.5 % fast.
     pub(crate) fn full_duplex(backlog_limit: usize) -> Self {
         let ahead = u32::try_from(backlog_limit / 2).unwrap_or(AHEAD).min(AHEAD);
-        Self { period: Duration::from_millis(78), lead: FRAME * ahead, fills_gaps: false }
+        Self { period: Duration::from_millis(78), lead: FRAME_TIME * ahead, fills_gaps: false }
     }
 }
 
@@ -72,7 +71,7 @@ pub(crate) struct Pacer {
     starved: usize,
     /// Frames by which the caller's voice is late, to be made up for when it pauses.
     late: usize,
-    standing: Standing,
+    standing: StandingQueue,
     /// Watches in a row that found the voice too late.
     watches: usize,
     /// Samples that were left out although they were no pause.
@@ -100,7 +99,7 @@ impl Pacer {
             arrived: Duration::ZERO,
             starved: 0,
             late: 0,
-            standing: Standing::default(),
+            standing: StandingQueue::default(),
             watches: 0,
             lost: 0,
         }

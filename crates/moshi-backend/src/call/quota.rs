@@ -5,8 +5,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::auth::KeyId;
-use crate::peer::Peer;
+use crate::key_id::KeyId;
 
 /// Counts the calls of each address and of each key. A limit of zero is none.
 #[derive(Debug, Default)]
@@ -47,9 +46,8 @@ impl Quotas {
         Arc::new(Self { per_address, per_key, taken: Mutex::default() })
     }
 
-    /// Counts a call of this caller, if it may have another one.
-    pub(crate) fn enter(self: &Arc<Self>, peer: Peer, key: Option<KeyId>) -> Result<Share, OverQuota> {
-        let address = peer.household();
+    /// Counts a call from this address and with this key, if they may have another one.
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, key: Option<KeyId>) -> Result<Share, OverQuota> {
         let mut taken = self.taken();
         if is_full(&taken.addresses, &address, self.per_address) {
             return Err(OverQuota::Address(self.per_address));
@@ -95,20 +93,12 @@ fn leave<K: Eq + Hash>(taken: &mut HashMap<K, usize>, who: &K) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
-    use axum::http::HeaderMap;
-
     use super::*;
-
-    fn peer(ip: [u8; 4]) -> Peer {
-        Peer::of(SocketAddr::from((ip, 1)), &HeaderMap::new(), &[])
-    }
 
     #[test]
     fn addresses_and_keys_are_counted_and_forgotten() {
         let quotas = Quotas::new(2, 3);
-        let (here, there, key) = (peer([1, 2, 3, 4]), peer([1, 2, 3, 5]), Some(KeyId::of("a key")));
+        let (here, there, key) = ([1, 2, 3, 4].into(), [1, 2, 3, 5].into(), Some(KeyId::of("a key")));
         let first = quotas.enter(here, key).unwrap();
         let second = quotas.enter(here, None).unwrap();
         assert_eq!(quotas.enter(here, None).unwrap_err(), OverQuota::Address(2));

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::engine_thread::gauge;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, gauge};
 
 /// A bounded line. Only its head may take a place that becomes free, so nobody is overtaken.
 pub(crate) struct WaitingLine {

@@ -1,14 +1,14 @@
-//! When the caller speaks: by loudness, for the events that say so. The model listens all the time regardless.
+//! Voice activity detection (VAD): when the caller speaks, by loudness, for the events that say so. The model listens all the time regardless.
 
-use moshi_audio::{FRAME_SAMPLES, SAMPLE_RATE};
+use moshi_audio::FRAME_TIME;
 
 use super::settings::TurnDetection;
-use crate::loudness::loudness;
+use crate::call::loudness;
 
 /// What a threshold of 1 would be.
 const LOUDEST: f32 = 0.02;
 /// Milliseconds of a frame.
-const FRAME_MS: u64 = FRAME_SAMPLES as u64 * 1_000 / SAMPLE_RATE as u64;
+const FRAME_MS: u64 = FRAME_TIME.as_millis() as u64;
 
 /// What changed with a frame; times are milliseconds of audio since the beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,15 +25,15 @@ pub(super) enum Change {
     },
 }
 
-/// Notices when the caller begins and ends.
+/// Notices when the caller begins and ends: an energy detector.
 #[derive(Debug, Default)]
-pub(super) struct Ear {
+pub(super) struct VoiceActivity {
     heard_ms: u64,
     /// Where the last loud frame ended, while the caller speaks.
     speaking: Option<u64>,
 }
 
-impl Ear {
+impl VoiceActivity {
     /// Hears one frame of 1,920 samples.
     pub(super) fn hear(&mut self, frame: &[f32], turns: Option<&TurnDetection>) -> Option<Change> {
         let begin = self.heard_ms;
@@ -64,15 +64,16 @@ impl Ear {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use moshi_audio::FRAME_SAMPLES;
 
     #[test]
     fn speech_has_a_beginning_and_an_end_and_short_pauses_belong_to_it() {
-        let (mut ear, turns) = (Ear::default(), TurnDetection::default());
+        let (mut activity, turns) = (VoiceActivity::default(), TurnDetection::default());
         let levels = [0.0, 0.0, 0.0, 0.0, 0.3, 0.3, 0.0, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.3];
         let changes: Vec<(usize, Change)> = levels
             .iter()
             .enumerate()
-            .filter_map(|(at, level)| ear.hear(&[*level; FRAME_SAMPLES], Some(&turns)).map(|change| (at, change)))
+            .filter_map(|(at, level)| activity.hear(&[*level; FRAME_SAMPLES], Some(&turns)).map(|change| (at, change)))
             .collect();
         let started = Change::Started { at_ms: 4 * 80 - 300 };
         assert_eq!(changes[0], (4, started));
@@ -82,6 +83,6 @@ mod tests {
             "half a second of silence after the last sound"
         );
         assert_eq!(changes[2].0, 17);
-        assert_eq!(ear.hear(&[0.3; FRAME_SAMPLES], None), None, "nobody wants to know");
+        assert_eq!(activity.hear(&[0.3; FRAME_SAMPLES], None), None, "nobody wants to know");
     }
 }

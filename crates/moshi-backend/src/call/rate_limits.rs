@@ -55,13 +55,18 @@ impl RateLimits {
 
     /// Counts a message; false when there are too many or they are too big.
     pub(crate) fn message(&mut self, now: Duration, bytes: usize) -> bool {
-        self.messages.fill(now, 1.0) & self.bytes.fill(now, crate::engine_thread::gauge(bytes))
+        self.messages.fill(now, 1.0) & self.bytes.fill(now, real(bytes))
     }
 
     /// Counts audio; false when it comes faster than real time for too long.
     pub(crate) fn audio(&mut self, now: Duration, samples: usize) -> bool {
-        self.audio.fill(now, crate::engine_thread::gauge(samples) / f64::from(moshi_audio::SAMPLE_RATE))
+        self.audio.fill(now, real(samples) / f64::from(moshi_audio::SAMPLE_RATE))
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bytes and samples of one message are far below 2^53")]
+fn real(count: usize) -> f64 {
+    count as f64
 }
 
 #[cfg(test)]

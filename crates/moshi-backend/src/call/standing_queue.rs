@@ -17,7 +17,7 @@ const LIVE: f64 = 1.25;
 
 /// Watches a queue of samples. Times are since the beginning of the call.
 #[derive(Debug, Default)]
-pub(crate) struct Standing {
+pub(crate) struct StandingQueue {
     begin: Duration,
     latest: Duration,
     /// Samples that have come since `begin`.
@@ -26,7 +26,7 @@ pub(crate) struct Standing {
     least: Option<usize>,
 }
 
-impl Standing {
+impl StandingQueue {
     /// `samples` come at `now`, while `waiting` wait. At the end of each watch: how many samples stood in the queue all
     /// the time; zero of a caller that does not send in real time.
     pub(crate) fn arrive(&mut self, now: Duration, samples: usize, waiting: usize) -> Option<usize> {
@@ -57,7 +57,7 @@ mod tests {
 
     /// Pieces of `size` samples every `every` milliseconds for `count` times; `waiting` says what waits. All judgements.
     fn watch(
-        standing: &mut Standing,
+        standing: &mut StandingQueue,
         from: u64,
         every: u64,
         size: usize,
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn only_what_always_waits_while_the_caller_speaks_on_stands() {
-        let mut standing = Standing::default();
+        let mut standing = StandingQueue::default();
         let found = watch(&mut standing, 0, 80, FRAME, |_| 30 * FRAME);
         assert!(found.len() >= 3 && found.iter().all(|n| *n == 30 * FRAME), "live and late: {found:?}");
         let found = watch(&mut standing, 10_000, 80, FRAME, |n| (n as usize % 5) * FRAME);

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use moshi_audio::{FRAME_SAMPLES, SAMPLE_RATE};
 
-use crate::chat::to_s16;
+use super::s16::to_s16;
 use crate::metrics::Metrics;
-use crate::shutdown::Witness;
+use crate::shutdown::{CallGuard, Witness};
 
 /// How often files are brought up to date.
 const FLUSH: Duration = Duration::from_millis(400);
@@ -40,19 +40,31 @@ enum Piece {
 }
 
 impl Recorder {
+    /// Begins a recording in `folder`, where calls are recorded; `guard` keeps the server from ending before it is on
+    /// disk. A call that cannot be recorded goes on without.
+    pub(crate) fn of_call(folder: Option<&Path>, metrics: &Arc<Metrics>, guard: &CallGuard) -> Option<Self> {
+        let started = Self::start(folder?, Arc::clone(metrics), guard.witness());
+        started
+            .inspect_err(|error| {
+                metrics.lost_recordings.increment(1);
+                tracing::error!(%error, "a call is not recorded");
+            })
+            .ok()
+    }
+
     /// Begins two files in `folder`; `witness` is held until they are complete.
     ///
     /// # Errors
     /// When they cannot be created.
-    pub(crate) fn start(folder: &Path, metrics: Arc<Metrics>, witness: Witness) -> std::io::Result<Self> {
+    fn start(folder: &Path, metrics: Arc<Metrics>, witness: Witness) -> std::io::Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let name = format!("call-{}-{}", since.as_millis(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut tape = Tape::new(folder.join(name), LONGEST)?;
-        tape.flush()?;
+        let mut files = RecordingFiles::new(folder.join(name), LONGEST)?;
+        files.flush()?;
         let (pieces, inbox) = sync_channel(PIECES);
         std::thread::Builder::new().name("recording".to_owned()).spawn(move || {
-            if let Err(error) = tape.run(&inbox) {
+            if let Err(error) = files.run(&inbox) {
                 metrics.lost_recordings.increment(1);
                 tracing::error!(%error, "a recording ends before its call");
             }
@@ -88,7 +100,7 @@ impl Recorder {
 }
 
 /// The files of one call, and the samples that are not in them yet.
-struct Tape {
+struct RecordingFiles {
     /// Folder and name without ending.
     name: PathBuf,
     wav: hound::WavWriter<BufWriter<File>>,
@@ -103,7 +115,7 @@ struct Tape {
     answered: bool,
 }
 
-impl Tape {
+impl RecordingFiles {
     fn new(name: PathBuf, longest: u64) -> std::io::Result<Self> {
         Ok(Self {
             wav: wav(&name, "")?,
@@ -240,14 +252,14 @@ mod tests {
     fn a_call_that_is_longer_than_a_file_goes_on_in_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let name = folder.path().join("call");
-        let mut tape = Tape::new(name.clone(), 1_000).unwrap();
+        let mut files = RecordingFiles::new(name.clone(), 1_000).unwrap();
         let voice: Vec<f32> = (0..2_500u16).map(|i| f32::from(i) / 32_768.0).collect();
         for piece in voice.chunks(300) {
-            tape.take(Piece::Caller(piece.to_vec())).unwrap();
-            tape.write(tape.settled()).unwrap();
+            files.take(Piece::Caller(piece.to_vec())).unwrap();
+            files.write(files.settled()).unwrap();
         }
-        tape.take(Piece::Words("at the end".to_owned())).unwrap();
-        tape.finish().unwrap();
+        files.take(Piece::Words("at the end".to_owned())).unwrap();
+        files.finish().unwrap();
         let parts = ["", "-2", "-3"].map(|part| samples(&with_ending(&name, &format!("{part}.wav"))));
         assert_eq!(parts.each_ref().map(Vec::len), [2_000, 2_000, 1_000]);
         let left: Vec<i16> = parts.concat().into_iter().step_by(2).collect();

@@ -1,0 +1,90 @@
+//! What the model says in one call, up to the end of it.
+
+use moshi_engine::SessionEvent;
+use moshi_protocol::{CloseReason, Notice};
+use tokio::sync::mpsc;
+
+use super::ending::Ending;
+use super::lost_audio::LostAudio;
+use super::recorder::Recorder;
+use crate::engine_thread::EngineHandle;
+
+/// Something that a wire has to pass on.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Said {
+    /// A frame of the agent's voice: 1,920 samples at 24 kHz.
+    Voice(Vec<f32>),
+    /// A piece of its words.
+    Words(String),
+    /// So many frames of the caller get no answer; what to tell the caller, if it was not told before.
+    Lost {
+        /// Frames.
+        frames: usize,
+        /// Once in a call.
+        notice: Option<Notice>,
+    },
+}
+
+/// Takes what the engine makes for one call, and keeps a copy for the recording.
+pub(crate) struct CallEvents<'a> {
+    engine: &'a EngineHandle,
+    events: mpsc::Receiver<SessionEvent>,
+    recorder: Option<Recorder>,
+    lost: LostAudio,
+    /// Frames of voice that may still come; none is no limit.
+    left: Option<u32>,
+}
+
+impl<'a> CallEvents<'a> {
+    /// Of a call that ends after `most` frames of reply, if that was asked for.
+    pub(crate) fn new(
+        engine: &'a EngineHandle,
+        events: mpsc::Receiver<SessionEvent>,
+        recorder: Option<Recorder>,
+        most: Option<u32>,
+    ) -> Self {
+        // Whoever asks for no frame at all hears one.
+        Self { engine, events, recorder, lost: LostAudio::default(), left: most.map(|most| most.max(1)) }
+    }
+
+    /// Waits for what the model says next. A wait that is dropped loses nothing.
+    ///
+    /// # Errors
+    /// The ending of the call, when there is nothing more to come.
+    pub(crate) async fn next(&mut self) -> Result<Said, Ending> {
+        if self.left == Some(0) {
+            return Err(Ending::because(CloseReason::Finished));
+        }
+        let event = self.events.recv().await;
+        match event {
+            Some(SessionEvent::Audio { pcm, .. }) => {
+                self.left = self.left.map(|left| left - 1);
+                self.record(|recorder| recorder.agent(&pcm));
+                Ok(Said::Voice(pcm))
+            }
+            Some(SessionEvent::Text(text)) => {
+                self.record(|recorder| recorder.words(&text));
+                Ok(Said::Words(text))
+            }
+            Some(SessionEvent::Dropped { frames }) => {
+                self.record(|recorder| recorder.dropped(frames));
+                Ok(Said::Lost { frames, notice: self.lost.slow_server(frames) })
+            }
+            Some(SessionEvent::Ended) => Err(Ending::because(CloseReason::Finished)),
+            Some(SessionEvent::Failed(why)) => Err(Ending::model_failed(&why)),
+            None => Err(self.cut_off()),
+        }
+    }
+
+    fn record(&self, what: impl FnOnce(&Recorder)) {
+        if let Some(recorder) = &self.recorder {
+            what(recorder);
+        }
+    }
+
+    /// Why the model says nothing more.
+    fn cut_off(&self) -> Ending {
+        let running = self.engine.status().healthy();
+        Ending::because(if running { CloseReason::NotReading } else { CloseReason::Internal })
+    }
+}
