@@ -21,6 +21,7 @@
 //! ```
 
 pub mod config;
+mod entry;
 mod error;
 pub mod export;
 mod file;

@@ -13,24 +13,14 @@ use moshi_nn::LowRankPair;
 use moshi_tensor::weight::HostWeight;
 
 use crate::config::LoraConfig;
+use crate::entry::{Adapter, Entry};
 use crate::error::some_of;
 use crate::file::TensorFile;
 use crate::layouts::{self, Place};
 use crate::names::TensorSpec;
 use crate::quantize::Part;
-use crate::tensors::{Entry, Tensors};
+use crate::tensors::Tensors;
 use crate::{Error, Result};
-
-/// What is added to a matrix.
-#[derive(Debug, Clone)]
-pub(crate) struct Adapter {
-    /// `[r, in]`
-    a: Entry,
-    /// `[out, r]`
-    b: Entry,
-    rank: usize,
-    scaling: f32,
-}
 
 impl Tensors {
     /// Puts the adapter in `file` on the tensors `specs`, each of which `self` has.

@@ -6,48 +6,10 @@ use half::{bf16, f16};
 use moshi_tensor::weight::{Grouped, Quants, WeightData};
 use safetensors::Dtype;
 
+use crate::entry::{Entry, Scales};
 use crate::file::Number;
-use crate::tensors::{Entry, Tensors};
+use crate::tensors::Tensors;
 use crate::{Error, Result};
-
-/// Other entries that an entry's numbers need.
-#[derive(Debug, Clone)]
-pub(crate) enum Scales {
-    None,
-    /// PyTorch int8: the largest absolute weight of each row, which 127 stands for.
-    Rows(Box<Entry>),
-    /// MLX: a scale and a bias for each group of neighbours in a row.
-    Groups {
-        quants: Quants,
-        group: usize,
-        scales: Box<Entry>,
-        biases: Box<Entry>,
-    },
-}
-
-impl Scales {
-    /// The entries themselves.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        let (first, second) = match self {
-            Self::None => (None, None),
-            Self::Rows(scales) => (Some(scales), None),
-            Self::Groups { scales, biases, .. } => (Some(scales), Some(biases)),
-        };
-        first.into_iter().chain(second).map(AsRef::as_ref)
-    }
-
-    /// The same with every entry changed.
-    pub(crate) fn map(self, change: impl Fn(&Entry) -> Entry) -> Self {
-        let change = |entry: &Entry| Box::new(change(entry));
-        match self {
-            Self::None => Self::None,
-            Self::Rows(scales) => Self::Rows(change(&scales)),
-            Self::Groups { quants, group, scales, biases } => {
-                Self::Groups { quants, group, scales: change(&scales), biases: change(&biases) }
-            }
-        }
-    }
-}
 
 impl Tensors {
     /// `entry` with its scales, if it is quantized, and the shape of the matrix it stands for, which has `cols` columns.

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use moshi_nn::{LowRankPair, WeightSource};
 use moshi_tensor::weight::HostWeight;
 
+use crate::entry::{Entry, Scales};
 use crate::error::some_of;
 use crate::file::{RawTensor, TensorFile};
 use crate::layouts::{Place, Placing};
-use crate::lora::Adapter;
 use crate::names::TensorSpec;
-use crate::quantized::Scales;
 use crate::{Error, Result};
 
 /// A model's tensors under their canonical names, whatever the files call them.
@@ -24,18 +23,6 @@ use crate::{Error, Result};
 pub struct Tensors {
     files: Vec<Arc<TensorFile>>,
     pub(crate) entries: Arc<BTreeMap<String, Entry>>,
-}
-
-/// A whole entry of a file, or some rows of one.
-#[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    pub(crate) file: usize,
-    /// Name in the file.
-    pub(crate) name: String,
-    pub(crate) raw: RawTensor,
-    pub(crate) scales: Scales,
-    /// What is added to it.
-    pub(crate) adapter: Option<Box<Adapter>>,
 }
 
 impl fmt::Debug for Tensors {

@@ -1,6 +1,6 @@
 //! What each layout calls a canonical tensor.
 
-use super::WriteLayout;
+use super::format::WriteLayout;
 use crate::config::LmConfig;
 use crate::layouts::{candle_place, mlx_rename};
 use crate::names::TensorSpec;

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::WriteLayout;
-use super::numbers::Stored;
+use super::format::WriteLayout;
+use super::stored::Stored;
 use crate::names::TensorSpec;
 use crate::quantize::Scheme;
 use crate::save::{Format, Outline, header, problem};

@@ -5,76 +5,20 @@
 
 mod entries;
 mod file;
-mod numbers;
+mod format;
+mod stored;
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-pub use numbers::Numbers;
+pub use format::{Export, Numbers, WriteLayout};
 
 use crate::names::lm_tensors;
 use crate::{Error, Repository, Result};
 use entries::entries;
 use file::Target;
-use numbers::Stored;
-
-/// A layout to write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WriteLayout {
-    /// The PyTorch package's names in safetensors.
-    PyTorch,
-    /// The published Rust server's names in safetensors.
-    Candle,
-    /// The MLX package's names in safetensors.
-    Mlx,
-    /// The published Rust server's names in GGUF.
-    Gguf,
-}
-
-/// What to write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Export {
-    /// Names and file format.
-    pub layout: WriteLayout,
-    /// Number format.
-    pub numbers: Numbers,
-    /// Whether quantized tensors may be rounded a second time.
-    pub requantize: bool,
-    /// Threads for the conversion of a tensor.
-    pub threads: NonZeroUsize,
-}
-
-impl Export {
-    /// The name that other programs expect such a model file to have.
-    pub fn file_name(&self) -> &'static str {
-        match (self.layout, self.numbers) {
-            (WriteLayout::Gguf, Numbers::Q8_0) => "model.q8.gguf",
-            (WriteLayout::Gguf, Numbers::Q4_0) => "model.q4.gguf",
-            (WriteLayout::Gguf, _) => "model.gguf",
-            (WriteLayout::Mlx, Numbers::MlxQ8) => "model.q8.safetensors",
-            (WriteLayout::Mlx, Numbers::MlxQ4) => "model.q4.safetensors",
-            _ => "model.safetensors",
-        }
-    }
-
-    /// Checks that the layout can hold the number format.
-    ///
-    /// # Errors
-    /// [`Error::Write`].
-    fn check(&self) -> Result<()> {
-        let right = match self.numbers {
-            Numbers::Keep | Numbers::F32 | Numbers::F16 | Numbers::Bf16 => true,
-            Numbers::Q8_0 | Numbers::Q4_0 => self.layout == WriteLayout::Gguf,
-            Numbers::Int8Rows => self.layout == WriteLayout::PyTorch,
-            Numbers::MlxQ8 | Numbers::MlxQ4 => self.layout == WriteLayout::Mlx,
-        };
-        let text = || format!("{} does not exist in the {:?} layout", self.numbers, self.layout);
-        if right { Ok(()) } else { Err(crate::save::problem("model", &text())) }
-    }
-}
+use stored::Stored;
 
 /// Writes the language model of `repository` to `path`; an adapter is merged into it. `progress` is told how many of how
 /// many tensors are written.
@@ -97,12 +41,12 @@ pub fn write_model(
         let stored = Stored::choose(&tensors, &spec, export)?;
         items.push((entries(export.layout, &spec, config), stored, spec));
     }
-    numbers::one_group(&mut items, export)?;
+    stored::one_group(&mut items, export)?;
     let mut target = Target::create(path, export.layout, &items)?;
     let count = items.len();
     for (done, (names, stored, spec)) in items.iter().enumerate() {
         progress(done, count);
-        let weight = numbers::weight(&tensors, &spec.name)?;
+        let weight = stored::weight(&tensors, &spec.name)?;
         for (role, bytes) in stored.encode(&weight, export.threads)? {
             for name in names {
                 target.append(&role.name(name), &bytes)?;

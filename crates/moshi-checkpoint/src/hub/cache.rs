@@ -8,7 +8,8 @@ use hf_hub::{Repo, RepoType};
 use sha2::{Digest, Sha256};
 
 use super::http::Remote;
-use super::{HubError, Progress, is_commit};
+use super::names::{is_commit, is_safe};
+use super::{HubError, Progress};
 use crate::hub_source::HubSource;
 use crate::stop;
 
@@ -157,12 +158,6 @@ fn sha256(path: &Path, progress: &dyn Progress) -> std::io::Result<Option<String
         }
     }
     Ok(Some(hash.finalize().iter().map(|b| format!("{b:02x}")).collect()))
-}
-
-/// Whether a name from an answer can be part of a path.
-pub(super) fn is_safe(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+');
-    !name.is_empty() && name.len() <= 128 && !name.starts_with('.') && name.chars().all(allowed)
 }
 
 /// An error of the disk.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{Response, Uri};
 
-use super::cache::is_safe;
+use super::names::is_safe;
 use super::{HubError, HubOptions, Progress};
 use crate::hub_source::{escape_path, escape_segment};
 use crate::stop;

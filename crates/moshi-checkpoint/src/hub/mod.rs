@@ -13,39 +13,23 @@ mod cache;
 mod download;
 mod error;
 mod http;
+mod names;
 mod options;
+mod progress;
 mod refusal;
 
 use std::path::PathBuf;
 
 pub use error::HubError;
 pub use options::HubOptions;
+pub use progress::Progress;
 
 use cache::Cache;
 use download::Job;
 use http::{Answer, Client, Remote};
+use names::is_commit;
 
 use crate::hub_source::HubSource;
-
-/// Told how a download goes on. `()` does not listen.
-pub trait Progress {
-    /// A download of `size` bytes begins; `done` of them are there from an earlier try.
-    fn start(&mut self, file: &str, done: u64, size: u64);
-    /// `done` bytes of the file are there now. It can be less than before, when the hub would not resume.
-    fn update(&mut self, done: u64);
-    /// The file is complete and checked.
-    fn finish(&mut self);
-    /// Whether the work shall end: asked between pieces of a file, and many times a second while it waits.
-    fn is_stopped(&self) -> bool {
-        false
-    }
-}
-
-impl Progress for () {
-    fn start(&mut self, _file: &str, _done: u64, _size: u64) {}
-    fn update(&mut self, _done: u64) {}
-    fn finish(&mut self) {}
-}
 
 /// One repository of the hub at one revision.
 pub struct Hub<'a> {
@@ -225,9 +209,4 @@ impl<'a> Hub<'a> {
     fn what(&self, file: &str) -> String {
         self.source.with_file(file).to_string()
     }
-}
-
-/// Whether a revision is a whole commit hash rather than a branch or tag.
-fn is_commit(revision: &str) -> bool {
-    revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
 }

@@ -1,6 +1,6 @@
 //! The published Rust server's layout: the depth transformer as one complete model per step.
 
-use super::Place;
+use super::place::Place;
 use crate::config::LmConfig;
 
 /// The entry of a depth tensor; the temporal part is as in PyTorch.

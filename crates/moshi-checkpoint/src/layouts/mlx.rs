@@ -1,6 +1,7 @@
 //! The MLX package's layout: slices of the depth transformer, one for each step, and norms of one dimension.
 
-use super::{Place, candle, pytorch};
+use super::place::Place;
+use super::{candle, pytorch};
 use crate::config::LmConfig;
 use crate::names::TensorSpec;
 

@@ -5,9 +5,9 @@
 
 mod candle;
 mod mlx;
+mod place;
 mod pytorch;
 
-use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::config::LmConfig;
@@ -15,6 +15,7 @@ use crate::file::TensorFile;
 use crate::foreign;
 use crate::names::TensorSpec;
 use crate::{Error, Result};
+pub(crate) use place::{Place, Placing};
 
 /// The layouts whose tensors can be used as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,24 +37,6 @@ impl Layout {
             Self::Candle => "Rust (candle)",
             Self::Mlx => "MLX",
         }
-    }
-}
-
-/// Tells where a tensor lies, given which entries there are.
-pub(crate) type Placing<'a> = &'a dyn Fn(&TensorSpec, &dyn Fn(&str) -> bool) -> Option<Place>;
-
-/// Where a canonical tensor lies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Name in the file.
-    pub(crate) entry: String,
-    /// The rows that belong to it, and how many rows the entry must have; `None` is the whole entry.
-    pub(crate) rows: Option<(Range<usize>, usize)>,
-}
-
-impl Place {
-    pub(crate) fn whole(entry: impl Into<String>) -> Self {
-        Self { entry: entry.into(), rows: None }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The PyTorch package's layout: canonical names, or stacked attention projections in older files.
 
-use super::Place;
+use super::place::Place;
 use crate::names::TensorSpec;
 
 /// The entry itself, or rows of the stacked one: `in_projs.{j}.weight` of r rows is rows j*r..(j+1)*r of

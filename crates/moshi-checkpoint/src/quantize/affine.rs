@@ -2,7 +2,8 @@
 
 use half::bf16;
 
-use super::{LANES, ROUND, Search, extremes, inverse, pack_pairs, sums, whole};
+use super::arithmetic::{LANES, ROUND, extremes, inverse, pack_pairs, sums, whole};
+use super::search::Search;
 
 /// Parts of the way from the middle to either end that a group of four bits may reach.
 const REACHES: [f32; 3] = [1.0, 0.9, 0.8];

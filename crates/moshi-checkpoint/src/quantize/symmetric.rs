@@ -2,7 +2,8 @@
 
 use half::f16;
 
-use super::{LANES, ROUND, Search, extremes, inverse, pack_pairs, sums, whole};
+use super::arithmetic::{LANES, ROUND, extremes, inverse, pack_pairs, sums, whole};
+use super::search::Search;
 
 /// What the largest weight of a group of bytes may be divided by: at most half a step from 127.
 const Q8_DIVISORS: [f32; 5] = [127.0, 126.5, 126.75, 127.25, 127.5];

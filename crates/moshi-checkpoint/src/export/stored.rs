@@ -1,68 +1,16 @@
-//! Number formats to write: which tensor gets which, and its bytes.
+//! How tensors are written: which gets which number format, and its bytes.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::num::NonZeroUsize;
-use std::str::FromStr;
 
 use half::{bf16, f16};
 use moshi_tensor::weight::{Grouped, HostWeight, Quants, WeightData};
 
-use super::{Export, WriteLayout};
+use super::format::{Export, Numbers, WriteLayout};
 use crate::names::TensorSpec;
 use crate::quantize::{Part, Scheme, Search, quantize};
 use crate::save::{Format, le_bytes, problem};
 use crate::{Error, Result, Tensors};
-
-/// Number formats of a whole model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Numbers {
-    /// As they are stored; single precision where the layout cannot hold that.
-    Keep,
-    /// Single precision.
-    F32,
-    /// IEEE half precision.
-    F16,
-    /// bfloat16.
-    Bf16,
-    /// GGUF: every matrix Q8_0, vectors single precision.
-    Q8_0,
-    /// GGUF: matrices of the temporal transformer Q4_0, others Q8_0, vectors single precision.
-    Q4_0,
-    /// PyTorch: linear layers in int8 with a scale for each row.
-    Int8Rows,
-    /// MLX: every matrix in bytes, groups of 64 (32 where rows are not whole groups of 64).
-    MlxQ8,
-    /// MLX: every matrix in four bits, groups of 32.
-    MlxQ4,
-}
-
-const NAMES: [(&str, Numbers); 8] = [
-    ("f32", Numbers::F32),
-    ("f16", Numbers::F16),
-    ("bf16", Numbers::Bf16),
-    ("q8_0", Numbers::Q8_0),
-    ("q4_0", Numbers::Q4_0),
-    ("q8-rows", Numbers::Int8Rows),
-    ("mlx-q8", Numbers::MlxQ8),
-    ("mlx-q4", Numbers::MlxQ4),
-];
-
-impl fmt::Display for Numbers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(NAMES.iter().find(|(_, n)| n == self).map_or("as stored", |(name, _)| name))
-    }
-}
-
-impl FromStr for Numbers {
-    type Err = String;
-
-    fn from_str(s: &str) -> std::result::Result<Self, String> {
-        let known = NAMES.iter().find(|(name, _)| *name == s).map(|(_, numbers)| *numbers);
-        known.ok_or_else(|| format!("{s:?} is none of {}", NAMES.map(|(name, _)| name).join(", ")))
-    }
-}
 
 /// How one tensor is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
