@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
-use moshi_checkpoint::random::{write_checkpoint, write_mimi};
-use moshi_checkpoint::{MimiConfig, ModelConfig};
+use moshi_bench::random::{self, Sizes};
 
 /// Write a checkpoint with random weights: it makes noise, in the published format and sizes.
 #[derive(Debug, Args)]
@@ -39,30 +37,10 @@ enum Shape {
 /// # Errors
 /// When a configuration cannot be read, or the folder cannot be written.
 pub fn run(args: &MakeRandomArgs) -> anyhow::Result<()> {
-    if args.like.is_none() && args.shape == Shape::PublishedMimi {
-        std::fs::create_dir_all(&args.folder).with_context(|| format!("cannot make {}", args.folder.display()))?;
-        return Ok(write_mimi(&args.folder.join("mimi.safetensors"), &MimiConfig::published(), args.seed)?);
-    }
-    let (config, mimi, tokenizer) = match &args.like {
-        Some(folder) => {
-            let (config, _) = ModelConfig::read(&folder.join("config.json"))?;
-            let mimi = folder.join(config.names.mimi_config.as_deref().unwrap_or("mimi_config.json"));
-            let mimi = if mimi.exists() { MimiConfig::read(&mimi)?.0 } else { MimiConfig::published() };
-            let name = config.names.tokenizer.clone().unwrap_or_else(|| "tokenizer.model".to_owned());
-            (config, mimi, read(&args.tokenizer.clone().unwrap_or_else(|| folder.join(name)))?)
-        }
-        None => {
-            let builtin = moshi_model::builtin_repository()?;
-            let tokenizer = match &args.tokenizer {
-                Some(path) => read(path)?,
-                None => builtin.tokenizer_bytes()?,
-            };
-            (builtin.config().clone(), builtin.mimi_config()?.clone(), tokenizer)
-        }
+    let sizes = match (&args.like, args.shape) {
+        (Some(folder), _) => Sizes::Like(folder.clone()),
+        (None, Shape::Tiny) => Sizes::Tiny,
+        (None, Shape::PublishedMimi) => Sizes::PublishedMimi,
     };
-    Ok(write_checkpoint(&args.folder, &config, &mimi, &tokenizer, args.seed)?)
-}
-
-fn read(path: &std::path::Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    Ok(random::write(&args.folder, &sizes, args.tokenizer.as_deref(), args.seed)?)
 }

@@ -8,6 +8,7 @@ pub mod quality;
 pub mod standalone;
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::Context;
 use moshi_checkpoint::{OpenOptions, Repository, Source};
@@ -34,4 +35,17 @@ pub(crate) fn say(line: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()
+}
+
+/// Prints a report, and writes it as JSON where that is wanted.
+///
+/// # Errors
+/// When standard output is closed, or the file cannot be written.
+fn tell<R: std::fmt::Display + serde::Serialize>(report: &R, json: Option<&Path>) -> anyhow::Result<()> {
+    say(&report.to_string())?;
+    if let Some(path) = json {
+        let text = serde_json::to_string_pretty(report)?;
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }

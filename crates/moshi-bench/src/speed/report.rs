@@ -1,36 +1,18 @@
-//! What `moshi-backend bench` prints, for people and as JSON.
+//! What is told of a measurement, to people and as JSON.
 
 use std::fmt;
 
+use moshi_cpu::cores::Cores;
 use serde::Serialize;
 
-use super::PartTimes;
+use super::machine::Machine;
+use super::measure::Measured;
+use super::memory::resident_bytes;
+use super::parts::PartTimes;
+use super::percentiles::Percentiles;
 
 /// Seconds of audio in one frame.
 const FRAME_SECONDS: f64 = 0.08;
-
-/// The spread of a set of times, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Percentiles {
-    /// Median.
-    pub p50: f64,
-    /// 95th percentile.
-    pub p95: f64,
-    /// 99th percentile.
-    pub p99: f64,
-}
-
-impl Percentiles {
-    /// Of times in milliseconds, by the nearest rank; zeros when there are none.
-    pub fn of(mut times: Vec<f64>) -> Self {
-        times.sort_by(f64::total_cmp);
-        let rank = |p: f64| {
-            let rank = (p * times.len() as f64).ceil() as usize;
-            times.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
-        };
-        Self { p50: rank(0.50), p95: rank(0.95), p99: rank(0.99) }
-    }
-}
 
 /// A step against the machine's arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -82,8 +64,30 @@ pub struct BenchReport {
 }
 
 impl BenchReport {
+    /// What a report holds whatever was measured; the rest is empty.
+    pub(super) fn of(measured: &Measured, rows: usize, cores: &Cores, load_s: f64) -> Self {
+        Self {
+            model: String::new(),
+            executor: String::new(),
+            isa: cores.isa().name().to_owned(),
+            rows,
+            threads: cores.threads(),
+            frames: measured.steps.len(),
+            machine_gbps: measured.median(|machine: &Machine| machine.gbps),
+            weight_bytes: 0,
+            state_bytes: None,
+            step_ms: Percentiles::of(measured.steps.clone()),
+            bandwidth_share: 0.0,
+            arithmetic: None,
+            real_time_factor: 0.0,
+            load_s,
+            rss_bytes: resident_bytes(),
+            parts_ms: None,
+        }
+    }
+
     /// Fills in what follows from the rest.
-    pub fn derive(mut self) -> Self {
+    pub(super) fn derive(mut self) -> Self {
         let seconds = self.step_ms.p50 / 1e3;
         self.bandwidth_share = self.weight_bytes as f64 / seconds / (self.machine_gbps * 1e9);
         if let Some(a) = &mut self.arithmetic {
@@ -127,18 +131,5 @@ impl fmt::Display for BenchReport {
             write!(f, "sampling {sampling:.2} ms, codec {codec:.2} ms")?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_nearest_ranks() {
-        let times = (1..=200).rev().map(f64::from).collect();
-        assert_eq!(Percentiles::of(times), Percentiles { p50: 100.0, p95: 190.0, p99: 198.0 });
-        assert_eq!(Percentiles::of(vec![3.0]).p99, 3.0);
-        assert_eq!(Percentiles::of(Vec::new()).p50, 0.0);
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Machine, MachineProbe};
+use super::machine::{Machine, MachineProbe};
+use super::percentiles::Percentiles;
+use crate::Result;
 
 /// Steps that are not counted, before all others.
 const WARM_UP: usize = 5;
@@ -10,22 +12,29 @@ const WARM_UP: usize = 5;
 const PROBES: usize = 9;
 
 /// Times of the steps in milliseconds, and what the machine could do between them.
-pub struct Measured {
+pub(super) struct Measured {
     /// One for each frame.
-    pub steps: Vec<f64>,
+    pub(super) steps: Vec<f64>,
     /// Spread over the run.
-    pub machine: Vec<Machine>,
+    pub(super) machine: Vec<Machine>,
+}
+
+impl Measured {
+    /// The median of something that the machine could do.
+    pub(super) fn median(&self, of: impl Fn(&Machine) -> f64) -> f64 {
+        Percentiles::of(self.machine.iter().map(of).collect()).p50
+    }
 }
 
 /// Times `step` for `frames` frames. It is told whether its frame counts.
 ///
 /// # Errors
 /// Those of `step`.
-pub fn measure(
+pub(super) fn measure(
     frames: usize,
     probe: &MachineProbe,
-    step: &mut dyn FnMut(bool) -> anyhow::Result<()>,
-) -> anyhow::Result<Measured> {
+    step: &mut dyn FnMut(bool) -> Result<()>,
+) -> Result<Measured> {
     for _ in 0..WARM_UP {
         step(false)?;
     }

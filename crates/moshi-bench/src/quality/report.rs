@@ -5,7 +5,7 @@ use std::fmt;
 use moshi_lm::{Forward, LmConfig, Place};
 use serde::Serialize;
 
-use super::Trace;
+use super::trace::Trace;
 
 /// How alike two sets of values are.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -76,7 +76,7 @@ pub struct QualityReport {
 
 impl QualityReport {
     /// Compares two passes over one conversation.
-    pub fn new(model: String, config: &LmConfig, found: &Trace, reference: &Trace) -> Self {
+    pub(super) fn new(model: String, config: &LmConfig, found: &Trace, reference: &Trace) -> Self {
         let (f, r): (&Forward, &Forward) = (&found.logits, &reference.logits);
         let per_codebook = r.steps * config.card;
         let book = |k: usize| k * per_codebook..(k + 1) * per_codebook;
@@ -124,19 +124,5 @@ impl fmt::Display for QualityReport {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn likeness_is_that_of_the_finite_values() {
-        let same = Likeness::of(&[1.0, f32::NAN, 2.0], &[1.0, 5.0, 2.0]);
-        assert!((same.cosine - 1.0).abs() < 1e-12 && same.relative_error == 0.0);
-        let twice = Likeness::of(&[2.0, 4.0], &[1.0, 2.0]);
-        assert!((twice.cosine - 1.0).abs() < 1e-12 && (twice.relative_error - 1.0).abs() < 1e-12);
-        assert_eq!(Likeness::of(&[1.0, 0.0], &[0.0, 1.0]).cosine, 0.0);
     }
 }

@@ -6,12 +6,14 @@ use mimi::Mimi;
 use moshi_lm::{FORWARD_CHUNK, Forward, Lm, Place, RowInput, Watcher};
 use moshi_nn::Backend;
 
+use crate::{Error, Result};
+
 /// What a pass over a conversation was seen to compute.
-pub struct Trace {
+pub(super) struct Trace {
     /// The logits.
-    pub logits: Forward,
+    pub(super) logits: Forward,
     /// Values at every place that belongs to a layer.
-    pub places: BTreeMap<Place, Vec<f32>>,
+    pub(super) places: BTreeMap<Place, Vec<f32>>,
 }
 
 struct Recorder<'a, B: Backend> {
@@ -39,8 +41,10 @@ impl<B: Backend> Watcher<B> for Recorder<'_, B> {
 ///
 /// # Errors
 /// Too many steps, codes that do not fit, and the errors of the executor.
-pub fn trace<B: Backend>(lm: &Lm<B>, codes: &[i32], steps: usize) -> anyhow::Result<Trace> {
-    anyhow::ensure!(steps <= FORWARD_CHUNK, "{steps} frames; at most {FORWARD_CHUNK} are compared layer by layer");
+pub(super) fn trace<B: Backend>(lm: &Lm<B>, codes: &[i32], steps: usize) -> Result<Trace> {
+    if steps > FORWARD_CHUNK {
+        return Err(Error::Frames { found: steps, most: FORWARD_CHUNK });
+    }
     let depth = lm.config().depformer.as_ref().map_or(0, |depth| depth.dim);
     let sizes = (steps * lm.config().dim, steps * depth);
     let mut recorder = Recorder { backend: lm.backend(), sizes, places: BTreeMap::new() };
@@ -52,12 +56,12 @@ pub fn trace<B: Backend>(lm: &Lm<B>, codes: &[i32], steps: usize) -> anyhow::Res
 ///
 /// # Errors
 /// Those of the codec.
-pub fn codes_of_audio<B: Backend>(
+pub(super) fn codes_of_audio<B: Backend>(
     mimi: &Mimi<B>,
     pcm: &[f32],
     frames: usize,
     heard: usize,
-) -> anyhow::Result<Vec<Vec<i32>>> {
+) -> Result<Vec<Vec<i32>>> {
     let mut pcm = pcm.to_vec();
     pcm.resize(frames * mimi.frame_size(), 0.0);
     let codes = mimi.encode(&pcm)?;
@@ -70,13 +74,13 @@ pub fn codes_of_audio<B: Backend>(
 ///
 /// # Errors
 /// Codes that do not fit the model, and the errors of the executor.
-pub fn conversation<B: Backend>(lm: &Lm<B>, heard: &[Vec<i32>]) -> anyhow::Result<(Vec<i32>, usize)> {
+pub(super) fn conversation<B: Backend>(lm: &Lm<B>, heard: &[Vec<i32>]) -> Result<(Vec<i32>, usize)> {
     let mut state = lm.init_state(1)?;
     let mut frames: Vec<Vec<i32>> = Vec::new();
     for codes in heard {
         lm.step(&mut state, &[RowInput { row: 0, heard: codes, forced: &[] }])?;
         if let Some(fault) = state.fault(0) {
-            anyhow::bail!("the model failed: {fault}");
+            return Err(Error::Model(fault.to_string()));
         }
         frames.extend(state.frame(0).map(<[i32]>::to_vec));
     }

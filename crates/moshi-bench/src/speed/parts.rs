@@ -6,7 +6,7 @@ use moshi_lm::{Place, Watcher};
 use moshi_nn::Backend;
 use serde::Serialize;
 
-use super::Percentiles;
+use super::percentiles::Percentiles;
 
 /// Median times of the parts of a step, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Default)]
@@ -24,37 +24,37 @@ pub struct PartTimes {
 }
 
 /// Times the parts of one step after another.
-pub(crate) struct PartClock {
+pub(super) struct PartClock {
     last: Instant,
     now: PartTimes,
     all: Vec<PartTimes>,
 }
 
 impl PartClock {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { last: Instant::now(), now: PartTimes::default(), all: Vec::new() }
     }
 
     /// Begins a step.
-    pub(crate) fn start(&mut self) {
+    pub(super) fn start(&mut self) {
         self.now = PartTimes::default();
         self.last = Instant::now();
     }
 
     /// The codec has worked since the last part.
-    pub(crate) fn codec(&mut self) {
+    pub(super) fn codec(&mut self) {
         let passed = self.lap();
         self.now.codec += passed;
     }
 
     /// Ends a step, which counts or does not.
-    pub(crate) fn end(&mut self, counts: bool) {
+    pub(super) fn end(&mut self, counts: bool) {
         if counts {
             self.all.push(self.now);
         }
     }
 
-    pub(crate) fn medians(&self) -> PartTimes {
+    pub(super) fn medians(&self) -> PartTimes {
         let median = |part: fn(&PartTimes) -> f64| Percentiles::of(self.all.iter().map(part).collect()).p50;
         PartTimes {
             temporal: median(|t| t.temporal),
