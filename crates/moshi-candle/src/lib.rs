@@ -4,7 +4,10 @@
 //! another order for another batch size). Rows, indices and samplers live on the host.
 
 mod attention;
+mod check;
 mod conv;
+mod executor;
+mod failure;
 mod memory;
 mod ops;
 mod sample;
@@ -12,6 +15,9 @@ mod sample;
 use candle_core::Device;
 use moshi_tensor::weight::HostWeight;
 
+use check::{check, exact};
+pub use executor::Candle;
+use failure::Result;
 pub use memory::{Buf, Codebook, LowRank, Matrix, Ring, Rows, Table, Window};
 use ops::Onto;
 pub use sample::Sampler;
@@ -21,76 +27,6 @@ use moshi_nn::backend::{
     Taken, WindowSpec,
 };
 use moshi_nn::{Error, LowRankPair};
-
-/// Executes on a candle device.
-#[derive(Debug, Clone)]
-pub struct Candle {
-    device: Device,
-    meter: Meter,
-}
-
-impl Candle {
-    /// The reference executor on `device`.
-    pub fn new(device: Device) -> Self {
-        Self { device, meter: Meter::default() }
-    }
-
-    /// The reference executor on the processor.
-    pub fn cpu() -> Self {
-        Self::new(Device::Cpu)
-    }
-
-    /// The device of all buffers.
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-}
-
-/// What fails in here: the tensor library, or what the trait has a word for.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    Tensor(candle_core::Error),
-    Nn(Error),
-}
-
-pub(crate) type Result<T> = std::result::Result<T, Failure>;
-
-impl From<candle_core::Error> for Failure {
-    fn from(error: candle_core::Error) -> Self {
-        Self::Tensor(error)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Nn(error)
-    }
-}
-
-impl From<moshi_tensor::Error> for Failure {
-    fn from(error: moshi_tensor::Error) -> Self {
-        Self::Nn(error.into())
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Tensor(error) => Self::device(error),
-            Failure::Nn(error) => error,
-        }
-    }
-}
-
-/// An operand must hold at least `expected` values.
-fn check(what: &'static str, expected: usize, found: usize) -> Result<()> {
-    if expected <= found { Ok(()) } else { Err(Failure::Nn(Error::Shape { what, expected, found })) }
-}
-
-/// An operand must have exactly this size.
-fn exact(what: &'static str, expected: usize, found: usize) -> Result<()> {
-    if expected == found { Ok(()) } else { Err(Failure::Nn(Error::Shape { what, expected, found })) }
-}
 
 impl Backend for Candle {
     type Buf = Buf;

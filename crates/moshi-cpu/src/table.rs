@@ -6,8 +6,8 @@
 use half::{bf16, f16};
 
 use crate::attention::kernel::{self as attention, Head};
-use crate::codebook::{self, Slack};
-use crate::embedding;
+use crate::codebook::kernel::{self as codebook, Slack};
+use crate::embedding::kernel as embedding;
 use crate::isa::Isa;
 use crate::product::format::{GroupedI8, GroupedU4, GroupedU8, Plain};
 use crate::product::{Part, tile};

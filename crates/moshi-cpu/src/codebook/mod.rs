@@ -8,13 +8,15 @@
 //! Of an entry c whose score was computed from c' and x', |x.c - x'.c'| <= |x| |c - c'| + |x - x'| |c'|; to that come
 //! the roundings of the sum, a few units of |x'| |c'|, and those of |c|^2 / 2.
 
+pub(crate) mod kernel;
+
 use std::cell::RefCell;
 
 use crate::KernelError;
 use crate::cores::Cores;
 use crate::fixed::{self, Activation, Activations, FixedMatrix, Width};
 use crate::product::{Layout, Matrix, Stride, Taps, product};
-use crate::simd::{LANES, Simd, get, put};
+use kernel::Slack;
 use moshi_tensor::weight::HostWeight;
 
 /// A VQ codebook `[bins, d]`.
@@ -33,17 +35,6 @@ enum Scores {
     /// In 8 bits, for inputs in blocks of so many integers.
     Narrow(FixedMatrix, usize),
     Stored(Matrix),
-}
-
-/// What bounds the errors of scores, one value for each entry.
-#[derive(Debug)]
-pub(crate) struct Slack {
-    /// |c - c'|: what the input's length is multiplied with.
-    rounding: Vec<f32>,
-    /// |c'|: what the length of the input's own error is multiplied with.
-    lengths: Vec<f32>,
-    /// What is off whatever the input.
-    constant: Vec<f32>,
 }
 
 /// Half a unit of single precision.
@@ -224,27 +215,5 @@ impl Codebook {
             }
         }
         Some(best.1)
-    }
-}
-
-/// Lowers each score by what it may be off, and gives the smallest of the scores raised by as much: the nearest entry is
-/// one of those that are not above it. `lengths` are those of the input and of its error.
-///
-/// # Safety
-/// As [`Simd`].
-#[inline(always)]
-pub(crate) unsafe fn within<S: Simd>(scores: &mut [f32], slack: &Slack, lengths: (f32, f32)) -> f32 {
-    // SAFETY: the instruction set is the caller's promise; `get` and `put` mind the bounds.
-    unsafe {
-        let (length, error) = (S::splat(lengths.0), S::splat(lengths.1));
-        let mut least = S::splat(f32::INFINITY);
-        for i in (0..scores.len()).step_by(LANES) {
-            let off = S::fma(get::<S>(&slack.lengths, i, 0.0), error, get::<S>(&slack.constant, i, 0.0));
-            let off = S::fma(get::<S>(&slack.rounding, i, 0.0), length, off);
-            let score = get::<S>(scores, i, f32::INFINITY);
-            least = S::min(S::add(score, off), least);
-            put::<S>(scores, i, S::sub(score, off));
-        }
-        -S::max_lane(S::sub(S::splat(0.0), least))
     }
 }

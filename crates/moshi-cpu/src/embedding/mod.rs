@@ -1,11 +1,12 @@
 //! Embedding tables, in the number format that the file holds.
 
+pub(crate) mod kernel;
+
 use half::{bf16, f16};
 
 use crate::KernelError;
 use crate::cores::Cores;
 use crate::memory::Block;
-use crate::simd::{Element, LANES, Simd, get, put};
 use moshi_tensor::weight::{Grouped, HostWeight, WeightData};
 
 #[derive(Debug)]
@@ -88,28 +89,5 @@ impl Embedding {
             }
         }
         Ok(())
-    }
-}
-
-/// `y += x`, over as many values as both have.
-///
-/// # Safety
-/// As [`Simd`].
-#[inline(always)]
-pub(crate) unsafe fn add<S: Simd, E: Element>(x: &[E], y: &mut [f32]) {
-    let len = x.len().min(y.len());
-    for i in (0..len).step_by(LANES) {
-        let mut tail = [E::ZERO; LANES];
-        let from = if i + LANES <= len {
-            &x[i..]
-        } else {
-            tail[..len - i].copy_from_slice(&x[i..len]);
-            &tail
-        };
-        // SAFETY: sixteen values lie behind `from`; the instruction set is the caller's promise.
-        unsafe {
-            let sum = S::add(get::<S>(y, i, 0.0), E::load::<S>(from.as_ptr()));
-            put::<S>(y, i, sum);
-        }
     }
 }

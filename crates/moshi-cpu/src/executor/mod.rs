@@ -19,6 +19,8 @@
 //! # Ok::<(), moshi_nn::Error>(())
 //! ```
 
+mod arithmetic;
+mod check;
 mod low_rank;
 mod matrix;
 mod rows;
@@ -35,6 +37,8 @@ use crate::memory::Block;
 use crate::rowwise::{self, Vectors};
 use moshi_tensor::weight::HostWeight;
 
+pub use arithmetic::Arithmetic;
+use check::{check, exact};
 pub use low_rank::LowRank;
 pub use matrix::Matrix;
 pub use rows::Rows;
@@ -46,24 +50,6 @@ use moshi_nn::backend::{
     Taken, WindowSpec,
 };
 use moshi_nn::{Error, LowRankPair, Result};
-
-/// How much is rounded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Arithmetic {
-    /// Activations, keys and values in single precision, whatever the weights: what the reference executor computes.
-    #[default]
-    Exact,
-    /// Activations in bytes with a scale for every 32 of them where weights are integers, keys and values in bfloat16:
-    /// several times as fast with quantized weights, for an error far below that of the quantized weights themselves.
-    Fast,
-    /// For a codec: weights and activations as integers of about 14 bits with scales (see [`crate::fixed`]),
-    /// twice as fast where multiplying is the limit, and half the bytes of single precision where memory is. Weights
-    /// that the file holds quantized, and shapes that do not divide into blocks of 16, stay as they are.
-    Fixed,
-    /// As [`Arithmetic::Fixed`], with weights of linear layers and of the widest convolutions in 8 bits, keys and values
-    /// in bfloat16: what is only heard does not need more.
-    FixedNarrow,
-}
 
 /// From so many weights on, reading a convolution's weights takes longer than computing with them.
 const WIDE: usize = 2 << 20;
@@ -112,16 +98,6 @@ impl Cpu {
         self.meter.memory(window.bytes());
         Ok(window)
     }
-}
-
-/// An operand must hold at least `expected` values.
-fn check(what: &'static str, expected: usize, found: usize) -> Result<()> {
-    if expected <= found { Ok(()) } else { Err(Error::Shape { what, expected, found }) }
-}
-
-/// An operand must have exactly this size.
-fn exact(what: &'static str, expected: usize, found: usize) -> Result<()> {
-    if expected == found { Ok(()) } else { Err(Error::Shape { what, expected, found }) }
 }
 
 fn vectors(rows: &Rows, t: usize, c: usize) -> Vectors<'_> {

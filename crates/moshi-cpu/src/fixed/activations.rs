@@ -2,8 +2,9 @@
 #![allow(unsafe_op_in_unsafe_fn)] // the kernel has the one precondition of `Simd`
 #![allow(clippy::needless_range_loop)] // one index runs over several arrays of constant length
 
+use super::block::{BLOCK, LARGEST, check_block};
 use super::dot::Dot;
-use super::{BLOCK, LARGEST, check_block, table};
+use super::table;
 use crate::KernelError;
 use crate::cores::Cores;
 use crate::math;

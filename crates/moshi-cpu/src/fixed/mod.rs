@@ -33,6 +33,7 @@
 //! ```
 
 mod activations;
+mod block;
 mod dot;
 mod kernel;
 mod pack;
@@ -43,17 +44,9 @@ use crate::cores::{Cores, Shared};
 use crate::product::{Layout, Stride};
 use crate::simd::LANES;
 pub use activations::{Activation, quantize};
+use block::check_block;
+pub use block::{BLOCK, block_of};
 pub use pack::{FixedMatrix, Width};
-
-/// Activations that share a scale, at most; weights are bounded over as many.
-pub const BLOCK: usize = 32;
-/// The largest integer of an activation.
-const LARGEST: i32 = 16_383;
-
-/// The length of blocks for vectors of `channels` values: the longest that divides them, if there is one.
-pub fn block_of(channels: usize) -> Option<usize> {
-    [BLOCK, BLOCK / 2].into_iter().find(|&block| channels > 0 && channels.is_multiple_of(block))
-}
 
 /// Activations as integers: value `i` is `values[i] * scales[i / block]`.
 #[derive(Debug, Clone, Copy)]
@@ -96,13 +89,6 @@ impl Activations<'_> {
         }
         Ok(())
     }
-}
-
-fn check_block(found: usize) -> Result<(), KernelError> {
-    if [16, 32].contains(&found) {
-        return Ok(());
-    }
-    Err(KernelError::Unsupported { what: "block of activations", found, expected: "it is 16 or 32" })
 }
 
 /// Addresses that parts of a product read.

@@ -1,6 +1,7 @@
 //! Weights as integers with a scale for each output.
 
-use super::{BLOCK, LARGEST, kernel};
+use super::block::{BLOCK, LARGEST};
+use super::kernel;
 use crate::KernelError;
 use crate::cores::{Cores, Shared};
 use crate::memory::Block;

@@ -23,7 +23,9 @@
 //! ```
 
 pub(crate) mod format;
+mod layout;
 mod packed;
+mod part;
 pub(crate) mod tile;
 
 use std::num::NonZeroUsize;
@@ -32,10 +34,11 @@ use crate::KernelError;
 use crate::cores::{Address, Cores, Shared};
 use crate::memory::Block;
 use crate::simd::LANES;
-use format::Groups;
+pub use layout::{Layout, Stride, Taps};
 use moshi_tensor::weight::HostWeight;
 use packed::{Addresses, Packed};
 pub(crate) use packed::{each_panel, padded};
+pub(crate) use part::Part;
 
 /// A weight matrix `[n, k]` with an optional bias `[n]`, laid out for streaming reads.
 #[derive(Debug)]
@@ -92,42 +95,6 @@ impl Matrix {
     }
 }
 
-/// Distances, in values, between the vectors of an operand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stride {
-    /// From one row (session) to the next.
-    pub row: usize,
-    /// From one column (time step) to the next.
-    pub column: usize,
-}
-
-/// How the inputs of one output column lie: `count` runs of `len` values, `distance` apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taps {
-    /// Number of runs.
-    pub count: usize,
-    /// Values of a run.
-    pub len: usize,
-    /// From the start of one run to the next.
-    pub distance: usize,
-}
-
-/// Which vectors a product reads and writes: for every row of `rows` and every column below `columns`, the input at
-/// `row * x.row + column * x.column` (in runs, see [`Taps`]) and the output at `row * y.row + column * y.column`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout<'a> {
-    /// The rows to compute, ascending.
-    pub rows: &'a [usize],
-    /// Columns of each row.
-    pub columns: usize,
-    /// Where inputs lie.
-    pub x: Stride,
-    /// Where outputs lie.
-    pub y: Stride,
-    /// How an input lies.
-    pub taps: Taps,
-}
-
 impl<'a> Layout<'a> {
     /// `x [b, t, k]` to `y [b, t, n]`, both contiguous.
     pub fn linear(rows: &'a [usize], t: usize, w: &Matrix) -> Self {
@@ -163,26 +130,6 @@ impl<'a> Layout<'a> {
 
 fn columns_overlap(y: Stride, columns: usize, n: usize) -> bool {
     (columns > 1 && y.column < n) || y.row < ((columns - 1) * y.column).saturating_add(n)
-}
-
-/// One part of a product, for the kernel of one instruction set and format.
-pub(crate) struct Part<'a> {
-    /// `[panel][k][16]` in the kernel's format.
-    pub weights: *const u8,
-    /// Padded to whole panels; null for none.
-    pub bias: *const f32,
-    /// Padded to whole panels; null for a format without scales.
-    pub scales: *const f32,
-    pub groups: Groups,
-    pub n: usize,
-    pub k: usize,
-    pub layout: &'a Layout<'a>,
-    pub x: *const f32,
-    pub y: *mut f32,
-    /// First and last panel to compute, the last not included.
-    pub panels: (usize, usize),
-    /// First and last vector (row index * columns + column) to compute, the last not included.
-    pub vectors: (usize, usize),
 }
 
 /// Computes `y = x W^T + bias` for the vectors of `layout`; see the module for its exact definition.

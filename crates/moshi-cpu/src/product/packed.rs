@@ -3,8 +3,8 @@
 use bytemuck::Pod;
 use half::{bf16, f16};
 
-use super::Part;
 use super::format::Groups;
+use super::part::Part;
 use crate::cores::{Cores, Shared};
 use crate::memory::Block;
 use crate::simd::LANES;

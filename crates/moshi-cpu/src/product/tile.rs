@@ -2,8 +2,8 @@
 #![allow(unsafe_op_in_unsafe_fn)] // every function has the one precondition of `Part`: see `part`
 #![allow(clippy::needless_range_loop)] // one index runs over several arrays of constant length
 
-use super::Part;
 use super::format::{Format, Groups};
+use super::part::Part;
 use crate::simd::{LANES, Simd};
 
 /// Bytes of weights of one panel group that stay in the second cache while several blocks of vectors pass over them.
