@@ -7,7 +7,7 @@ the file in which it is written. Comments, texts and test modules do not count.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,8 @@ COMMENT_OR_STRING = re.compile(
     r"""//[^\n]*|/\*.*?\*/|b?r(\#*)".*?"\1|b?"(?:\\.|[^"\\])*"|'(?:\\.[^']*|[^'\\])'""",
     re.S,
 )
+VISIBILITY = re.compile(r"\bpub\s*\(in\b[^)]*\)")
+INLINE = re.compile(r"\bmod\s+\$?\w+\s*\{")
 TESTS = re.compile(r"#\[cfg\(test\)\]\s*(?:pub(?:\([a-z]+\))?\s+)?mod\s+\w+\s*\{")
 USE = re.compile(r"(?P<shared>\bpub(?:\s*\([^)]*\))?\s+)?\buse\s+(?P<tree>[^;]+);")
 PATH = re.compile(r"(?<![\w:])(?:r#)?[A-Za-z_]\w*(?:::(?:r#)?[A-Za-z_]\w*)+")
@@ -39,6 +41,8 @@ class Source:
     """Those that others may import from here."""
     globs: list[Module] = field(default_factory=list)
     shared_globs: list[Module] = field(default_factory=list)
+    inner: list[Module] = field(default_factory=list)
+    """What the modules inside of this file import."""
 
     @cached_property
     def items(self) -> set[str]:
@@ -51,15 +55,26 @@ class Source:
         return set(WORD.findall(self.code))
 
 
+def end_of_block(code: str, start: int) -> int:
+    """Where the block ends whose brace was opened just before `start`."""
+    depth = 1
+    while depth and start < len(code):
+        depth += {"{": 1, "}": -1}.get(code[start], 0)
+        start += 1
+    return start
+
+
 def without_tests(code: str) -> str:
     """The code without its test modules."""
     while found := TESTS.search(code):
-        depth, end = 1, found.end()
-        while depth:
-            depth += {"{": 1, "}": -1}.get(code[end], 0)
-            end += 1
-        code = code[: found.start()] + code[end:]
+        code = code[: found.start()] + code[end_of_block(code, found.end()) :]
     return code
+
+
+def depths(code: str) -> Callable[[int], int]:
+    """In how many modules inside of the file a place of it is."""
+    blocks = [(found.end(), end_of_block(code, found.end())) for found in INLINE.finditer(code)]
+    return lambda place: sum(start <= place < end for start, end in blocks)
 
 
 def paths_of(tree: str) -> Iterator[tuple[list[str], str]]:
@@ -101,33 +116,41 @@ class Crate:
     def _read(self, path: Path) -> Source:
         parts = path.relative_to(self.root).with_suffix("").parts
         module = parts[:-1] if parts[-1] in ("mod", "lib") else parts
-        return Source(path, module, without_tests(COMMENT_OR_STRING.sub(" ", path.read_text())))
+        code = without_tests(COMMENT_OR_STRING.sub(" ", path.read_text()))
+        return Source(path, module, VISIBILITY.sub("pub(in)", code))
 
     def _read_imports(self, source: Source) -> None:
+        depth = depths(source.code)
         for use in USE.finditer(source.code):
-            shared = use["shared"] is not None
             for segments, name in paths_of(use["tree"]):
-                target = self._from_root(source, segments)
-                if target is None:
-                    continue
-                if segments[-1] == "*":
-                    (source.shared_globs if shared else source.globs).append(target[:-1])
-                else:
-                    source.imports[name] = target
-                    source.shared |= {name} if shared else set()
-        source.code = USE.sub(" ", source.code)
+                target = self._from_root(source, segments, depth(use.start()))
+                if target is not None:
+                    self._add_import(source, target, name, use, depth(use.start()) > 0)
+        source.code = USE.sub(lambda use: " " * len(use[0]), source.code)
 
-    def _from_root(self, source: Source, segments: list[str]) -> Module | None:
-        """A path from the root of the crate; none if it leads out of the crate."""
-        module, rest = source.module, list(segments)
+    @staticmethod
+    def _add_import(source: Source, target: Module, name: str, use: re.Match[str], is_inner: bool) -> None:
+        shared = use["shared"] is not None
+        if is_inner:
+            source.inner.append(target[:-1] if name == "*" else target)
+        elif name == "*":
+            (source.shared_globs if shared else source.globs).append(target[:-1])
+        else:
+            source.imports[name] = target
+            source.shared |= {name} if shared else set()
+
+    def _from_root(self, source: Source, segments: list[str], depth: int) -> Module | None:
+        """A path from the root of the crate; none if it leads out of the crate, or not out of the file."""
+        rest = list(segments)
         if rest[0] == "crate":
             return tuple(rest[1:])
-        if rest[0] == "self":
-            rest = rest[1:]
-        elif rest[0] == "super":
-            while rest and rest[0] == "super":
-                module, rest = module[:-1], rest[1:]
-        elif (*module, rest[0]) not in self._modules:
+        up = 0
+        while rest and rest[0] in ("super", "self"):
+            up += rest.pop(0) == "super"
+        if up < depth:
+            return None
+        module = source.module[: len(source.module) - (up - depth)]
+        if rest == segments and (*module, rest[0]) not in self._modules:
             return None
         return (*module, *rest)
 
@@ -148,11 +171,8 @@ class Crate:
         while path[:at] not in self.sources:
             at -= 1
         source, name = self.sources[path[:at]], path[at]
-        if name in source.items or (name not in source.shared and not source.shared_globs):
-            # A child sees what its parents import for themselves, too.
-            private = source.imports.get(name) if name not in source.items else None
-            return self.owner((*private, *path[at + 1 :]), seen) if private else source.module
-        if name in source.shared:
+        # What a module imports for itself is seen by the modules below it, too.
+        if name in source.imports:
             return self.owner((*source.imports[name], *path[at + 1 :]), seen)
         for glob in source.shared_globs:
             if (*glob, name) in self.sources or name in self.sources[self.owner(glob, seen) or ()].items:
@@ -161,21 +181,21 @@ class Crate:
 
     def uses(self, source: Source) -> set[Module]:
         """The other files whose items this one uses."""
-        paths: list[Module] = []
+        paths = [*source.globs, *source.inner]
         prefixed = set()
-        for found in PATH.findall(source.code):
-            segments = found.split("::")
+        depth = depths(source.code)
+        for found in PATH.finditer(source.code):
+            segments = found[0].split("::")
             if segments[0] in source.imports:
                 prefixed.add(segments[0])
                 paths.append((*source.imports[segments[0]], *segments[1:]))
-            elif segments[0] in ("crate", "self", "super") or (*source.module, segments[0]) in self.sources:
-                paths.append(self._from_root(source, segments) or ())
+            elif (target := self._from_root(source, segments, depth(found.start()))) is not None:
+                paths.append(target)
         for name, target in source.imports.items():
             # A module that is imported is used by what is taken from it; what is handed on unused is no use.
             taken = name in source.words or name not in source.shared
             if taken and not (name in prefixed and target in self.sources):
                 paths.append(target)
-        paths += source.globs
         owners = {self.owner(path) for path in paths if path or source.module}
         return {owner for owner in owners if owner is not None and owner != source.module}
 

@@ -64,7 +64,7 @@ def test_paths_are_followed_to_the_file_in_which_a_thing_is_written(tmp_path: Pa
         "b.rs": 'use super::A; pub struct B; fn f() { let _ = ("use crate::room::Inner", crate::room::helper()); }',
         "room/mod.rs": "mod inner; pub mod other; pub(crate) use inner::Inner; pub(crate) fn helper() {}",
         "room/inner.rs": "use super::helper; pub struct Inner; #[path_of(crate::b::B)] struct Attribute;",
-        "room/other.rs": "pub struct Far;",
+        "room/other.rs": "pub struct Far; mod inside { use super::Far; pub(in super::super) fn f() {} }",
     }
     for name, text in files.items():
         file = tmp_path / "src" / name
