@@ -10,7 +10,8 @@ mod parts;
 mod percentiles;
 mod report;
 mod shape;
-mod shaped;
+mod shape_model;
+mod shape_run;
 
 pub use machine::{Machine, MachineProbe};
 pub use memory::{available_bytes, resident_bytes};
@@ -19,4 +20,4 @@ pub use parts::PartTimes;
 pub use percentiles::Percentiles;
 pub use report::{ArithmeticReport, BenchReport};
 pub use shape::{Plan, Shape};
-pub use shaped::{ShapeRun, of_shape};
+pub use shape_run::{ShapeRun, of_shape};

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use moshi_nn::{Error, LowRankPair, Result};
 
-use super::check;
+use super::check::check;
 use crate::cores::Cores;
 use crate::product::{Layout, Matrix, product};
 

@@ -3,7 +3,7 @@
 use moshi_nn::backend::{HeadRope, Rope, RopeLayout};
 use moshi_nn::{Error, Result};
 
-use super::exact;
+use super::check::exact;
 use crate::rope::{Pairs, Rotations};
 
 /// Active rows and the position of every row.

@@ -1,125 +1,25 @@
-//! A model of a published size with random weights, and how fast it is.
+//! A model of a published size with random weights.
 
-use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use mimi::{DecoderState, EncoderState, Mimi};
 use moshi_checkpoint::{Invented, LmConfig, MimiConfig};
-use moshi_cpu::arithmetic::Operands;
-use moshi_cpu::cores::Cores;
-use moshi_cpu::isa::Isa;
-use moshi_engine::{EngineError, FRAME_SAMPLES};
+use moshi_engine::FRAME_SAMPLES;
 use moshi_lm::{Lm, LmState, RowInput, RowSampling, SamplingParams};
-use moshi_model::{Device, Executors, OnExecutors, Wanted, on_device};
+use moshi_model::Executors;
 use moshi_nn::Backend;
 
 use super::machine::MachineProbe;
-use super::measure::measure;
 use super::memory::available_bytes;
 use super::parts::{PartClock, PartTimes};
-use super::report::{ArithmeticReport, BenchReport};
 use super::shape::Plan;
 use crate::{Error, Result};
 
 /// Codebooks of the codec: those of Moshi.
 const CODEBOOKS: usize = 8;
 
-/// How a shape is measured.
-#[derive(Debug, Clone)]
-pub struct ShapeRun {
-    /// The model.
-    pub plan: Plan,
-    /// Where it runs.
-    pub device: Device,
-    /// Round nothing for speed.
-    pub exact: bool,
-    /// Instruction set; none is the best of this machine.
-    pub isa: Option<String>,
-    /// Threads per step; none is one for each core.
-    pub threads: Option<NonZeroUsize>,
-    /// Frames to measure, after some that are not.
-    pub frames: NonZeroUsize,
-    /// Also tell where the time goes.
-    pub parts: bool,
-}
-
-/// Measures a shape.
-///
-/// # Errors
-/// [`Error::Isa`], [`Error::Memory`], and what the executor says, also when there is none for the device.
-pub fn of_shape(run: &ShapeRun) -> Result<BenchReport> {
-    let threads = run.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let cores = cores(run.isa.as_deref(), threads)?;
-    let wanted = Wanted { device: run.device, cores: cores.clone(), exact: run.exact, exact_codec: run.exact };
-    on_device(&wanted, OfShape { run, cores: &cores })?
-}
-
-fn cores(isa: Option<&str>, threads: NonZeroUsize) -> Result<Cores> {
-    let Some(name) = isa else { return Ok(Cores::new(threads)) };
-    let unknown = || {
-        let available = Isa::available().map(Isa::name).collect::<Vec<_>>().join(", ");
-        Error::Isa { name: name.to_owned(), available }
-    };
-    let isa = Isa::available().find(|isa| isa.name() == name).ok_or_else(unknown)?;
-    Cores::with_isa(isa, threads).map_err(|_| unknown())
-}
-
-/// A shape to measure.
-struct OfShape<'a> {
-    run: &'a ShapeRun,
-    cores: &'a Cores,
-}
-
-impl OnExecutors for OfShape<'_> {
-    type Output = Result<BenchReport>;
-
-    fn run<B: Backend>(self, executors: Executors<B>) -> Result<Self::Output, EngineError> {
-        Ok(self.on(executors))
-    }
-}
-
-impl OfShape<'_> {
-    fn on<B: Backend>(self, executors: Executors<B>) -> Result<BenchReport> {
-        let (run, plan) = (self.run, &self.run.plan);
-        let executor = executors.lm.name().to_owned();
-        let mut model = ShapeModel::new(executors, plan)?;
-        let in_f32 = run.exact || run.device == Device::Reference;
-        let operands = if in_f32 { Operands::Singles } else { plan.operands() };
-        let probe = MachineProbe::new(self.cores, operands);
-        let measured = measure(run.frames.get(), &probe, &mut |counts| model.step(counts))?;
-        drop(probe);
-        let machine_gmacs = measured.median(|machine| machine.gmacs);
-        let codec = if plan.with_codec { " with codec" } else { "" };
-        Ok(BenchReport {
-            model: format!("{} {}{codec}, random weights", plan.shape.name(), plan.numbers.name()),
-            executor,
-            weight_bytes: model.weight_bytes(),
-            state_bytes: Some(model.state_bytes()),
-            arithmetic: plan.multiply_adds().map(|multiply_adds| ArithmeticReport {
-                multiply_adds,
-                machine_gmacs,
-                share: 0.0,
-            }),
-            parts_ms: run.parts.then(|| model.parts()),
-            ..BenchReport::of(&measured, plan.rows, self.cores, model.load_s)
-        }
-        .derive())
-    }
-}
-
-/// Refuses what would drive the machine out of memory.
-fn fits(plan: &Plan, weights: u64) -> Result<()> {
-    let needed = weights + MachineProbe::BYTES as u64;
-    match available_bytes() {
-        Some(free) if free < needed => {
-            Err(Error::Memory { what: format!("{} in {}", plan.shape.name(), plan.numbers.name()), needed, free })
-        }
-        _ => Ok(()),
-    }
-}
-
 /// A model of invented weights with memory for its rows.
-struct ShapeModel<B: Backend> {
+pub(super) struct ShapeModel<B: Backend> {
     rows: usize,
     lm: Option<(Lm<B>, LmState<B>)>,
     codec: Option<ShapeCodec<B>>,
@@ -128,7 +28,7 @@ struct ShapeModel<B: Backend> {
     frame: u64,
     clock: PartClock,
     /// Seconds from weights at hand to a model that can be stepped.
-    load_s: f64,
+    pub(super) load_s: f64,
 }
 
 struct ShapeCodec<B: Backend> {
@@ -145,7 +45,7 @@ impl<B: Backend> ShapeModel<B> {
     ///
     /// # Errors
     /// [`Error::Memory`] when the machine would run out of it, and those of the executor.
-    fn new(executors: Executors<B>, plan: &Plan) -> Result<Self> {
+    pub(super) fn new(executors: Executors<B>, plan: &Plan) -> Result<Self> {
         let (lm, codec) = plan.sources();
         let bytes = |weights: Option<&Invented>| weights.map_or(0, Invented::bytes);
         fits(plan, bytes(lm.as_ref().map(|l| &l.1)) + bytes(codec.as_ref().map(|c| &c.1)))?;
@@ -161,13 +61,13 @@ impl<B: Backend> ShapeModel<B> {
     }
 
     /// Bytes of weights that a step reads.
-    fn weight_bytes(&self) -> u64 {
+    pub(super) fn weight_bytes(&self) -> u64 {
         let lm = self.lm.as_ref().map_or(0, |(lm, _)| lm.bytes());
         (lm + self.codec.as_ref().map_or(0, |codec| codec.mimi.bytes())) as u64
     }
 
     /// Bytes of the sessions' memory: keys and values, windows, room to compute in.
-    fn state_bytes(&self) -> u64 {
+    pub(super) fn state_bytes(&self) -> u64 {
         let lm = self.lm.as_ref().map_or(0, |(lm, _)| lm.backend().taken().memory);
         lm + self.codec.as_ref().map_or(0, |codec| codec.mimi.backend().taken().memory)
     }
@@ -176,7 +76,7 @@ impl<B: Backend> ShapeModel<B> {
     ///
     /// # Errors
     /// Those of the executor.
-    fn step(&mut self, counts: bool) -> Result<()> {
+    pub(super) fn step(&mut self, counts: bool) -> Result<()> {
         self.clock.start();
         self.frame += 1;
         match &mut self.codec {
@@ -212,7 +112,7 @@ impl<B: Backend> ShapeModel<B> {
     }
 
     /// Where the time of the steps that counted went.
-    fn parts(&self) -> PartTimes {
+    pub(super) fn parts(&self) -> PartTimes {
         self.clock.medians()
     }
 }
@@ -259,5 +159,16 @@ impl<B: Backend> ShapeCodec<B> {
     fn say(&mut self, codes: &[i32]) -> Result<()> {
         let active = vec![true; self.decoder.rows()];
         Ok(self.mimi.decode_step(&mut self.decoder, &active, 1, codes, &mut self.said)?)
+    }
+}
+
+/// Refuses what would drive the machine out of memory.
+fn fits(plan: &Plan, weights: u64) -> Result<()> {
+    let needed = weights + MachineProbe::BYTES as u64;
+    match available_bytes() {
+        Some(free) if free < needed => {
+            Err(Error::Memory { what: format!("{} in {}", plan.shape.name(), plan.numbers.name()), needed, free })
+        }
+        _ => Ok(()),
     }
 }
