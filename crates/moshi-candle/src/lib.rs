@@ -22,11 +22,11 @@ pub use memory::{Buf, Codebook, LowRank, Matrix, Ring, Rows, Table, Window};
 use ops::Onto;
 pub use sample::Sampler;
 
+use moshi_nn::LowRankPair;
 use moshi_nn::backend::{
-    AttentionSpec, Backend, Column, ConvSpec, HeadRope, Meter, RingSpec, RowSampling, SilentTokens, Span, Stream,
-    Taken, WindowSpec,
+    AttentionSpec, Backend, Column, ConvSpec, HeadRope, RingSpec, RowSampling, SilentTokens, Span, Stream, Taken,
+    WindowSpec,
 };
-use moshi_nn::{Error, LowRankPair};
 
 impl Backend for Candle {
     type Buf = Buf;
