@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use moshi_engine::{EngineError, FRAME_SAMPLES, FrameModel, RowStep, SessionParams};
+use moshi_engine::{EngineError, FRAME_SAMPLES, FrameInput, FrameModel, RowStep, SessionParams, SessionSpec};
 use serde::Serialize;
 
 use crate::model::ModelHost;
@@ -79,8 +79,8 @@ fn search(
 /// # Errors
 /// When the model cannot be stepped.
 pub(crate) fn warm_up(model: &mut dyn FrameModel, params: &SessionParams) -> Result<(), EngineError> {
-    let rows = model.rows();
-    (0..rows).try_for_each(|row| model.open(row, params))?;
+    let (rows, spec) = (model.rows(), SessionSpec::live(*params));
+    (0..rows).try_for_each(|row| model.open(row, &spec))?;
     let (noise, mut out) = (noise(rows), vec![0.0; rows * FRAME_SAMPLES]);
     for _ in 0..WARM_UP {
         step(model, &noise, &mut out)?;
@@ -91,10 +91,8 @@ pub(crate) fn warm_up(model: &mut dyn FrameModel, params: &SessionParams) -> Res
 
 /// Nine of ten steps over `rows` busy rows take no longer than this.
 fn measure(host: &mut ModelHost, rows: usize) -> Result<Duration, EngineError> {
-    let mut model = host.make(rows)?;
-    for row in 0..rows {
-        model.open(row, &host.defaults)?;
-    }
+    let (mut model, spec) = (host.make(rows)?, SessionSpec::live(host.defaults));
+    (0..rows).try_for_each(|row| model.open(row, &spec))?;
     let noise = noise(rows);
     let mut out = vec![0.0; rows * FRAME_SAMPLES];
     for _ in 0..WARM_UP {
@@ -110,7 +108,7 @@ fn measure(host: &mut ModelHost, rows: usize) -> Result<Duration, EngineError> {
 
 fn step(model: &mut dyn FrameModel, pcm: &[f32], out: &mut [f32]) -> Result<Duration, EngineError> {
     let frames = pcm.chunks_exact(FRAME_SAMPLES).zip(out.chunks_exact_mut(FRAME_SAMPLES)).enumerate();
-    let row = |(row, (pcm_in, pcm_out))| RowStep { row, pcm_in, pcm_out, output: Default::default() };
+    let row = |(row, (pcm, pcm_out))| RowStep { row, input: FrameInput::Pcm(pcm), pcm_out, output: Default::default() };
     let mut steps: Vec<RowStep<'_>> = frames.map(row).collect();
     let begin = Instant::now();
     model.step(&mut steps)?;

@@ -1,27 +1,24 @@
-//! The one thread that owns the engine, and the handles through which connections talk to it.
+//! The one thread that drives the engine, and the handles through which connections talk to it.
 //!
-//! Everything here is bounded. A call holds a slot, so that the command channel can be sized for all of them; it holds
-//! at most [`AUDIO_CREDITS`] pieces of audio in flight, so that a flood waits in its own socket and nowhere else; and
-//! what the model makes for it waits in a queue of [`EVENT_QUEUE`] events of its own. The engine thread never waits for
-//! a caller: a queue that is full closes that call.
+//! A call's audio goes straight into the engine's backlog, which is bounded; what the model makes for it waits in a queue of
+//! [`EVENT_QUEUE`] events of its own. The engine thread never waits for a caller: a queue that is full closes that call.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use moshi_engine::{EngineConfig, EngineError, SessionEvent, SessionParams};
+use moshi_engine::{
+    EngineConfig, EngineError, Input, SessionEvent, SessionId, SessionParams, SessionSpec, SharedEngine,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 
 use crate::calibrate::warm_up;
+use crate::call_sink::CallSink;
 use crate::engine_loop::EngineLoop;
 pub use crate::engine_status::{EngineHealth, EngineStatus};
 use crate::metrics::{Metrics, gauge};
 use crate::model::ModelHost;
 
-/// Pieces of audio that one call may have on their way to the engine.
-pub const AUDIO_CREDITS: usize = 16;
 /// Events that may wait for one call: forty seconds of audio, so that the answer to the largest burst that a caller may
 /// send fits (the rate limits allow thirty), however fast the model is.
 pub const EVENT_QUEUE: usize = 512;
@@ -69,53 +66,12 @@ impl AdmitError {
     }
 }
 
-/// What the engine thread is told.
-pub(crate) enum Command {
-    /// Open a call.
-    Admit {
-        /// Its name from now on.
-        key: u64,
-        /// Its sampling parameters.
-        params: SessionParams,
-        /// Where its events go.
-        events: mpsc::Sender<SessionEvent>,
-        /// Told once the row is open.
-        reply: oneshot::Sender<Result<(), EngineError>>,
-    },
-    /// A piece of the caller's voice.
-    Audio {
-        /// Whose.
-        key: u64,
-        /// When it arrived.
-        at: Instant,
-        /// Mono samples at 24 kHz.
-        pcm: Vec<f32>,
-        /// Goes back to the call when the piece has been taken.
-        credit: OwnedSemaphorePermit,
-    },
-    /// Begin again with a fresh row and the same parameters.
-    Restart {
-        /// Whose.
-        key: u64,
-        /// Goes back to the call when the row is fresh.
-        credit: OwnedSemaphorePermit,
-    },
-    /// Close a call and forget what waits.
-    Close {
-        /// Whose.
-        key: u64,
-    },
-    /// End the thread.
-    Stop,
-}
-
-/// Admits calls to the engine thread; cheap to clone.
+/// Admits calls to the engine; cheap to clone.
 #[derive(Clone)]
 pub struct EngineHandle {
-    commands: SyncSender<Command>,
+    engine: Arc<SharedEngine>,
     slots: Arc<Semaphore>,
     admissions: Arc<Semaphore>,
-    next_key: Arc<AtomicU64>,
     status: Arc<EngineStatus>,
     metrics: Arc<Metrics>,
     capacity: usize,
@@ -125,7 +81,7 @@ pub struct EngineHandle {
 
 /// The thread itself; joined by [`EngineThread::stop`].
 pub struct EngineThread {
-    commands: SyncSender<Command>,
+    engine: Arc<SharedEngine>,
     thread: JoinHandle<()>,
 }
 
@@ -143,25 +99,26 @@ impl EngineThread {
         let mut first = model.make(capacity)?;
         warm_up(&mut *first, &model.defaults)?;
         let capacity = capacity.min(first.rows());
-        let (commands, inbox) = sync_channel((capacity + ADMISSIONS) * (AUDIO_CREDITS + 4));
         let status = Arc::new(EngineStatus::new(capacity));
         metrics.capacity.set(gauge(capacity));
-        let engine = EngineLoop::new(model, first, config, Arc::clone(&status), Arc::clone(&metrics));
+        let start = status.started();
+        let engine = Arc::new(SharedEngine::with_clock(first, config, move || start.elapsed()));
+        let (driven, shown, counted) = (Arc::clone(&engine), Arc::clone(&status), Arc::clone(&metrics));
+        let driver = EngineLoop { model, engine: driven, rows: capacity, status: shown, metrics: counted };
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || engine.run(&inbox))
+            .spawn(move || driver.run())
             .map_err(|e| EngineError::Model(format!("cannot start the engine thread: {e}")))?;
         let handle = EngineHandle {
-            commands: commands.clone(),
+            engine: Arc::clone(&engine),
             slots: Arc::new(Semaphore::new(capacity)),
             admissions: Arc::new(Semaphore::new(ADMISSIONS)),
-            next_key: Arc::new(AtomicU64::new(0)),
             status,
             metrics,
             capacity,
             guarded: false,
         };
-        Ok((Self { commands, thread }, handle))
+        Ok((Self { engine, thread }, handle))
     }
 
     /// Forgets a thread that is stuck: it can be neither ended nor waited for.
@@ -171,8 +128,7 @@ impl EngineThread {
 
     /// Ends the thread and waits for it; a step that runs is finished first. Blocks.
     pub fn stop(self) {
-        // An error means that the thread has ended already.
-        let _ = self.commands.send(Command::Stop);
+        self.engine.stop();
         if self.thread.join().is_err() {
             tracing::error!("the engine thread panicked");
         }
@@ -236,21 +192,14 @@ impl EngineHandle {
         if !self.status.healthy() {
             return Err(AdmitError::Stopped);
         }
-        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let (reply, answer) = oneshot::channel();
-        self.commands.try_send(Command::Admit { key, params, events, reply }).map_err(|e| match e {
-            TrySendError::Full(_) => AdmitError::Busy,
-            TrySendError::Disconnected(_) => AdmitError::Stopped,
-        })?;
+        let mut sink = CallSink::new(events, reply, Arc::clone(&self.status), Arc::clone(&self.metrics));
+        let id = self.engine.open(SessionSpec::live(params), Box::new(move |output| sink.take(output)))?;
         // From here on the row may be open, so the input exists before the answer is awaited: if the caller's request
         // is dropped meanwhile, dropping the input closes the row.
-        let input = SessionInput {
-            key,
-            commands: self.commands.clone(),
-            credits: Arc::new(Semaphore::new(AUDIO_CREDITS)),
-            slot: Some(slot),
-        };
+        let input =
+            SessionInput { id, engine: Arc::clone(&self.engine), start: self.status.started(), slot: Some(slot) };
         answer.await.map_err(|_| AdmitError::Stopped)??;
         self.metrics.admitted.increment(1);
         Ok(Session { input, events: receiver })
@@ -283,43 +232,37 @@ pub struct Session {
 
 /// The side of a call that speaks to the model; closes the call when dropped.
 pub struct SessionInput {
-    key: u64,
-    commands: SyncSender<Command>,
-    credits: Arc<Semaphore>,
-    /// Kept until the close command is queued, so that the next call finds the row free.
+    id: SessionId,
+    engine: Arc<SharedEngine>,
+    /// When the engine's clock began.
+    start: Instant,
+    /// Kept until the call is closed, so that the next finds a free row.
     slot: Option<OwnedSemaphorePermit>,
 }
 
 impl SessionInput {
-    /// Gives the model audio that came at `at`, waiting while too much of it is on its way. False when the engine has
-    /// ended.
+    /// Gives the model audio that came at `at`. False when the engine has ended.
     pub async fn push(&self, at: Instant, pcm: Vec<f32>) -> bool {
-        let Ok(credit) = Arc::clone(&self.credits).acquire_owned().await else { return false };
-        self.tell(Command::Audio { key: self.key, at, pcm, credit })
-    }
-
-    /// Begins again with a fresh row and the same parameters.
-    pub async fn restart(&self) -> bool {
-        let Ok(credit) = Arc::clone(&self.credits).acquire_owned().await else { return false };
-        self.tell(Command::Restart { key: self.key, credit })
-    }
-
-    fn tell(&self, command: Command) -> bool {
-        match self.commands.try_send(command) {
+        let now = at.saturating_duration_since(self.start);
+        match self.engine.push(now, self.id, Input::Audio(&pcm)) {
             Ok(()) => true,
-            Err(TrySendError::Disconnected(_)) => false,
-            Err(TrySendError::Full(_)) => {
-                // The channel has room for all credits of all calls and their end, so this does not happen.
-                tracing::error!(key = self.key, "the engine's channel is full; a command is lost");
-                false
+            Err(error) => {
+                // A call that is over is told so by its events.
+                tracing::debug!(key = self.id.0, %error, "audio was not taken");
+                !self.engine.is_stopped()
             }
         }
+    }
+
+    /// Begins again with a fresh row and the same parameters. False when the engine has ended.
+    pub async fn restart(&self) -> bool {
+        self.engine.reset(self.id).is_ok() || !self.engine.is_stopped()
     }
 }
 
 impl Drop for SessionInput {
     fn drop(&mut self) {
-        self.tell(Command::Close { key: self.key });
+        self.engine.close(self.id);
         self.slot = None;
     }
 }

@@ -9,6 +9,7 @@ pub mod auth;
 pub mod build_info;
 pub mod calibrate;
 mod call;
+mod call_sink;
 mod chat;
 pub mod cli;
 pub mod commands;

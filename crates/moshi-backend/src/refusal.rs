@@ -8,7 +8,7 @@ use moshi_protocol::{CloseReason, Refusal};
 use utoipa::ToSchema;
 
 use crate::call::{NotAdmitted, OverQuota};
-use crate::engine_loop::MODEL_FAILED;
+use crate::call_sink::MODEL_FAILED;
 use crate::engine_thread::AdmitError;
 
 /// Seconds after which a caller who was refused for lack of a place may try again.

@@ -1,23 +1,37 @@
 //! Sessions as rows of one batch: the frame loop, admission, backlog and lag policy.
 //!
-//! The engine is sans-IO: input is pushed, time is an argument, output is collected. See [`Engine`].
+//! [`Engine`] is the only session loop. It is sans-IO: input is pushed, time is an argument, output is collected. Threads and
+//! servers drive it through [`SharedEngine`]: a [`StreamingSession`] waits for each step, and a [`Sink`] is sent its events.
 
+mod alone;
+mod blocking;
+mod config;
 mod engine;
+mod event;
+mod fork;
+mod job;
 mod loopback;
 mod model;
 mod params;
+mod row;
 mod session;
 mod sessions;
-mod shared_rows;
+mod settle;
+mod shared_engine;
+mod spec;
 mod speech;
+mod waiting;
 
-pub use engine::{
-    Engine, EngineConfig, EngineMetrics, Input, Output, SessionEvent, SessionId, TickReport, check_finite,
-};
+pub use config::EngineConfig;
+pub use engine::{Engine, EngineMetrics, JobReport};
+pub use event::{Input, Output, SessionEvent, SessionId};
+pub use job::Job;
 pub use loopback::Loopback;
-pub use model::{FRAME_SAMPLES, FrameModel, RowOutput, RowStep};
+pub use model::{FRAME_SAMPLES, FrameInput, FrameModel, HeardCodes, RowOutput, RowStep};
 pub use params::{EngineError, SessionParams};
 pub use session::StreamingSession;
 pub use sessions::{SHARED_ABOVE_BYTES, Sessions};
-pub use shared_rows::SharedRows;
+pub use shared_engine::{SharedEngine, Sink, Turn};
+pub use spec::{EarlyAudio, OnFailure, Pace, SessionSpec};
 pub use speech::{ForwardLogits, GoOn, ModelInfo, ModelMemory, SpeechModel};
+pub use waiting::check_finite;

@@ -1,6 +1,6 @@
 //! A model that says back what it hears, two frames later: for trying microphones, wires and servers without weights.
 
-use crate::{EngineError, FRAME_SAMPLES, FrameModel, RowStep, SessionParams};
+use crate::{EngineError, FRAME_SAMPLES, FrameInput, FrameModel, RowStep, SessionSpec};
 
 /// Echoes each row's audio after one frame and prints a dot every `FRAMES_PER_DOT` frames.
 #[derive(Debug)]
@@ -28,8 +28,8 @@ impl FrameModel for Loopback {
         self.rows.len()
     }
 
-    fn open(&mut self, row: usize, params: &SessionParams) -> Result<(), EngineError> {
-        params.validate()?;
+    fn open(&mut self, row: usize, spec: &SessionSpec) -> Result<(), EngineError> {
+        spec.sampling.validate()?;
         self.rows[row] = LoopbackRow { previous: vec![0.0; FRAME_SAMPLES], steps: 0 };
         Ok(())
     }
@@ -43,7 +43,10 @@ impl FrameModel for Loopback {
             let state = &mut self.rows[step.row];
             step.output.audio = state.steps > 0;
             step.pcm_out.copy_from_slice(&state.previous);
-            state.previous.copy_from_slice(step.pcm_in);
+            match step.input {
+                FrameInput::Pcm(pcm) => state.previous.copy_from_slice(pcm),
+                FrameInput::Codes(_) | FrameInput::Prompt | FrameInput::Nothing => state.previous.fill(0.0),
+            }
             state.steps += 1;
             step.output.text.clear();
             if state.steps.is_multiple_of(FRAMES_PER_DOT) {
@@ -51,10 +54,6 @@ impl FrameModel for Loopback {
             }
         }
         Ok(())
-    }
-
-    fn step_codes(&mut self, _row: usize, _codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError> {
-        Err(EngineError::Model("the loopback has no codes; load a model to step codes".to_owned()))
     }
 
     fn copy_row_from(&mut self, src: &dyn FrameModel, src_row: usize, row: usize) -> Result<(), EngineError> {

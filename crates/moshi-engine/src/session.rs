@@ -1,17 +1,16 @@
-//! One conversation stepped by its owner: any number of samples in, what is ready out.
+//! One conversation whose owner waits for each step: any number of samples in, what is ready out.
 
 use std::sync::Arc;
 
-use crate::{EngineError, FRAME_SAMPLES, SessionParams, SharedRows};
+use crate::{EngineError, Input, SessionEvent, SessionId, SessionSpec, SharedEngine};
 
-/// A session in a row of [`SharedRows`]; the row is freed when the session is dropped.
+/// A session of a [`SharedEngine`]; its row is given back when the session is dropped.
 pub struct StreamingSession {
-    rows: Arc<SharedRows>,
-    row: usize,
-    params: SessionParams,
-    /// Samples that do not fill a frame yet.
-    partial: Vec<f32>,
-    frame_out: Vec<f32>,
+    engine: Arc<SharedEngine>,
+    id: SessionId,
+    spec: Arc<SessionSpec>,
+    /// Reused by every step.
+    events: Vec<SessionEvent>,
 }
 
 impl StreamingSession {
@@ -19,85 +18,93 @@ impl StreamingSession {
     ///
     /// # Errors
     /// [`EngineError::Full`] when there is none, [`EngineError::Parameter`] for a value out of range.
-    pub fn open(rows: Arc<SharedRows>, params: &SessionParams) -> Result<Self, EngineError> {
-        params.validate()?;
-        let row = rows.open(params)?;
-        Ok(Self::at(rows, row, *params))
+    pub fn open(engine: Arc<SharedEngine>, spec: impl Into<Arc<SessionSpec>>) -> Result<Self, EngineError> {
+        let spec = spec.into();
+        let id = engine.open_and_wait(spec.clone())?;
+        Ok(Self { engine, id, spec, events: Vec::new() })
     }
 
     /// Hears `pcm` (any number of samples, 24 kHz mono), appends what the agent says to `pcm_out` and `text`.
-    /// Every whole frame heard gives a whole frame of [`FRAME_SAMPLES`] samples, but for the model's delay at the start.
+    /// Every whole frame heard gives a whole frame of [`FRAME_SAMPLES`](crate::FRAME_SAMPLES) samples, but for the model's
+    /// delay at the start.
     ///
     /// # Errors
-    /// When a sample is not finite (nothing is taken), or the model fails: the session then says so until it is reset, or
-    /// for good if the model panicked.
+    /// When a sample is not finite (nothing is taken), or the model fails: a session that was made to be reset says so until
+    /// it is, or for good if the model panicked.
     pub fn step(&mut self, pcm: &[f32], pcm_out: &mut Vec<f32>, text: &mut String) -> Result<(), EngineError> {
-        crate::engine::check_finite(pcm)?;
-        self.rows.check(self.row)?;
-        let mut rest = pcm;
-        while self.partial.len() + rest.len() >= FRAME_SAMPLES {
-            let (head, tail) = rest.split_at(FRAME_SAMPLES - self.partial.len());
-            self.partial.extend_from_slice(head);
-            rest = tail;
-            let output = self.rows.step(self.row, &self.partial, &mut self.frame_out);
-            self.partial.clear();
-            let output = output?;
-            text.push_str(&output.text);
-            if output.audio {
-                pcm_out.extend_from_slice(&self.frame_out);
-            }
-        }
-        self.partial.extend_from_slice(rest);
-        Ok(())
+        self.push(Input::Audio(pcm), pcm_out, text)
+    }
+
+    /// Says that nothing more will come, and appends the rest of what the agent says, as far as the session's tail goes.
+    /// Afterwards it is closed.
+    ///
+    /// # Errors
+    /// As [`StreamingSession::step`].
+    pub fn end(&mut self, pcm_out: &mut Vec<f32>, text: &mut String) -> Result<(), EngineError> {
+        self.push(Input::End, pcm_out, text)
     }
 
     /// Steps one frame of the caller's codes, without the codec: one code per user stream in, the frame that became
     /// complete out (text token, then the agent's codes); `None` while the model's delay fills.
     ///
     /// # Errors
-    /// When the codes do not fit the model.
+    /// When the codes do not fit the model: nothing is taken. As [`StreamingSession::step`].
     pub fn step_codes(&mut self, codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError> {
-        self.rows.step_codes(self.row, codes)
+        self.engine.push_and_wait(self.id, Input::Codes(codes), &mut self.events)?;
+        let mut complete = None;
+        for event in self.events.drain(..) {
+            match event {
+                SessionEvent::Codes(codes) => complete = Some(codes),
+                SessionEvent::Failed(error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(complete)
     }
 
-    /// An independent session in the state of this one, in a free row of `target` (which may be this session's rows).
+    /// An independent session in the state of this one, in a free row of `target` (which may be this session's engine).
     ///
     /// # Errors
     /// [`EngineError::Full`] when `target` has no free row.
-    pub fn fork_into(&self, target: Arc<SharedRows>) -> Result<Self, EngineError> {
-        let row = target.open_copy(&self.rows, self.row)?;
-        let mut fork = Self::at(target, row, self.params);
-        fork.partial.extend_from_slice(&self.partial);
-        Ok(fork)
+    pub fn fork_into(&self, target: Arc<SharedEngine>) -> Result<Self, EngineError> {
+        let id = target.fork_and_wait(&self.engine, self.id)?;
+        Ok(Self { engine: target, id, spec: self.spec.clone(), events: Vec::new() })
     }
 
-    /// Starts the conversation anew with the same parameters, whatever was wrong with it.
+    /// Starts the conversation anew with the same spec, whatever was wrong with it.
     ///
     /// # Errors
     /// When the model fails, or panicked before: then another session must be opened.
     pub fn reset(&mut self) -> Result<(), EngineError> {
-        self.partial.clear();
-        self.rows.reset(self.row, &self.params)
+        self.engine.reset_and_wait(self.id)
     }
 
-    /// The rows that this session is one of.
-    pub fn rows(&self) -> &Arc<SharedRows> {
-        &self.rows
+    /// The engine that this session is one of.
+    pub fn engine(&self) -> &Arc<SharedEngine> {
+        &self.engine
     }
 
-    /// The session's sampling parameters.
-    pub fn params(&self) -> &SessionParams {
-        &self.params
+    /// What the session is.
+    pub fn spec(&self) -> &Arc<SessionSpec> {
+        &self.spec
     }
 
-    fn at(rows: Arc<SharedRows>, row: usize, params: SessionParams) -> Self {
-        let partial = Vec::with_capacity(FRAME_SAMPLES);
-        Self { rows, row, params, partial, frame_out: vec![0.0; FRAME_SAMPLES] }
+    fn push(&mut self, input: Input<'_>, pcm_out: &mut Vec<f32>, text: &mut String) -> Result<(), EngineError> {
+        let heard = self.engine.push_and_wait(self.id, input, &mut self.events);
+        for event in self.events.drain(..) {
+            match event {
+                SessionEvent::Audio { pcm, .. } => pcm_out.extend_from_slice(&pcm),
+                SessionEvent::Text { text: said, .. } => text.push_str(&said),
+                SessionEvent::Failed(error) => return Err(error),
+                _ => {}
+            }
+        }
+        heard
     }
 }
 
 impl Drop for StreamingSession {
     fn drop(&mut self) {
-        self.rows.close(self.row);
+        self.engine.close_and_clear(self.id);
     }
 }

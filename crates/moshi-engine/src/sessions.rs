@@ -1,36 +1,37 @@
-//! Where sessions that their owners step find their rows.
+//! Which engine a session that its owner steps is opened in.
 //!
 //! A step of a large model costs the reading of its weights, whoever takes part: its sessions are rows of one batch. A
 //! small model's weights stay in the cache, and a batch would only make its sessions wait for one another: they run side
-//! by side, each in a set of rows of its own. The limit between the two is measured by
-//! `cargo bench -p moshi-engine --bench sharing`.
+//! by side, each in an engine of its own. The limit between the two is measured by
+//! `cargo bench -p moshi-model --bench sharing`.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::{EngineError, SessionParams, SharedRows, SpeechModel, StreamingSession};
+use crate::{EngineConfig, EngineError, SessionSpec, SharedEngine, SpeechModel, StreamingSession};
 
 /// Models whose weights take more than this share their steps (about what the caches of a desktop hold).
 pub const SHARED_ABOVE_BYTES: u64 = 32 << 20;
-/// Sessions per step of a large model; further sessions open a further set of rows over the same weights.
-const ROWS_PER_SET: usize = 8;
+/// Most sessions in a step of a large model; further sessions open a further engine over the same weights. Rows take memory
+/// when they are opened, so the number is what a step can bear, not what is reserved.
+const ROWS_PER_ENGINE: usize = 32;
 
 /// Opens sessions of one model.
 pub struct Sessions {
     model: Arc<dyn SpeechModel>,
-    rows_per_set: usize,
-    sets: Mutex<Vec<Weak<SharedRows>>>,
+    rows_per_engine: usize,
+    engines: Mutex<Vec<Weak<SharedEngine>>>,
 }
 
 impl Sessions {
     /// Sessions of `model`, batched or side by side by the size of its weights.
     pub fn new(model: Arc<dyn SpeechModel>) -> Self {
-        let rows_per_set = if model.info().weight_bytes > SHARED_ABOVE_BYTES { ROWS_PER_SET } else { 1 };
-        Self::with_rows_per_set(model, rows_per_set)
+        let large = model.info().weight_bytes > SHARED_ABOVE_BYTES;
+        Self::with_rows_per_engine(model, if large { ROWS_PER_ENGINE } else { 1 })
     }
 
-    /// Sessions of `model`, `rows_per_set` to a batch; 1 runs them side by side.
-    pub fn with_rows_per_set(model: Arc<dyn SpeechModel>, rows_per_set: usize) -> Self {
-        Self { model, rows_per_set: rows_per_set.max(1), sets: Mutex::new(Vec::new()) }
+    /// Sessions of `model`, at most `rows_per_engine` to a batch; 1 runs them side by side.
+    pub fn with_rows_per_engine(model: Arc<dyn SpeechModel>, rows_per_engine: usize) -> Self {
+        Self { model, rows_per_engine: rows_per_engine.max(1), engines: Mutex::new(Vec::new()) }
     }
 
     /// The model.
@@ -42,8 +43,9 @@ impl Sessions {
     ///
     /// # Errors
     /// [`EngineError::Parameter`] for a value out of range; what the executor reports when memory runs out.
-    pub fn open(&self, params: &SessionParams) -> Result<StreamingSession, EngineError> {
-        self.in_a_set(|rows| StreamingSession::open(rows, params))
+    pub fn open(&self, spec: impl Into<Arc<SessionSpec>>) -> Result<StreamingSession, EngineError> {
+        let spec = spec.into();
+        self.in_an_engine(|engine| StreamingSession::open(engine, spec.clone()))
     }
 
     /// Opens a session in the state of another of the same model.
@@ -51,24 +53,30 @@ impl Sessions {
     /// # Errors
     /// As [`Sessions::open`].
     pub fn fork(&self, session: &StreamingSession) -> Result<StreamingSession, EngineError> {
-        self.in_a_set(|rows| session.fork_into(rows))
+        self.in_an_engine(|engine| session.fork_into(engine))
     }
 
-    /// Tries `open` in each living set, then in a new one. A set whose model panicked takes nobody any more.
-    fn in_a_set(
+    /// Tries `open` in each living engine that sessions share, then in a new one. An engine whose model panicked takes
+    /// nobody any more.
+    fn in_an_engine(
         &self,
-        open: impl Fn(Arc<SharedRows>) -> Result<StreamingSession, EngineError>,
+        open: impl Fn(Arc<SharedEngine>) -> Result<StreamingSession, EngineError>,
     ) -> Result<StreamingSession, EngineError> {
-        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        sets.retain(|set| set.upgrade().is_some_and(|set| !set.is_gone()));
-        for set in sets.iter().filter_map(Weak::upgrade) {
-            match open(set) {
+        let new =
+            || Ok(Arc::new(SharedEngine::new(self.model.new_rows(self.rows_per_engine)?, EngineConfig::default())));
+        if self.rows_per_engine == 1 {
+            return open(new()?);
+        }
+        let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        engines.retain(|engine| engine.upgrade().is_some_and(|engine| !engine.is_gone()));
+        for engine in engines.iter().filter_map(Weak::upgrade) {
+            match open(engine) {
                 Err(EngineError::Full { .. }) => {}
                 result => return result,
             }
         }
-        let rows = Arc::new(SharedRows::new(self.model.new_rows(self.rows_per_set)?));
-        sets.push(Arc::downgrade(&rows));
-        open(rows)
+        let engine = new()?;
+        engines.push(Arc::downgrade(&engine));
+        open(engine)
     }
 }

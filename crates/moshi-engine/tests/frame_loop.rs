@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use moshi_engine::{
     Engine, EngineConfig, EngineError, FRAME_SAMPLES, Input, Loopback, Output, SessionEvent, SessionId, SessionParams,
+    SessionSpec,
 };
 use proptest::prelude::*;
 
@@ -14,7 +15,7 @@ fn engine(rows: usize) -> Engine {
 }
 
 fn admit(engine: &mut Engine) -> SessionId {
-    engine.admit(&SessionParams::default()).unwrap()
+    engine.admit(SessionSpec::default()).unwrap()
 }
 
 fn frame(value: f32) -> Vec<f32> {
@@ -63,7 +64,7 @@ fn a_full_house_refuses_and_a_freed_row_admits() {
     let mut engine = engine(2);
     let first = admit(&mut engine);
     admit(&mut engine);
-    assert_eq!(engine.admit(&SessionParams::default()), Err(EngineError::Full { rows: 2 }));
+    assert_eq!(engine.admit(SessionSpec::default()), Err(EngineError::Full { rows: 2 }));
     engine.close(first);
     engine.close(first);
     let third = admit(&mut engine);
@@ -108,10 +109,12 @@ fn lag_is_the_time_from_arrival_to_the_end_of_the_step() {
     let mut out = Vec::new();
     for _ in 0..2 {
         engine.push(Duration::from_millis(100), id, Input::Audio(&frame(0.0))).unwrap();
-        engine.tick_timed(&mut out, || Duration::from_millis(130)).unwrap();
+        let times = [130, 117].map(Duration::from_millis);
+        let clock = std::cell::RefCell::new(times.to_vec());
+        engine.tick_timed(&mut out, || clock.borrow_mut().pop().unwrap()).unwrap();
     }
-    let Some(SessionEvent::Audio { lag, .. }) = out.last().map(|o| &o.event) else { panic!("no audio") };
-    assert_eq!(*lag, Duration::from_millis(30));
+    let Some(SessionEvent::Audio { lag, waited, .. }) = out.last().map(|o| &o.event) else { panic!("no audio") };
+    assert_eq!((*lag, *waited), (Duration::from_millis(30), Duration::from_millis(17)));
 }
 
 #[test]
@@ -148,7 +151,7 @@ fn parameters_out_of_range_are_named() {
         (SessionParams { top_p: 1.5, ..Default::default() }, "top_p"),
         (SessionParams { repetition_context: 1_000, ..Default::default() }, "repetition_context"),
     ] {
-        let error = engine.admit(&params).unwrap_err().to_string();
+        let error = engine.admit(SessionSpec::live(params)).unwrap_err().to_string();
         assert!(error.starts_with(name), "{error}");
     }
     assert_eq!(engine.metrics().open, 0);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use moshi_checkpoint::random::write_checkpoint;
 use moshi_checkpoint::{OpenOptions, Repository, Source};
-use moshi_engine::{FRAME_SAMPLES, SessionParams, Sessions, SpeechModel};
+use moshi_engine::{FRAME_SAMPLES, SessionParams, SessionSpec, Sessions, SpeechModel};
 use moshi_model::{LoadOptions, builtin_repository, load_model};
 
 const SESSIONS: usize = 4;
@@ -34,7 +34,8 @@ fn model(scale: usize) -> Arc<dyn SpeechModel> {
 fn together(sessions: &Sessions) {
     std::thread::scope(|scope| {
         for seed in 0..SESSIONS as u64 {
-            let mut session = sessions.open(&SessionParams { seed, ..SessionParams::default() }).unwrap();
+            let mut session =
+                sessions.open(SessionSpec::lossless(SessionParams { seed, ..SessionParams::default() })).unwrap();
             scope.spawn(move || {
                 let (mut pcm, mut text) = (Vec::new(), String::new());
                 session.step(&[0.1; FRAMES * FRAME_SAMPLES], &mut pcm, &mut text).unwrap();
@@ -50,7 +51,7 @@ fn benches(c: &mut Criterion) {
         let model = model(scale);
         let megabytes = model.info().weight_bytes >> 20;
         for (name, rows) in [("batched", SESSIONS), ("side_by_side", 1)] {
-            let sessions = Sessions::with_rows_per_set(model.clone(), rows);
+            let sessions = Sessions::with_rows_per_engine(model.clone(), rows);
             group
                 .bench_function(BenchmarkId::new(name, format!("{megabytes}_MiB")), |b| b.iter(|| together(&sessions)));
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use mimi::{DecoderState, EncoderState, Mimi};
 use moshi_engine::{
-    EngineError, FRAME_SAMPLES, ForwardLogits, FrameModel, GoOn, ModelInfo, ModelMemory, RowStep, SessionParams,
-    SpeechModel,
+    EngineError, FRAME_SAMPLES, ForwardLogits, FrameInput, FrameModel, GoOn, HeardCodes, ModelInfo, ModelMemory,
+    RowStep, SessionParams, SessionSpec, SpeechModel,
 };
 use moshi_lm::text::{Detokenizer, TextState};
 use moshi_lm::{Lm, LmState, Place, RowInput, RowSampling, SamplingParams, Watcher};
@@ -49,6 +49,11 @@ impl<B: Backend> Moshi<B> {
     /// Notes what the model takes.
     pub(crate) fn tell(&mut self, memory: ModelMemory) {
         self.info.memory = memory;
+    }
+
+    fn heard_codes(&self) -> HeardCodes {
+        // The last that the model has an embedding for is the one before the first frame.
+        HeardCodes { streams: self.lm.heard(), last: self.lm.config().card }
     }
 }
 
@@ -102,6 +107,9 @@ pub(crate) struct MoshiRows<B: Backend> {
     work: Work,
 }
 
+/// The code of nothing.
+const NOTHING: i32 = -1;
+
 /// Buffers of a step on the host; hold nothing between steps.
 struct Work {
     active: Vec<bool>,
@@ -109,8 +117,10 @@ struct Work {
     whole: Vec<bool>,
     /// `[rows, FRAME_SAMPLES]`, in and out.
     pcm: Vec<f32>,
-    /// `[rows, codebooks]`.
+    /// `[rows, codebooks]`, from the codec.
     heard: Vec<i32>,
+    /// `[rows, user streams]`, for the language model.
+    given: Vec<i32>,
     /// `[rows, dep_q]`.
     said: Vec<i32>,
 }
@@ -124,6 +134,7 @@ impl<B: Backend> MoshiRows<B> {
             whole: vec![false; rows],
             pcm: vec![0.0; rows * FRAME_SAMPLES],
             heard: vec![0; rows * model.mimi.codebooks()],
+            given: vec![NOTHING; rows * model.lm.heard()],
             said: vec![0; rows * dep_q],
         };
         Ok(Self {
@@ -136,16 +147,30 @@ impl<B: Backend> MoshiRows<B> {
         })
     }
 
-    /// Hears: samples of the active rows to codes.
+    /// Hears: samples of the active rows to codes. Rows that are given codes have them.
     fn encode(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), ModelError> {
-        let Work { active, pcm, heard, .. } = &mut self.work;
+        let (codebooks, users) = (self.model.mimi.codebooks(), self.model.lm.heard());
+        let Work { active, pcm, heard, given, .. } = &mut self.work;
         active.fill(false);
-        for step in steps.iter() {
-            active[step.row] = true;
-            pcm[step.row * FRAME_SAMPLES..][..FRAME_SAMPLES].copy_from_slice(step.pcm_in);
+        for step in steps.iter_mut() {
+            match step.input {
+                FrameInput::Pcm(samples) => {
+                    active[step.row] = true;
+                    pcm[step.row * FRAME_SAMPLES..][..FRAME_SAMPLES].copy_from_slice(samples);
+                }
+                FrameInput::Codes(codes) => match self.model.heard_codes().check(codes) {
+                    Ok(()) => given[step.row * users..][..users].copy_from_slice(codes),
+                    Err(error) => step.output.error = Some(error.to_string()),
+                },
+                FrameInput::Nothing => given[step.row * users..][..users].fill(NOTHING),
+                FrameInput::Prompt => step.output.error = Some("it was opened without a prompt".to_owned()),
+            }
         }
-        self.model.mimi.encode_step(&mut self.encoder, active, 1, pcm, heard)?;
-        for step in steps {
+        if active.contains(&true) {
+            self.model.mimi.encode_step(&mut self.encoder, active, 1, pcm, heard)?;
+        }
+        for step in healthy(steps).filter(|step| active[step.row]) {
+            given[step.row * users..][..users].copy_from_slice(&heard[step.row * codebooks..][..users]);
             step.output.error = self.encoder.fault(step.row).map(|fault| format!("cannot hear: {fault}"));
         }
         Ok(())
@@ -153,10 +178,8 @@ impl<B: Backend> MoshiRows<B> {
 
     /// Thinks: codes of the rows that heard to the frames that became complete.
     fn think(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), ModelError> {
-        let codebooks = self.model.mimi.codebooks();
-        let heard = &self.work.heard;
-        let input =
-            |row: usize| RowInput { row, heard: &heard[row * codebooks..][..self.model.lm.heard()], forced: &[] };
+        let (users, given) = (self.model.lm.heard(), &self.work.given);
+        let input = |row: usize| RowInput { row, heard: &given[row * users..][..users], forced: &[] };
         let mut inputs = Vec::with_capacity(steps.len());
         inputs.extend(healthy(steps).map(|step| input(step.row)));
         self.model.lm.step(&mut self.lm, &inputs)?;
@@ -172,7 +195,12 @@ impl<B: Backend> MoshiRows<B> {
         let dep_q = self.model.lm.config().dep_q;
         whole.fill(false);
         for step in healthy(steps) {
-            let Some((&text, codes)) = self.lm.frame(step.row).and_then(<[i32]>::split_first) else { continue };
+            let Some(frame) = self.lm.frame(step.row) else { continue };
+            if let FrameInput::Codes(_) = step.input {
+                step.output.codes.extend_from_slice(frame);
+                continue;
+            }
+            let Some((&text, codes)) = frame.split_first() else { continue };
             self.model.words.push(&mut self.text[step.row], text, &mut step.output.text);
             whole[step.row] = dep_q > 0;
             said[step.row * dep_q..][..dep_q].copy_from_slice(codes);
@@ -239,15 +267,19 @@ impl<B: Backend> FrameModel for MoshiRows<B> {
         self.text.len()
     }
 
-    fn state_bytes(&self) -> u64 {
-        self.model.info.memory.session * self.rows() as u64
+    fn bytes_per_session(&self) -> u64 {
+        self.model.info.memory.session
     }
 
-    fn open(&mut self, row: usize, params: &SessionParams) -> Result<(), EngineError> {
-        params.validate()?;
+    fn heard_codes(&self) -> Option<HeardCodes> {
+        Some(self.model.heard_codes())
+    }
+
+    fn open(&mut self, row: usize, spec: &SessionSpec) -> Result<(), EngineError> {
+        spec.sampling.validate()?;
         self.reserve(row)?;
         self.reset(row)?;
-        self.model.lm.set_sampling(&mut self.lm, row, &sampling(params)).map_err(told)
+        self.model.lm.set_sampling(&mut self.lm, row, &sampling(&spec.sampling)).map_err(told)
     }
 
     fn close(&mut self, row: usize) {
@@ -258,14 +290,6 @@ impl<B: Backend> FrameModel for MoshiRows<B> {
         self.encode(steps)?;
         self.think(steps)?;
         Ok(self.speak(steps)?)
-    }
-
-    fn step_codes(&mut self, row: usize, codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError> {
-        self.model.lm.step(&mut self.lm, &[RowInput { row, heard: codes, forced: &[] }]).map_err(told)?;
-        if let Some(fault) = self.lm.fault(row) {
-            return Err(EngineError::Model(format!("cannot think: {fault}")));
-        }
-        Ok(self.lm.frame(row).map(<[i32]>::to_vec))
     }
 
     fn copy_row_from(&mut self, src: &dyn FrameModel, src_row: usize, row: usize) -> Result<(), EngineError> {

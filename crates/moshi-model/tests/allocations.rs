@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use moshi_checkpoint::quantize::Quantize;
 use moshi_checkpoint::{OpenOptions, Repository, Source};
-use moshi_engine::{FRAME_SAMPLES, RowOutput, RowStep, SessionParams};
+use moshi_engine::{FRAME_SAMPLES, FrameInput, RowOutput, RowStep, SessionSpec};
 use moshi_model::{LoadOptions, load_model};
 use moshi_testkit::Golden;
 
@@ -24,7 +24,7 @@ fn after_warm_up_a_step_allocates_neither_in_the_language_model_nor_in_the_codec
         let options = LoadOptions { quantize, threads: Some(NonZeroUsize::MIN), ..LoadOptions::default() };
         let loaded = load_model(&repository, golden.name(), &options).unwrap();
         let mut model = loaded.model.new_rows(2).unwrap();
-        (0..2).for_each(|row| model.open(row, &SessionParams::default()).unwrap());
+        (0..2).for_each(|row| model.open(row, &SessionSpec::default()).unwrap());
         let heard: Vec<f32> = (0..FRAME_SAMPLES).map(|i| 0.1 * (i as f32 * 0.05).sin()).collect();
         let mut said = vec![[0.0; FRAME_SAMPLES]; 2];
         let mut run = |steps: u64| {
@@ -32,7 +32,7 @@ fn after_warm_up_a_step_allocates_neither_in_the_language_model_nor_in_the_codec
                 let [first, second] = &mut said[..] else { return };
                 let mut steps = [(0, first), (1, second)].map(|(row, pcm_out)| RowStep {
                     row,
-                    pcm_in: &heard,
+                    input: FrameInput::Pcm(&heard),
                     pcm_out,
                     output: RowOutput::default(),
                 });

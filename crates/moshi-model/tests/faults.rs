@@ -8,8 +8,8 @@ use std::time::Duration;
 use moshi_checkpoint::quantize::Quantize;
 use moshi_checkpoint::{OpenOptions, Repository, Source};
 use moshi_engine::{
-    Engine, EngineConfig, EngineError, FRAME_SAMPLES, FrameModel, Input, RowOutput, RowStep, SessionEvent,
-    SessionParams, SharedRows, StreamingSession,
+    Engine, EngineConfig, EngineError, FRAME_SAMPLES, FrameInput, FrameModel, Input, RowOutput, RowStep, SessionEvent,
+    SessionParams, SessionSpec, SharedEngine, StreamingSession,
 };
 use moshi_model::{Device, LoadOptions, Loaded, load_model};
 use moshi_testkit::{Golden, damage_file, noise};
@@ -58,8 +58,8 @@ fn speech(row: usize) -> Vec<f32> {
     noise::signal(40 + row as u64, FRAMES * FRAME_SAMPLES).iter().map(|x| loudness * x).collect()
 }
 
-fn params(row: usize) -> SessionParams {
-    SessionParams { seed: row as u64, ..SessionParams::default() }
+fn spec(row: usize) -> SessionSpec {
+    SessionSpec::live(SessionParams { seed: row as u64, ..SessionParams::default() })
 }
 
 fn frame(pcm: &[f32], at: usize) -> &[f32] {
@@ -72,7 +72,12 @@ fn step(model: &mut dyn FrameModel, heard: &[(usize, &[f32])]) -> Vec<(RowOutput
     let mut steps: Vec<RowStep<'_>> = heard
         .iter()
         .zip(&mut said)
-        .map(|(&(row, pcm_in), pcm_out)| RowStep { row, pcm_in, pcm_out, output: RowOutput::default() })
+        .map(|(&(row, pcm), pcm_out)| RowStep {
+            row,
+            input: FrameInput::Pcm(pcm),
+            pcm_out,
+            output: RowOutput::default(),
+        })
         .collect();
     model.step(&mut steps).unwrap();
     let outputs: Vec<RowOutput> = steps.into_iter().map(|step| step.output).collect();
@@ -86,7 +91,7 @@ fn step(model: &mut dyn FrameModel, heard: &[(usize, &[f32])]) -> Vec<(RowOutput
 /// All rows together, by frame and row.
 fn undisturbed(loaded: &Loaded) -> Vec<Vec<(RowOutput, Vec<f32>)>> {
     let mut model = loaded.model.new_rows(ROWS).unwrap();
-    (0..ROWS).for_each(|row| model.open(row, &params(row)).unwrap());
+    (0..ROWS).for_each(|row| model.open(row, &spec(row)).unwrap());
     let speech: Vec<Vec<f32>> = (0..ROWS).map(speech).collect();
     (0..FRAMES).map(|at| step(&mut *model, &[0, 1, 2].map(|row| (row, frame(&speech[row], at))))).collect()
 }
@@ -106,7 +111,7 @@ struct Harm<'a> {
 fn ends_alone(loaded: &Loaded, expected: &[Vec<(RowOutput, Vec<f32>)>], harm: &Harm<'_>, what: &str) {
     let Harm { poison, from, bearable } = *harm;
     let mut model = loaded.model.new_rows(ROWS).unwrap();
-    (0..ROWS).for_each(|row| model.open(row, &params(row)).unwrap());
+    (0..ROWS).for_each(|row| model.open(row, &spec(row)).unwrap());
     let speech: Vec<Vec<f32>> = (0..ROWS).map(speech).collect();
     let (mut failed, mut again) = (None::<usize>, None::<usize>);
     for at in 0..FRAMES {
@@ -139,7 +144,7 @@ fn ends_alone(loaded: &Loaded, expected: &[Vec<(RowOutput, Vec<f32>)>], harm: &H
             }
         }
         if again.is_none() && failed.map_or(bearable && at == 12, |failed| at == failed + 2) {
-            model.open(VICTIM, &params(VICTIM)).unwrap();
+            model.open(VICTIM, &spec(VICTIM)).unwrap();
             again = Some(at + 1);
         }
     }
@@ -205,7 +210,7 @@ fn a_codec_that_makes_no_numbers_ends_sessions_and_no_step() {
         let folder = damaged("mimi.safetensors", "decoder.model.0.conv.conv.weight", 0, f32::NAN);
         let loaded = load(folder.path(), &options);
         let mut model = loaded.model.new_rows(2).unwrap();
-        (0..2).for_each(|row| model.open(row, &params(row)).unwrap());
+        (0..2).for_each(|row| model.open(row, &spec(row)).unwrap());
         let delay = loaded.model.info().delays.iter().max().copied().unwrap();
         for at in 0..=delay {
             let pcm = speech(0);
@@ -227,7 +232,7 @@ fn the_engine_closes_the_session_that_failed_and_gives_its_row_to_the_next() {
     let loaded = exact();
     let expected = undisturbed(&loaded);
     let mut engine = Engine::new(loaded.model.new_rows(2).unwrap(), EngineConfig::default());
-    let (good, bad) = (engine.admit(&params(0)).unwrap(), engine.admit(&params(1)).unwrap());
+    let (good, bad) = (engine.admit(spec(0)).unwrap(), engine.admit(spec(1)).unwrap());
     let mut next = None;
     let (pcm, mut heard) = (speech(0), Vec::new());
     for at in 0..10 {
@@ -244,7 +249,7 @@ fn the_engine_closes_the_session_that_failed_and_gives_its_row_to_the_next() {
                 SessionEvent::Failed(_) => {
                     assert_eq!(output.session, bad);
                     assert_eq!(engine.push(now, bad, Input::End), Err(EngineError::NoSession(bad.0)));
-                    next = Some(engine.admit(&params(2)).unwrap());
+                    next = Some(engine.admit(spec(2)).unwrap());
                 }
                 SessionEvent::Audio { pcm, .. } if output.session == good => heard.extend(pcm),
                 _ => assert_ne!(output.session, bad, "{:?}", output.event),
@@ -259,8 +264,8 @@ fn the_engine_closes_the_session_that_failed_and_gives_its_row_to_the_next() {
 #[test]
 fn a_session_that_its_owner_steps_says_so_until_it_is_reset() {
     let loaded = exact();
-    let rows = Arc::new(SharedRows::new(loaded.model.new_rows(3).unwrap()));
-    let open = |row| StreamingSession::open(rows.clone(), &params(row)).unwrap();
+    let rows = Arc::new(SharedEngine::new(loaded.model.new_rows(3).unwrap(), EngineConfig::default()));
+    let open = |row| StreamingSession::open(rows.clone(), SessionSpec::lossless(spec(row).sampling)).unwrap();
     let converse = |session: &mut StreamingSession, pcm: &[f32]| {
         let (mut said, mut text) = (Vec::new(), String::new());
         session.step(pcm, &mut said, &mut text).map(|()| (said, text))

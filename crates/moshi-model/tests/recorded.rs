@@ -10,7 +10,7 @@ use std::path::Path;
 use moshi_checkpoint::quantize::Quantize;
 use moshi_checkpoint::{OpenOptions, Repository, Source};
 use moshi_cpu::{Arithmetic, Cpu};
-use moshi_engine::{FRAME_SAMPLES, FrameModel, RowOutput, RowStep, SessionParams};
+use moshi_engine::{FRAME_SAMPLES, FrameInput, FrameModel, RowOutput, RowStep, SessionParams, SessionSpec};
 use moshi_model::{Executors, LoadOptions, Loaded, load_model_on};
 use moshi_nn::Backend;
 use moshi_testkit::{Counts, Golden, Recorder, damage_file, noise};
@@ -59,7 +59,8 @@ struct Play {
 
 impl Play {
     fn open(&mut self, row: usize, seed: u64) {
-        self.model.open(row, &SessionParams { seed, ..SessionParams::default() }).unwrap();
+        let spec = SessionSpec::live(SessionParams { seed, ..SessionParams::default() });
+        self.model.open(row, &spec).unwrap();
         self.open[row] = Some(seed);
     }
 
@@ -95,7 +96,12 @@ impl Play {
         let mut steps: Vec<RowStep<'_>> = rows
             .iter()
             .zip(heard.iter().zip(&mut said))
-            .map(|(&row, (pcm_in, pcm_out))| RowStep { row, pcm_in, pcm_out, output: RowOutput::default() })
+            .map(|(&row, (pcm_in, pcm_out))| RowStep {
+                row,
+                input: FrameInput::Pcm(pcm_in),
+                pcm_out,
+                output: RowOutput::default(),
+            })
             .collect();
         self.model.step(&mut steps).unwrap();
         let outputs: Vec<RowOutput> = steps.into_iter().map(|step| step.output).collect();
@@ -168,7 +174,7 @@ fn a_frame_waits_three_times_and_moves_what_it_must() {
     let executors = Executors { codec: recorder.beside(cpu(Arithmetic::Fixed)), lm: recorder.clone() };
     let loaded = load(executors, &Golden::TINY_MOSHI.path(""), &LoadOptions::default());
     let mut model = loaded.model.new_rows(ROWS).unwrap();
-    (0..ROWS).for_each(|row| model.open(row, &SessionParams::default()).unwrap());
+    (0..ROWS).for_each(|row| model.open(row, &SessionSpec::live(SessionParams::default())).unwrap());
     let heard = noise::signal(1, FRAME_SAMPLES);
     let mut prices: Vec<Counts> = Vec::new();
     for at in 0..40 {
@@ -178,7 +184,12 @@ fn a_frame_waits_three_times_and_moves_what_it_must() {
         let mut steps: Vec<RowStep<'_>> = said
             .chunks_exact_mut(FRAME_SAMPLES)
             .enumerate()
-            .map(|(row, pcm_out)| RowStep { row, pcm_in: &heard, pcm_out, output: RowOutput::default() })
+            .map(|(row, pcm_out)| RowStep {
+                row,
+                input: FrameInput::Pcm(&heard),
+                pcm_out,
+                output: RowOutput::default(),
+            })
             .collect();
         model.step(&mut steps).unwrap();
         prices.push(recorder.counts() - before);

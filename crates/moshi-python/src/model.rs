@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moshi_engine::{ModelInfo, SessionParams, Sessions, SpeechModel};
+use moshi_engine::{ModelInfo, SessionParams, SessionSpec, Sessions, SpeechModel};
 use moshi_model::LoadOptions;
 use numpy::ndarray::{Array2, Array3};
 use numpy::{IntoPyArray, PyArray2, PyArray3};
@@ -107,7 +107,7 @@ impl Model {
             repetition_penalty: repetition_penalty.unwrap_or(defaults.repetition_penalty),
             repetition_context: repetition_context.unwrap_or(defaults.repetition_context),
         };
-        let session = py.detach(|| self.sessions.open(&params)).map_err(engine)?;
+        let session = py.detach(|| self.sessions.open(SessionSpec::lossless(params))).map_err(engine)?;
         Ok(StreamingSession::new(self.sessions.clone(), session))
     }
 

@@ -102,6 +102,6 @@ impl StreamingSession {
 
     fn __repr__(&self) -> PyResult<String> {
         let session = self.lock()?;
-        Ok(format!("StreamingSession(model={:?}, seed={})", self.info().source, session.params().seed))
+        Ok(format!("StreamingSession(model={:?}, seed={})", self.info().source, session.spec().sampling.seed))
     }
 }

@@ -6,7 +6,7 @@ use moshi_engine::{EngineError, SessionParams};
 use moshi_protocol::CloseReason;
 
 use super::waiting_line::{Ticket, WaitingLine};
-use crate::engine_loop::MODEL_FAILED;
+use crate::call_sink::MODEL_FAILED;
 use crate::engine_thread::{AdmitError, EngineHandle, Session};
 use crate::metrics::Metrics;
 use crate::shutdown::{CallGuard, Shutdown};

@@ -55,25 +55,34 @@ impl<'a> CallEvents<'a> {
         if self.left == Some(0) {
             return Err(Ending::because(CloseReason::Finished));
         }
-        let event = self.events.recv().await;
-        match event {
-            Some(SessionEvent::Audio { pcm, .. }) => {
+        loop {
+            let Some(event) = self.events.recv().await else { return Err(self.cut_off()) };
+            if let Some(said) = self.take(event)? {
+                return Ok(said);
+            }
+        }
+    }
+
+    /// What a wire passes on of an event, if anything.
+    fn take(&mut self, event: SessionEvent) -> Result<Option<Said>, Ending> {
+        Ok(match event {
+            SessionEvent::Audio { pcm, .. } => {
                 self.left = self.left.map(|left| left - 1);
                 self.record(|recorder| recorder.agent(&pcm));
-                Ok(Said::Voice(pcm))
+                Some(Said::Voice(pcm))
             }
-            Some(SessionEvent::Text(text)) => {
+            SessionEvent::Text { text, .. } => {
                 self.record(|recorder| recorder.words(&text));
-                Ok(Said::Words(text))
+                Some(Said::Words(text))
             }
-            Some(SessionEvent::Dropped { frames }) => {
+            SessionEvent::Dropped { frames } => {
                 self.record(|recorder| recorder.dropped(frames));
-                Ok(Said::Lost { frames, notice: self.lost.slow_server(frames) })
+                Some(Said::Lost { frames, notice: self.lost.slow_server(frames) })
             }
-            Some(SessionEvent::Ended) => Err(Ending::because(CloseReason::Finished)),
-            Some(SessionEvent::Failed(why)) => Err(Ending::model_failed(&why)),
-            None => Err(self.cut_off()),
-        }
+            SessionEvent::Ended => return Err(Ending::because(CloseReason::Finished)),
+            SessionEvent::Failed(why) => return Err(Ending::model_failed(&why.to_string())),
+            SessionEvent::Opened | SessionEvent::Primed | SessionEvent::Reset | SessionEvent::Codes(_) => None,
+        })
     }
 
     fn record(&self, what: impl FnOnce(&Recorder)) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use moshi_backend::model::ModelHost;
-use moshi_engine::{EngineError, FrameModel, Loopback, RowStep, SessionParams};
+use moshi_engine::{EngineError, FrameInput, FrameModel, Loopback, RowStep, SessionSpec};
 
 /// What happens in a step.
 #[derive(Debug, Clone, Copy)]
@@ -89,8 +89,8 @@ impl FrameModel for Peculiar {
         self.inner.rows()
     }
 
-    fn open(&mut self, row: usize, params: &SessionParams) -> Result<(), EngineError> {
-        let fatal = params.seed == FATAL_SEED;
+    fn open(&mut self, row: usize, spec: &SessionSpec) -> Result<(), EngineError> {
+        let fatal = spec.sampling.seed == FATAL_SEED;
         match self.habit {
             Habit::OpenFails if fatal => return Err(EngineError::Model("device error 719".to_owned())),
             Habit::OpenPanics if fatal => panic!("a bug in open"),
@@ -98,7 +98,7 @@ impl FrameModel for Peculiar {
             _ => {}
         }
         self.fatal[row] = fatal;
-        self.inner.open(row, params)
+        self.inner.open(row, spec)
     }
 
     fn close(&mut self, row: usize) {
@@ -108,7 +108,7 @@ impl FrameModel for Peculiar {
 
     fn step(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), EngineError> {
         self.inner.step(steps)?;
-        let loud = |step: &RowStep<'_>| step.pcm_in.iter().all(|s| *s <= -1.0);
+        let loud = |step: &RowStep<'_>| matches!(step.input, FrameInput::Pcm(pcm) if pcm.iter().all(|s| *s <= -1.0));
         let first = !std::mem::replace(&mut self.stepped, true);
         match self.habit {
             Habit::Cold(time) if first => std::thread::sleep(time),
@@ -135,10 +135,6 @@ impl FrameModel for Peculiar {
         Ok(())
     }
 
-    fn step_codes(&mut self, row: usize, codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError> {
-        self.inner.step_codes(row, codes)
-    }
-
     fn copy_row_from(&mut self, _src: &dyn FrameModel, _src_row: usize, _row: usize) -> Result<(), EngineError> {
         Err(EngineError::Model("no test copies rows".to_owned()))
     }
@@ -161,8 +157,8 @@ impl FrameModel for PacedRows {
         self.inner.rows()
     }
 
-    fn open(&mut self, row: usize, params: &SessionParams) -> Result<(), EngineError> {
-        self.inner.open(row, params)
+    fn open(&mut self, row: usize, spec: &SessionSpec) -> Result<(), EngineError> {
+        self.inner.open(row, spec)
     }
 
     fn close(&mut self, row: usize) {
@@ -174,10 +170,6 @@ impl FrameModel for PacedRows {
         self.inner.step(steps)?;
         self.paced.steps.fetch_add(1, Ordering::Relaxed);
         Ok(())
-    }
-
-    fn step_codes(&mut self, row: usize, codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError> {
-        self.inner.step_codes(row, codes)
     }
 
     fn copy_row_from(&mut self, _src: &dyn FrameModel, _src_row: usize, _row: usize) -> Result<(), EngineError> {

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use moshi_cpu::arithmetic::Operands;
 use moshi_cpu::cores::Cores;
-use moshi_engine::{FRAME_SAMPLES, FrameModel, RowOutput, RowStep, SessionParams, SpeechModel};
+use moshi_engine::{
+    FRAME_SAMPLES, FrameInput, FrameModel, RowOutput, RowStep, SessionParams, SessionSpec, SpeechModel,
+};
 
 use super::machine::MachineProbe;
 use super::measure::{Measured, measure};
@@ -28,7 +30,7 @@ pub fn of_model(
     let cores = Cores::new(NonZeroUsize::new(info.threads).unwrap_or(NonZeroUsize::MIN));
     let probe = MachineProbe::new(&cores, Operands::Singles);
     let measured = steps(&mut *sessions, rows.get(), frames.get(), &probe)?;
-    let state_bytes = sessions.state_bytes();
+    let state_bytes = sessions.bytes_per_session() * rows.get() as u64;
     drop(probe);
     Ok(BenchReport {
         model: info.source.clone(),
@@ -41,15 +43,20 @@ pub fn of_model(
 }
 
 fn steps(model: &mut dyn FrameModel, rows: usize, frames: usize, probe: &MachineProbe) -> Result<Measured> {
-    let params = SessionParams::default();
-    (0..rows).try_for_each(|row| model.open(row, &SessionParams { seed: row as u64, ..params }))?;
+    let spec = |row| SessionSpec::live(SessionParams { seed: row as u64, ..SessionParams::default() });
+    (0..rows).try_for_each(|row| model.open(row, &spec(row)))?;
     let heard: Vec<f32> = (0..FRAME_SAMPLES).map(|i| 0.1 * (i as f32 * 0.05).sin()).collect();
     let mut said = vec![0.0; rows * FRAME_SAMPLES];
     measure(frames, probe, &mut |_| {
         let mut steps: Vec<RowStep<'_>> = said
             .chunks_exact_mut(FRAME_SAMPLES)
             .enumerate()
-            .map(|(row, pcm_out)| RowStep { row, pcm_in: &heard, pcm_out, output: RowOutput::default() })
+            .map(|(row, pcm_out)| RowStep {
+                row,
+                input: FrameInput::Pcm(&heard),
+                pcm_out,
+                output: RowOutput::default(),
+            })
             .collect();
         model.step(&mut steps)?;
         match steps.iter_mut().find_map(|step| step.output.error.take()) {

@@ -8,12 +8,28 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use moshi_engine::{
-    EngineError, FRAME_SAMPLES, ForwardLogits, FrameModel, GoOn, Loopback, ModelInfo, RowStep, SessionParams, Sessions,
-    SharedRows, SpeechModel, StreamingSession,
+    EngineConfig, EngineError, FRAME_SAMPLES, ForwardLogits, FrameInput, FrameModel, GoOn, HeardCodes, Loopback,
+    ModelInfo, RowStep, SessionParams, SessionSpec, Sessions, SharedEngine, SpeechModel, StreamingSession,
 };
 
-fn open(rows: &Arc<SharedRows>) -> StreamingSession {
-    StreamingSession::open(rows.clone(), &SessionParams::default()).unwrap()
+fn shared(model: impl FrameModel) -> Arc<SharedEngine> {
+    Arc::new(SharedEngine::new(Box::new(model), EngineConfig::default()))
+}
+
+fn lossless() -> SessionSpec {
+    SessionSpec::lossless(SessionParams::default())
+}
+
+fn open(rows: &Arc<SharedEngine>) -> StreamingSession {
+    StreamingSession::open(rows.clone(), lossless()).unwrap()
+}
+
+/// The first sample that a row hears.
+fn first(step: &RowStep<'_>) -> f32 {
+    match step.input {
+        FrameInput::Pcm(pcm) => pcm[0],
+        _ => 0.0,
+    }
 }
 
 fn step(session: &mut StreamingSession, value: f32) -> Vec<f32> {
@@ -24,7 +40,7 @@ fn step(session: &mut StreamingSession, value: f32) -> Vec<f32> {
 
 #[test]
 fn any_number_of_samples_gives_whole_frames() {
-    let rows = Arc::new(SharedRows::new(Box::new(Loopback::new(1))));
+    let rows = shared(Loopback::new(1));
     let mut session = open(&rows);
     let (mut pcm, mut text) = (Vec::new(), String::new());
     let sent: Vec<f32> = (0..5 * FRAME_SAMPLES).map(|i| (i as f32).sin()).collect();
@@ -36,7 +52,7 @@ fn any_number_of_samples_gives_whole_frames() {
 
 #[test]
 fn a_fork_goes_its_own_way() {
-    let rows = Arc::new(SharedRows::new(Box::new(Loopback::new(2))));
+    let rows = shared(Loopback::new(2));
     let mut a = open(&rows);
     step(&mut a, 1.0);
     let mut b = a.fork_into(rows.clone()).unwrap();
@@ -44,16 +60,16 @@ fn a_fork_goes_its_own_way() {
     assert_eq!(step(&mut b, 3.0)[0], 1.0);
     assert_eq!(step(&mut a, 0.0)[0], 2.0);
     assert_eq!(step(&mut b, 0.0)[0], 3.0);
-    let elsewhere = Arc::new(SharedRows::new(Box::new(Loopback::new(1))));
+    let elsewhere = shared(Loopback::new(1));
     let mut c = b.fork_into(elsewhere).unwrap();
     assert_eq!(step(&mut c, 5.0)[0], 0.0);
 }
 
 #[test]
 fn a_dropped_session_frees_its_row() {
-    let rows = Arc::new(SharedRows::new(Box::new(Loopback::new(1))));
+    let rows = shared(Loopback::new(1));
     let session = open(&rows);
-    let full = StreamingSession::open(rows.clone(), &SessionParams::default()).map(|_| ());
+    let full = StreamingSession::open(rows.clone(), lossless()).map(|_| ());
     assert_eq!(full.unwrap_err(), EngineError::Full { rows: 1 });
     drop(session);
     open(&rows);
@@ -69,8 +85,8 @@ impl FrameModel for Slow {
     fn rows(&self) -> usize {
         self.inner.rows()
     }
-    fn open(&mut self, row: usize, params: &SessionParams) -> Result<(), EngineError> {
-        self.inner.open(row, params)
+    fn open(&mut self, row: usize, spec: &SessionSpec) -> Result<(), EngineError> {
+        self.inner.open(row, spec)
     }
     fn close(&mut self, row: usize) {
         self.inner.close(row);
@@ -78,14 +94,11 @@ impl FrameModel for Slow {
     fn step(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), EngineError> {
         self.steps.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(Duration::from_millis(30));
-        if steps.iter().any(|s| s.pcm_in[0] == 13.0) {
+        if steps.iter().any(|s| first(s) == 13.0) {
             return Err(EngineError::Model("thirteen".to_owned()));
         }
-        assert!(steps.iter().all(|s| s.pcm_in[0] != 14.0));
+        assert!(steps.iter().all(|s| first(s) != 14.0));
         self.inner.step(steps)
-    }
-    fn step_codes(&mut self, row: usize, codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError> {
-        self.inner.step_codes(row, codes)
     }
     fn copy_row_from(&mut self, src: &dyn FrameModel, src_row: usize, row: usize) -> Result<(), EngineError> {
         let src: &dyn Any = src;
@@ -103,7 +116,7 @@ fn threads_that_wait_together_are_stepped_together_and_hear_themselves_only() {
     const FRAMES: usize = 8;
     let steps = Arc::new(AtomicUsize::new(0));
     let model = Slow { inner: Loopback::new(THREADS), steps: steps.clone() };
-    let rows = Arc::new(SharedRows::new(Box::new(model)));
+    let rows = shared(model);
     let start = Arc::new(Barrier::new(THREADS));
     let threads: Vec<_> = (0..THREADS)
         .map(|t| {
@@ -137,10 +150,10 @@ struct Breaking {
 }
 
 impl Breaking {
-    fn rows(count: usize, panics_in: &'static str) -> (Arc<SharedRows>, Arc<AtomicBool>) {
+    fn rows(count: usize, panics_in: &'static str) -> (Arc<SharedEngine>, Arc<AtomicBool>) {
         let armed = Arc::new(AtomicBool::new(false));
         let model = Self { inner: Loopback::new(count), panics_in, armed: armed.clone() };
-        (Arc::new(SharedRows::new(Box::new(model))), armed)
+        (shared(model), armed)
     }
 
     fn at(&self, operation: &str) {
@@ -152,9 +165,12 @@ impl FrameModel for Breaking {
     fn rows(&self) -> usize {
         self.inner.rows()
     }
-    fn open(&mut self, row: usize, params: &SessionParams) -> Result<(), EngineError> {
+    fn heard_codes(&self) -> Option<HeardCodes> {
+        Some(HeardCodes { streams: 1, last: 20 })
+    }
+    fn open(&mut self, row: usize, spec: &SessionSpec) -> Result<(), EngineError> {
         self.at("open");
-        self.inner.open(row, params)
+        self.inner.open(row, spec)
     }
     fn close(&mut self, row: usize) {
         self.at("close");
@@ -164,17 +180,13 @@ impl FrameModel for Breaking {
         self.at("step");
         self.inner.step(steps)?;
         for step in steps {
-            step.output.error = (step.pcm_in[0] == 15.0).then(|| "fifteen".to_owned());
+            step.output.error = match step.input {
+                FrameInput::Pcm(pcm) => (pcm[0] == 15.0).then(|| "fifteen".to_owned()),
+                FrameInput::Codes(codes) => (codes == [13]).then(|| "thirteen".to_owned()),
+                _ => None,
+            };
         }
         Ok(())
-    }
-    fn step_codes(&mut self, _: usize, codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError> {
-        self.at("step_codes");
-        match codes {
-            [13] => Err(EngineError::Model("thirteen".to_owned())),
-            [] => Err(EngineError::Input("no codes".to_owned())),
-            _ => Ok(None),
-        }
     }
     fn copy_row_from(&mut self, src: &dyn FrameModel, src_row: usize, row: usize) -> Result<(), EngineError> {
         self.at("copy_row_from");
@@ -211,10 +223,11 @@ fn try_step(session: &mut StreamingSession, value: f32) -> Result<Vec<f32>, Engi
 
 #[test]
 fn a_panic_anywhere_ends_in_an_error_for_everybody_and_nobody_hangs() {
-    for operation in ["open", "reset", "step", "step_codes", "fork", "fork elsewhere", "close"] {
+    for operation in ["open", "reset", "step", "step of codes", "fork", "fork elsewhere", "close"] {
         let panics_in = match operation {
             "reset" => "open",
             "fork" => "copy_row",
+            "step of codes" => "step",
             "fork elsewhere" => "copy_row_from",
             other => other,
         };
@@ -224,15 +237,15 @@ fn a_panic_anywhere_ends_in_an_error_for_everybody_and_nobody_hangs() {
         let (elsewhere, _) = Breaking::rows(1, "nothing");
         let mut safe = open(&elsewhere);
         armed.store(true, Ordering::Relaxed);
-        let shared = rows.clone();
+        let again = rows.clone();
         let broken = soon(operation, move || {
-            let forked = || safe.fork_into(shared.clone()).map(|_| ());
+            let forked = || safe.fork_into(again.clone()).map(|_| ());
             let error = match operation {
-                "open" => StreamingSession::open(shared.clone(), &SessionParams::default()).err(),
+                "open" => StreamingSession::open(again.clone(), lossless()).err(),
                 "reset" => first.reset().err(),
                 "step" => try_step(&mut first, 0.1).err(),
-                "step_codes" => first.step_codes(&[1]).err(),
-                "fork" => first.fork_into(shared.clone()).err(),
+                "step of codes" => first.step_codes(&[1]).err(),
+                "fork" => first.fork_into(again.clone()).err(),
                 "fork elsewhere" => forked().err(),
                 _ => {
                     drop(lost);
@@ -245,7 +258,7 @@ fn a_panic_anywhere_ends_in_an_error_for_everybody_and_nobody_hangs() {
             first
         });
         // Every way in says the same, at once; so does dropping, which says nothing.
-        let shared = rows.clone();
+        let again = rows.clone();
         soon(&format!("after {operation}"), move || {
             let mut broken = broken;
             let errors = [
@@ -253,8 +266,8 @@ fn a_panic_anywhere_ends_in_an_error_for_everybody_and_nobody_hangs() {
                 other.step_codes(&[1]).err(),
                 other.reset().err(),
                 broken.reset().err(),
-                broken.fork_into(shared.clone()).err(),
-                StreamingSession::open(shared, &SessionParams::default()).err(),
+                broken.fork_into(again.clone()).err(),
+                StreamingSession::open(again, lossless()).err(),
                 try_step(&mut broken, 0.2).err(),
             ];
             for error in errors {
@@ -322,14 +335,16 @@ fn a_row_that_fails_says_so_until_it_is_reset_and_its_neighbour_notices_nothing(
     step(&mut bad, 0.5);
     assert!(matches!(bad.step_codes(&[]), Err(EngineError::Input(_))));
     assert_eq!(step(&mut bad, 0.0)[0], 0.5);
-    assert!(matches!(rows.step(0, &[0.0; 3], &mut [0.0; FRAME_SAMPLES]), Err(EngineError::Input(_))));
-    assert!(matches!(rows.step(0, &[0.0; FRAME_SAMPLES], &mut []), Err(EngineError::Input(_))));
+    for (codes, words) in [(vec![1, 2], "2 codes; expected 1"), (vec![21], "21"), (vec![-2], "-2")] {
+        let error = bad.step_codes(&codes).unwrap_err();
+        assert!(matches!(&error, EngineError::Input(why) if why.contains(words)), "{error}");
+    }
 }
 
 #[test]
 fn a_step_that_fails_as_a_whole_breaks_its_rows_and_no_others() {
     let model = Slow { inner: Loopback::new(2), steps: Arc::default() };
-    let rows = Arc::new(SharedRows::new(Box::new(model)));
+    let rows = shared(model);
     let (mut bad, mut good) = (open(&rows), open(&rows));
     step(&mut good, 0.25);
     assert!(try_step(&mut bad, 13.0).unwrap_err().to_string().contains("thirteen"));
@@ -363,12 +378,12 @@ impl SpeechModel for Fragile {
 #[test]
 fn after_a_panic_new_sessions_get_rows_of_a_model_made_anew() {
     let armed = Arc::new(AtomicBool::new(false));
-    let sessions = Sessions::with_rows_per_set(Arc::new(Fragile(ModelInfo::default(), armed.clone())), 4);
-    let mut first = sessions.open(&SessionParams::default()).unwrap();
+    let sessions = Sessions::with_rows_per_engine(Arc::new(Fragile(ModelInfo::default(), armed.clone())), 4);
+    let mut first = sessions.open(lossless()).unwrap();
     armed.store(true, Ordering::Relaxed);
     assert!(try_step(&mut first, 0.5).is_err());
     armed.store(false, Ordering::Relaxed);
-    let mut second = sessions.open(&SessionParams::default()).unwrap();
+    let mut second = sessions.open(lossless()).unwrap();
     step(&mut second, 0.5);
     assert_eq!(step(&mut second, 0.0)[0], 0.5);
     assert!(try_step(&mut first, 0.5).is_err(), "the first stays lost");

@@ -1,0 +1,76 @@
+//! What a session is, as data.
+
+use crate::SessionParams;
+
+/// Everything that makes one session different from another; shared by whoever needs it in an `Arc`.
+///
+/// ```
+/// use moshi_engine::{SessionParams, SessionSpec};
+/// let call = SessionSpec::live(SessionParams { seed: 7, ..SessionParams::default() });
+/// // Goes on for at most ten seconds after its caller has said everything.
+/// let told = SessionSpec { tail: 125, ..SessionSpec::lossless(SessionParams::default()) };
+/// # assert_ne!(call, told);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SessionSpec {
+    /// How its tokens are drawn, and the key of its random numbers.
+    pub sampling: SessionParams,
+    /// What becomes of input that waits.
+    pub pace: Pace,
+    /// What becomes of the session when its row fails.
+    pub on_failure: OnFailure,
+    /// Most frames for which it goes on by itself after [`Input::End`](crate::Input::End); 0 ends it when everything was
+    /// heard. The model may end it earlier.
+    pub tail: usize,
+}
+
+impl SessionSpec {
+    /// A call: late audio is dropped, and a failure ends it.
+    pub fn live(sampling: SessionParams) -> Self {
+        Self { sampling, pace: Pace::default(), on_failure: OnFailure::Close, tail: 0 }
+    }
+
+    /// A session whose owner waits for each step and can reset it: nothing is dropped, and a failure leaves it broken.
+    pub fn lossless(sampling: SessionParams) -> Self {
+        Self { sampling, pace: Pace::Lossless, on_failure: OnFailure::Break, tail: 0 }
+    }
+}
+
+/// What becomes of input that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Somebody speaks now: waiting is latency, and beyond the engine's backlog limit the oldest frames are dropped.
+    Live {
+        /// What becomes of audio that comes while the session's prompt runs.
+        early: EarlyAudio,
+    },
+    /// Everything is heard, however long it waits: whoever pushes decides how much.
+    Lossless,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self::Live { early: EarlyAudio::Keep }
+    }
+}
+
+/// What becomes of audio that comes before its session can hear it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EarlyAudio {
+    /// It waits, within the backlog limit.
+    #[default]
+    Keep,
+    /// It is not heard, and not counted as lost: the caller is told by [`SessionEvent::Primed`](crate::SessionEvent::Primed)
+    /// from when on it is heard.
+    Drop,
+}
+
+/// What becomes of a session when its row fails alone, or in a step that fails as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// It is closed: nobody is there who could begin again.
+    #[default]
+    Close,
+    /// It stays and says why at every input until its owner resets it.
+    Break,
+}
