@@ -1,4 +1,5 @@
-//! Attention over a full window, norms, activations and the nearest code, on every instruction set of the machine.
+//! Attention over a full window, norms, activations and the nearest code, on every instruction set of the machine; and
+//! drawing tokens.
 
 #![allow(missing_docs, clippy::expect_used)]
 
@@ -11,6 +12,8 @@ use moshi_cpu::cores::Cores;
 use moshi_cpu::isa::Isa;
 use moshi_cpu::rope::{Pairs, Rotations};
 use moshi_cpu::rowwise::{self, Vectors};
+use moshi_tensor::draw::SampleScratch;
+use moshi_tensor::sample::{Draw, RowSampler, RowSampling, SamplingParams, SilentTokens};
 
 fn isas() -> impl Iterator<Item = Cores> {
     Isa::available().filter(|&isa| isa != Isa::Portable).filter_map(|isa| Cores::with_isa(isa, NonZeroUsize::MIN).ok())
@@ -80,5 +83,29 @@ fn nearest_code(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, attention, rowwise, nearest_code);
+/// The draws of a step of Moshi 7B (text, then eight or sixteen of audio), and what costs most.
+fn draws(c: &mut Criterion) {
+    let mut group = c.benchmark_group("draw");
+    for (name, v, params) in [
+        ("text 32000 k 25", 32_000, SamplingParams { temperature: 0.7, top_k: 25, top_p: 1.0 }),
+        ("audio 2048 k 250", 2048, SamplingParams { temperature: 0.8, top_k: 250, top_p: 1.0 }),
+        ("2048 p 0.9", 2048, SamplingParams { temperature: 0.8, top_k: 0, top_p: 0.9 }),
+        ("48000 all", 48_000, SamplingParams { temperature: 0.8, top_k: 0, top_p: 1.0 }),
+        ("48000 greedy", 48_000, SamplingParams::GREEDY),
+    ] {
+        let logits: Vec<f32> = (0..v).map(|i| ((i * i * 31 + i * 7919) % 4093) as f32 / 256.0 - 8.0).collect();
+        let mut row = RowSampler::new(SilentTokens { padding: 3, end_padding: 0 });
+        row.set(&RowSampling { audio: params, ..RowSampling::GREEDY }).expect("parameters in their ranges");
+        let (mut scratch, mut position) = (SampleScratch::new(v), 0);
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                position += 1;
+                row.draw(&logits, Draw { position, stream: 1, forced: None }, &mut scratch)
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, attention, rowwise, nearest_code, draws);
 criterion_main!(benches);

@@ -452,8 +452,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     ) -> Result<()>;
     /// Draws one token per row from `logits [b, v]` into `out [b, column.of]` at `column.index`, unless `forced` (same
     /// shape) holds something other than [`FREE`] there: a token, which is taken instead, or [`NOTHING`], which makes it
-    /// -1. The draw is keyed by the row's seed, the
-    /// row's position in `rows` and `stream`. Stream 0 applies `pad_mult` and the repetition penalty, and remembers the token.
+    /// -1. The draw is keyed by the row's seed, the row's position in `rows` and `stream`, and is to the bit the one that
+    /// [`moshi_tensor::sample`] defines, whatever the machine. Stream 0 applies `pad_mult` and the repetition penalty, and
+    /// remembers the token.
     /// From logits that are not numbers -1 is drawn, and `status [b]` gets a [`FaultKind::Logits`](crate::FaultKind); a
     /// forced token is taken whatever they are.
     #[allow(clippy::too_many_arguments)]

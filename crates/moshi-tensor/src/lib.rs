@@ -1,9 +1,12 @@
 //! What every executor, every layer and the checkpoint reader speak of: weights in the number formats that files hold
-//! ([`weight`]), how a token is drawn ([`sample`]) and the random numbers of it ([`philox`]).
+//! ([`weight`]), how a token is drawn ([`sample`], with [`likelihood`] and the random numbers of [`philox`]) and the way in
+//! which a processor does it ([`draw`]).
 //!
 //! A leaf without kernels: it knows no executor and no file.
 
+pub mod draw;
 mod grouped;
+pub mod likelihood;
 pub mod philox;
 pub mod sample;
 pub mod weight;

@@ -4,9 +4,9 @@
 //! sessions reproduce whatever else runs beside them.
 //!
 //! ```
-//! use moshi_tensor::philox::uniform;
-//! assert_eq!(uniform(7, 100, 0), uniform(7, 100, 0));
-//! assert_ne!(uniform(7, 100, 0), uniform(7, 100, 1));
+//! use moshi_tensor::philox::token_word;
+//! assert_eq!(token_word(7, 100, 0), token_word(7, 100, 0));
+//! assert_ne!(token_word(7, 100, 0), token_word(7, 100, 1));
 //! ```
 
 const ROUNDS: usize = 10;
@@ -28,14 +28,13 @@ pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     c
 }
 
-/// The uniform number in [0, 1) of (seed, position, stream), with 53 random bits: a multiple of 2^-53.
+/// The random word that draws the token of (seed, position, stream), every value of 32 bits alike.
 ///
-/// The key is the seed, the counter (position, stream); the first two output words are used, the first on top.
-pub fn uniform(seed: u64, position: u64, stream: u32) -> f64 {
+/// The key is the seed, lower half first; the counter is the position, lower half first, the stream and a 0. The first
+/// of the four words is taken.
+pub fn token_word(seed: u64, position: u64, stream: u32) -> u32 {
     let counter = [position as u32, (position >> 32) as u32, stream, TOKENS];
-    let [high, low, _, _] = philox4x32_10(counter, [seed as u32, (seed >> 32) as u32]);
-    let bits = (u64::from(high) << 32 | u64::from(low)) >> 11;
-    bits as f64 * (0.5f64).powi(53)
+    philox4x32_10(counter, [seed as u32, (seed >> 32) as u32])[0]
 }
 
 fn multiply(a: u32, b: u32) -> (u32, u32) {
@@ -59,12 +58,10 @@ mod tests {
     }
 
     #[test]
-    fn uniform_numbers_fill_the_unit_interval_evenly() {
+    fn words_fill_their_range_evenly() {
         let mut bins = [0u32; 100];
         for position in 0..100_000 {
-            let u = uniform(42, position, 3);
-            assert!((0.0..1.0).contains(&u));
-            bins[(u * 100.0) as usize] += 1;
+            bins[((u64::from(token_word(42, position, 3)) * 100) >> 32) as usize] += 1;
         }
         // Chi-square with 99 degrees of freedom: 148.2 is exceeded with probability 0.001.
         let chi2: f64 = bins.iter().map(|&n| (f64::from(n) - 1000.0).powi(2) / 1000.0).sum();
@@ -73,11 +70,9 @@ mod tests {
 
     #[test]
     fn every_part_of_the_key_matters() {
-        let base = uniform(1, 1 << 33, 5);
-        for other in
-            [uniform(2, 1 << 33, 5), uniform(1 | 1 << 32, 1 << 33, 5), uniform(1, 0, 5), uniform(1, 1 << 33, 6)]
-        {
-            assert_ne!(base, other);
+        let base = token_word(1, 1 << 33, 5);
+        for (seed, position, stream) in [(2, 1 << 33, 5), (1 | 1 << 32, 1 << 33, 5), (1, 0, 5), (1, 1 << 33, 6)] {
+            assert_ne!(base, token_word(seed, position, stream));
         }
     }
 }

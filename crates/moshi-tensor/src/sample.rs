@@ -1,13 +1,59 @@
-//! Drawing a token from logits.
+//! Drawing a token from logits: the definition that every machine follows to the bit, and its parameters.
 //!
-//! What happens to a row's logits, in this order: text only, the logits of recently spoken tokens are weakened
-//! (repetition penalty); all are divided by the temperature; text only, `pad_mult` is added to that of the padding token;
-//! `top_k`; `top_p` over what is left; then one uniform number of 53 bits ([`crate::philox::uniform`], keyed by seed,
-//! position and stream) picks a token from the cumulative probabilities of the kept tokens in order of their index.
-//! Sums are f64. Equal logits are ordered by index, lowest first.
+//! The same logits, parameters, seed, position and stream give the same token on a processor, on a card and in a browser.
+//! So behind the weighing of logits (step 1) there are whole numbers of 32 bits alone. Their sums are exact and hence
+//! the same in any order, by any number of threads, in trees and chunks of any shape. Sums of f32 in one fixed shape would
+//! bind every machine to that shape, and a single product of f32 does not have the same bits everywhere: WGSL
+//! knows no rounding mode and may contract, Metal's arithmetic is loose unless told otherwise, some machines flush subnormal
+//! numbers. [`RowSampler::draw`] is how a processor computes it; nothing below asks for its way of doing so.
+//!
+//! # The definition
+//! *Damage.* If a logit is NaN or plus infinity, or all are minus infinity, no token is drawn: the row has a fault. A
+//! forced token is taken whatever the logits are.
+//!
+//! 1. *Weighing*, of the text stream alone, in f32 as IEEE 754 has it (to nearest, ties to even, subnormal numbers kept).
+//!    Each distinct token among the last `repetition_context` spoken ones: its logit is divided by `repetition_penalty`
+//!    if it is above 0, and multiplied otherwise. The padding token's: [`DrawRule::pad`] is added. That is at most 257
+//!    logits; a machine that divides in another way than IEEE 754 does it in integers.
+//! 2. *Order.* Token i comes before token j if its [`order_key`](crate::likelihood::order_key) is larger, or equal and
+//!    i < j. All that follows sees keys alone. The first token's key is the largest.
+//! 3. *Greedy* (temperature 0): the first token. Done.
+//! 4. *`top_k`*: the first k tokens stay; all, if it is 0 or there are no more.
+//! 5. *Likelihoods.* Each has the whole number [`likelihood`](crate::likelihood::likelihood)(key, largest key, scale):
+//!    2^31 times e^(difference of the logits / temperature).
+//! 6. *`top_p`*: the shortest beginning of the order stays whose likelihoods sum up to `total * fraction / 2^32` or more,
+//!    where `total` is the sum of what step 4 left and `fraction` is [`DrawRule::fraction`]; all, if that is 0.
+//! 7. *The draw.* `total` is now the sum of what step 6 left, `word` is [`token_word`](crate::philox::token_word) of
+//!    seed, position and stream, and the target is `floor(total * word / 2^32)` ([`share`](crate::likelihood::share)).
+//!    Of the tokens that stay, going up by index, the first one with which the sum of likelihoods exceeds the target is
+//!    drawn. There always is one: the largest key's likelihood is 2^31, so the total is not 0 and the target is below it.
+//!
+//! So a token is drawn with its probability to within 2^-32, beside what likelihoods are off.
+//!
+//! # On a parallel machine
+//! *Integers.* Sums have 64 bits, which are two words with `carry = low < addend` behind `low += addend`. Where no
+//! instruction gives the upper half of a product of 32 by 32 bits, four products of 16-bit halves do. A row's rule
+//! ([`DrawRule`]) comes from the host when its parameters are set: no logarithm and no division by a temperature is
+//! left to the machine.
+//!
+//! *Keys.* One thread a logit reads its bits as u32 (a buffer of f32 bound as one of u32), finds damage by comparing keys
+//! with [`LOWEST`](crate::likelihood::LOWEST) and [`HIGHEST`](crate::likelihood::HIGHEST), and takes part in a maximum,
+//! whatever its shape.
+//!
+//! *`top_k`.* A radix selection: a histogram of the keys' upper 8 bits, the bin in which the k-th largest is, then of the
+//! next 8 bits within that bin, four times; the last one tells the k-th key and how many of its equals stay. Those are the
+//! first by index: a prefix count over equals. Sorting finds the same tokens.
+//!
+//! *`top_p`.* If step 4 left few, sort them by order and scan. Otherwise the same selection with sums of likelihoods in
+//! the histogram's place (atomic additions to two words: whoever sees the lower one wrap adds 1 to the upper). Equal keys
+//! have equal likelihoods, so how many equals stay is found by the same prefix count.
+//!
+//! *The draw.* An inclusive scan of the likelihoods by index, 0 for tokens that do not stay; the one thread whose sum
+//! exceeds the target while the sum before it does not writes its index.
 //!
 //! ```
-//! use moshi_tensor::sample::{Draw, RowSampler, RowSampling, SampleScratch, SilentTokens};
+//! use moshi_tensor::draw::SampleScratch;
+//! use moshi_tensor::sample::{Draw, RowSampler, RowSampling, SilentTokens};
 //! let mut row = RowSampler::new(SilentTokens { padding: 3, end_padding: 0 });
 //! row.set(&RowSampling { seed: 1, ..RowSampling::GREEDY })?;
 //! let mut scratch = SampleScratch::new(4);
@@ -17,7 +63,7 @@
 //! ```
 
 use crate::Error;
-use crate::philox::uniform;
+use crate::likelihood::Scale;
 
 /// How one row's tokens are drawn. Temperature 0 takes the largest logit (ties: lowest index).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -68,6 +114,22 @@ impl RowSampling {
         repetition_context: 0,
     };
 
+    /// The numbers that a draw of this stream computes with.
+    ///
+    /// ```
+    /// use moshi_tensor::sample::{RowSampling, SamplingParams};
+    /// let text = SamplingParams { temperature: 0.5, top_k: 25, top_p: 0.75 };
+    /// let rule = RowSampling { text, pad_mult: 3.0, ..RowSampling::GREEDY }.rule(0);
+    /// assert_eq!((rule.top_k, rule.fraction, rule.pad, rule.penalty), (25, 3 << 30, 1.5, 1.0));
+    /// ```
+    pub fn rule(&self, stream: Stream) -> DrawRule {
+        let SamplingParams { temperature, top_k, top_p } = if stream == TEXT { self.text } else { self.audio };
+        let warm = temperature > 0.0;
+        let pad = if warm { (self.pad_mult * temperature).clamp(f32::MIN, f32::MAX) } else { self.pad_mult };
+        let (pad, penalty) = if stream == TEXT { (pad, self.repetition_penalty) } else { (0.0, 1.0) };
+        DrawRule { scale: warm.then(|| Scale::of(temperature)), top_k, fraction: fraction(top_p), pad, penalty }
+    }
+
     /// Checks that a token can be drawn with these parameters.
     ///
     /// # Errors
@@ -90,6 +152,26 @@ impl RowSampling {
 
 fn demand(what: &'static str, x: f32, ok: impl Fn(f32) -> bool, expected: &'static str) -> Result<(), Error> {
     if x.is_finite() && ok(x) { Ok(()) } else { Err(Error::Value { what, found: x.to_string(), expected }) }
+}
+
+/// A sum of probabilities as a fraction of 2^32, rounded down but for 0; 0 for 1, which keeps all.
+fn fraction(top_p: f32) -> u32 {
+    if top_p < 1.0 { ((f64::from(top_p) * 4_294_967_296.0) as u32).max(1) } else { 0 }
+}
+
+/// What a stream's draws compute with: made from its parameters by the host, once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DrawRule {
+    /// Turns differences of logits into likelihoods; none is greedy.
+    pub scale: Option<Scale>,
+    /// How many tokens stay; 0 for all.
+    pub top_k: usize,
+    /// `top_p` of 2^32, rounded down, but at least 1; 0 keeps all.
+    pub fraction: u32,
+    /// Added to the padding token's logit: `pad_mult`, times the temperature (one f32 product) unless that is 0.
+    pub pad: f32,
+    /// The repetition penalty.
+    pub penalty: f32,
 }
 
 /// Longest repetition-penalty memory of a row, in text tokens.
@@ -153,182 +235,23 @@ impl RowSampler {
         Ok(())
     }
 
-    /// Draws a token from `logits [v]` (or takes the forced one), and remembers it if it is spoken text.
-    ///
-    /// Allocates nothing if the scratch was made for `v` or more.
-    ///
-    /// # Errors
-    /// [`Error::Value`] when a logit is NaN or plus infinity, or all are minus infinity. A forced token is taken
-    /// whatever the logits are.
-    pub fn draw(&mut self, logits: &[f32], draw: Draw, scratch: &mut SampleScratch) -> Result<i32, Error> {
-        let token = match draw.forced {
-            Some(token) => token,
-            None => self.pick(logits, draw, scratch)? as i32,
-        };
-        if draw.stream == TEXT {
-            self.remember(token);
-        }
-        Ok(token)
+    /// The text tokens that are penalised in the next draw, the last one first; one may come more than once.
+    pub fn recent(&self) -> impl Iterator<Item = usize> {
+        let count = self.count.min(self.params.repetition_context);
+        (1..=count).map(|age| self.spoken[(self.count - age) % MAX_PENALTY_CONTEXT] as usize)
     }
 
-    fn pick(&self, logits: &[f32], draw: Draw, scratch: &mut SampleScratch) -> Result<u32, Error> {
-        let text = draw.stream == TEXT;
-        let params = if text { &self.params.text } else { &self.params.audio };
-        let best = match check_logits(logits)? {
-            // The common greedy case needs no copy.
-            best if params.temperature == 0.0 && !(text && self.weighs_text()) => return Ok(best),
-            best => best,
-        };
-        let inverse = if params.temperature == 0.0 { 1.0 } else { 1.0 / params.temperature };
-        scratch.fill(logits);
-        if text {
-            self.penalise(logits, &mut scratch.kept);
-        }
-        for token in &mut scratch.kept {
-            token.logit *= inverse;
-        }
-        if text && let Some(padding) = scratch.kept.get_mut(self.silent.padding as usize) {
-            padding.logit += self.params.pad_mult;
-        }
-        if params.temperature == 0.0 {
-            return Ok(scratch
-                .kept
-                .iter()
-                .copied()
-                .reduce(|a, b| if b.before(&a) { b } else { a })
-                .map_or(best, |t| t.id));
-        }
-        scratch.keep_top_k(params.top_k);
-        scratch.normalise();
-        scratch.keep_top_p(params.top_p);
-        Ok(scratch.pick(uniform(self.params.seed, draw.position, draw.stream as u32)).unwrap_or(best))
+    /// Which token gets [`DrawRule::pad`].
+    pub fn padding(&self) -> usize {
+        self.silent.padding as usize
     }
 
-    fn weighs_text(&self) -> bool {
-        let RowSampling { pad_mult, repetition_penalty, repetition_context, .. } = self.params;
-        pad_mult != 0.0 || (repetition_penalty != 1.0 && repetition_context > 0)
-    }
-
-    /// Weakens each recent token once, however often it was spoken.
-    fn penalise(&self, logits: &[f32], kept: &mut [Token]) {
-        let penalty = self.params.repetition_penalty;
-        let recent = self.count.min(self.params.repetition_context);
-        for age in 1..=recent {
-            let id = self.spoken[(self.count - age) % MAX_PENALTY_CONTEXT] as usize;
-            if let (Some(&logit), Some(token)) = (logits.get(id), kept.get_mut(id)) {
-                token.logit = if logit > 0.0 { logit / penalty } else { logit * penalty };
-            }
-        }
-    }
-
-    fn remember(&mut self, token: i32) {
+    /// Remembers a token of the text stream, drawn or forced, if it is spoken.
+    pub fn remember(&mut self, token: i32) {
         let silent = [self.silent.padding, self.silent.end_padding].iter().any(|&s| i64::from(token) == i64::from(s));
         if token >= 0 && !silent {
             self.spoken[self.count % MAX_PENALTY_CONTEXT] = token;
             self.count += 1;
         }
-    }
-}
-
-/// Index of the largest logit, ties to the lowest.
-fn check_logits(logits: &[f32]) -> Result<u32, Error> {
-    const EXPECTED: &str =
-        "numbers below plus infinity, at least one of them finite (the model's weights or input are damaged)";
-    let mut best: Option<(usize, f32)> = None;
-    for (i, &logit) in logits.iter().enumerate() {
-        if logit.is_nan() || logit == f32::INFINITY {
-            let found = format!("{logit} at token {i}");
-            return Err(Error::Value { what: "logits", found, expected: EXPECTED });
-        }
-        if logit > best.map_or(f32::NEG_INFINITY, |(_, value)| value) {
-            best = Some((i, logit));
-        }
-    }
-    match best {
-        Some((i, _)) => Ok(i as u32),
-        None => Err(Error::Value {
-            what: "logits",
-            found: format!("minus infinity for all of {} tokens", logits.len()),
-            expected: EXPECTED,
-        }),
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Token {
-    id: u32,
-    logit: f32,
-    weight: f64,
-}
-
-impl Token {
-    /// Larger logits first, then lower indices. Logits are never NaN here.
-    fn order(&self, other: &Self) -> std::cmp::Ordering {
-        other.logit.total_cmp(&self.logit).then(self.id.cmp(&other.id))
-    }
-
-    fn before(&self, other: &Self) -> bool {
-        self.order(other).is_lt()
-    }
-}
-
-/// Room for one draw; shared by all rows of an executor's thread.
-#[derive(Debug, Clone, Default)]
-pub struct SampleScratch {
-    kept: Vec<Token>,
-}
-
-impl SampleScratch {
-    /// Room for draws among `v` tokens; grows by itself when given more.
-    pub fn new(v: usize) -> Self {
-        Self { kept: Vec::with_capacity(v) }
-    }
-
-    fn fill(&mut self, logits: &[f32]) {
-        // Adding zero makes minus zero equal to zero, so that ties go to the lowest index.
-        let token = |(id, &logit): (usize, &f32)| Token { id: id as u32, logit: logit + 0.0, weight: 0.0 };
-        self.kept.clear();
-        self.kept.extend(logits.iter().enumerate().map(token));
-    }
-
-    fn keep_top_k(&mut self, k: usize) {
-        if k > 0 && k < self.kept.len() {
-            self.kept.select_nth_unstable_by(k - 1, Token::order);
-            self.kept.truncate(k);
-        }
-    }
-
-    /// Weights `exp(logit - max)`; they need not sum to 1.
-    fn normalise(&mut self) {
-        let max = self.kept.iter().fold(f32::NEG_INFINITY, |max, t| max.max(t.logit));
-        for token in &mut self.kept {
-            token.weight = (f64::from(token.logit) - f64::from(max)).exp();
-        }
-    }
-
-    fn keep_top_p(&mut self, p: f32) {
-        if p < 1.0 {
-            self.kept.sort_unstable_by(Token::order);
-            let enough = f64::from(p) * self.kept.iter().map(|t| t.weight).sum::<f64>();
-            let mut sum = 0.0;
-            let reached = self.kept.iter().position(|t| {
-                sum += t.weight;
-                sum >= enough
-            });
-            self.kept.truncate(reached.map_or(self.kept.len(), |last| last + 1));
-        }
-        self.kept.sort_unstable_by_key(|t| t.id);
-    }
-
-    /// The token at which the cumulative weight exceeds `u` of the whole.
-    fn pick(&self, u: f64) -> Option<u32> {
-        let target = u * self.kept.iter().map(|t| t.weight).sum::<f64>();
-        let mut sum = 0.0;
-        let picked = self.kept.iter().find(|t| {
-            sum += t.weight;
-            sum > target
-        });
-        // Only rounding can leave the loop without a token.
-        picked.or_else(|| self.kept.iter().rev().find(|t| t.weight > 0.0)).map(|t| t.id)
     }
 }

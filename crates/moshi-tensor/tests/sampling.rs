@@ -2,9 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a failure is the test's answer
 
-use moshi_tensor::sample::{
-    Draw, MAX_PENALTY_CONTEXT, RowSampler, RowSampling, SampleScratch, SamplingParams, SilentTokens,
-};
+use moshi_tensor::draw::SampleScratch;
+use moshi_tensor::sample::{Draw, MAX_PENALTY_CONTEXT, RowSampler, RowSampling, SamplingParams, SilentTokens};
 use proptest::prelude::*;
 
 const SILENT: SilentTokens = SilentTokens { padding: 3, end_padding: 0 };
@@ -76,6 +75,103 @@ fn top_k_and_top_p_draw_from_what_they_keep_alone() {
         }
         assert!(chi2(&n, &kept(&ids)) < 16.3, "{params:?}");
     }
+}
+
+/// Penalty first, then temperature, padding, the four largest, and of these what makes up eight tenths.
+#[test]
+fn all_parameters_together_follow_the_softmax_of_what_they_leave() {
+    let params = RowSampling { pad_mult: 0.6, repetition_penalty: 1.25, repetition_context: 2, ..params(0.8, 4, 0.8) };
+    let mut spoken = row(&params);
+    let mut scratch = SampleScratch::new(8);
+    for token in [4, 6, 4] {
+        spoken.draw(&LOGITS, Draw { position: 0, stream: 0, forced: Some(token) }, &mut scratch).unwrap();
+    }
+    let mut counts = [0; 8];
+    for position in 0..50_000 {
+        counts[spoken.clone().draw(&LOGITS, draw(position, 0), &mut scratch).unwrap() as usize] += 1;
+    }
+    let mut expected = LOGITS.map(f64::from);
+    (expected[4], expected[6]) = (expected[4] / 1.25, expected[6] / 1.25);
+    expected = expected.map(|logit| (logit / 0.8).exp());
+    expected[3] *= 0.6f64.exp();
+    // By likelihood: 2, 4, 7, 6, 3, ...; of the first four, the first two are 0.73 of all and the first three 0.87.
+    for out in [0, 1, 3, 5, 6] {
+        expected[out] = 0.0;
+        assert_eq!(counts[out], 0, "token {out}");
+    }
+    assert!(chi2(&counts, &expected) < 13.8, "2 degrees of freedom at 0.001: {counts:?}");
+}
+
+#[test]
+fn the_coldest_draw_is_greedy_and_the_hottest_is_even() {
+    let coldest = counts(&params(f32::from_bits(1), 0, 1.0), &LOGITS, 200, 1);
+    assert_eq!(coldest[4], 200);
+    let near = [1.0, 1.0 + f32::EPSILON, 1.0];
+    assert_eq!(counts(&params(f32::MIN_POSITIVE, 0, 1.0), &near, 200, 1), [0, 200, 0]);
+    let mut logits = LOGITS;
+    logits[5] = f32::NEG_INFINITY;
+    let hottest = counts(&params(f32::MAX, 0, 1.0), &logits, 50_000, 1);
+    let even: Vec<f64> = (0..8).map(|i| if i == 5 { 0.0 } else { 1.0 }).collect();
+    assert_eq!(hottest[5], 0, "minus infinity is never drawn");
+    assert!(chi2(&hottest, &even) < 22.5, "6 degrees of freedom at 0.001: {hottest:?}");
+    let widest = [f32::MAX, f32::MIN, f32::MAX];
+    assert_eq!(counts(&params(1.0, 0, 1.0), &widest, 200, 1)[1], 0);
+    assert!(counts(&params(f32::MAX, 0, 1.0), &widest, 200, 1)[1] > 0, "e^-2 of the others");
+}
+
+#[test]
+fn the_smallest_top_p_leaves_one_token_and_k_may_exceed_their_number() {
+    for top_p in [f32::from_bits(1), 1e-30, 1e-9, 0.3] {
+        assert_eq!(counts(&params(1.0, 0, top_p), &LOGITS, 200, 1)[4], 200, "{top_p}");
+    }
+    let ties = [1.0, 2.0, 2.0, 0.0];
+    assert_eq!(counts(&params(1.0, 0, 1e-9), &ties, 200, 1), [0, 200, 0, 0], "the first of equals");
+    assert_eq!(counts(&params(1.0, 1, 1.0), &ties, 200, 1), [0, 200, 0, 0]);
+    assert_eq!(counts(&params(1.0, 0, 0.5), &[3.0, 3.0], 200, 1), [200, 0], "half is reached by half");
+    let all = counts(&params(1.0, 0, 1.0), &LOGITS, 2_000, 1);
+    for k in [8, 9, usize::MAX] {
+        assert_eq!(counts(&params(1.0, k, 1.0), &LOGITS, 2_000, 1), all);
+    }
+    for logit in [-3e38, -0.0, 7.0] {
+        assert_eq!(counts(&params(0.7, 5, 0.9), &[logit], 20, 0), [20]);
+    }
+}
+
+#[test]
+fn equal_logits_of_a_large_vocabulary_are_drawn_evenly() {
+    let v = 48_000;
+    for (stream, logits) in [(0, vec![1.5; v]), (1, (0..v).map(|i| if i % 2 == 0 { 0.0 } else { -0.0 }).collect())] {
+        let params = params(0.9, 0, 1.0);
+        let mut row = row(&params);
+        let mut scratch = SampleScratch::new(v);
+        let mut bins = [0; 24];
+        for position in 0..4_800 {
+            bins[row.draw(&logits, draw(position, stream), &mut scratch).unwrap() as usize / 2_000] += 1;
+        }
+        assert!(chi2(&bins, &[1.0; 24]) < 49.7, "23 degrees of freedom at 0.001: {bins:?}");
+    }
+}
+
+/// What every machine must draw. Not written down from this code: computed by another program, from the definition.
+#[test]
+fn known_tokens() {
+    let logits: Vec<f32> = (0..64).map(|i| ((i * 37) % 64) as f32 / 16.0 - 2.0).collect();
+    let tokens = |params: &RowSampling, stream| -> Vec<i32> {
+        let mut row = row(params);
+        let mut scratch = SampleScratch::new(64);
+        (0..12).map(|position| row.draw(&logits, draw(position << 30, stream), &mut scratch).unwrap()).collect()
+    };
+    assert_eq!(tokens(&params(1.0, 0, 1.0), 1), [50, 48, 3, 56, 12, 12, 24, 24, 62, 1, 12, 5]);
+    assert_eq!(tokens(&params(0.8, 25, 1.0), 7), [8, 5, 31, 38, 57, 50, 15, 17, 57, 12, 57, 57]);
+    assert_eq!(tokens(&params(0.5, 0, 0.75), 2), [43, 50, 24, 50, 57, 43, 38, 24, 38, 50, 43, 19]);
+    let text = RowSampling {
+        seed: u64::MAX,
+        pad_mult: 4.0,
+        repetition_penalty: 1.5,
+        repetition_context: 8,
+        ..params(0.7, 40, 0.9)
+    };
+    assert_eq!(tokens(&text, 0), [3, 10, 24, 3, 3, 19, 31, 29, 3, 3, 57, 3]);
 }
 
 #[test]

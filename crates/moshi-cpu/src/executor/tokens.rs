@@ -3,7 +3,8 @@
 use crate::codebook::Codebook;
 use crate::cores::Cores;
 use crate::embedding::Embedding;
-use moshi_tensor::sample::{Draw, RowSampler, SampleScratch};
+use moshi_tensor::draw::SampleScratch;
+use moshi_tensor::sample::{Draw, RowSampler};
 
 use super::{Rows, check, exact};
 use moshi_nn::backend::{Column, FREE, RowSampling, SilentTokens, Stream};

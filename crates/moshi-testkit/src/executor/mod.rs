@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)] // a failure is the test's answer
 
 pub mod definitions;
+pub mod draws;
 pub mod layers;
 pub mod script;
 
@@ -23,6 +24,11 @@ macro_rules! backend_conformance {
             #[test]
             fn agrees_with_the_reference() {
                 $crate::executor::agrees_with_the_reference($reference, $backend, $tolerance);
+            }
+
+            #[test]
+            fn draws_the_tokens_of_the_reference() {
+                $crate::executor::draws::draws_the_tokens_of_the_reference($reference, $backend);
             }
 
             #[test]

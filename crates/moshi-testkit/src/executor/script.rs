@@ -29,18 +29,22 @@ const CODES: usize = 3;
 const SILENT: SilentTokens = SilentTokens { padding: 3, end_padding: 0 };
 
 /// Numbers that decide what happens next: the same for every executor.
-struct Dice {
+pub(super) struct Dice {
     seed: u64,
     rolled: u64,
 }
 
 impl Dice {
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { seed, rolled: 0 }
+    }
+
+    pub(super) fn below(&mut self, n: usize) -> usize {
         self.rolled += 1;
         (noise::bits(self.seed, self.rolled) % n as u64) as usize
     }
 
-    fn signal(&mut self, len: usize) -> Vec<f32> {
+    pub(super) fn signal(&mut self, len: usize) -> Vec<f32> {
         self.rolled += 1;
         noise::signal(self.seed.wrapping_add(self.rolled << 20), len)
     }
@@ -84,7 +88,7 @@ fn window<B: Backend>(b: &B, spec: &ConvSpec, rows: usize, max_chunk: usize, pad
     b.window(&WindowSpec { rows, channels: C, history, max_chunk, padding }).unwrap()
 }
 
-fn vector<B: Backend>(b: &B, values: &[f32]) -> B::Buf {
+pub(super) fn vector<B: Backend>(b: &B, values: &[f32]) -> B::Buf {
     let mut buf = b.buf(values.len()).unwrap();
     b.upload(values, &mut buf).unwrap();
     buf
@@ -303,7 +307,7 @@ impl<B: Backend> Bench<B> {
 
 /// Everything that active rows give in `steps` random steps.
 pub fn script<B: Backend>(b: B, seed: u64, steps: usize) -> Vec<Given> {
-    let mut dice = Dice { seed, rolled: 0 };
+    let mut dice = Dice::new(seed);
     let mut bench = Bench::new(b, &mut dice);
     for _ in 0..steps {
         bench.disturb(&mut dice);
