@@ -1,8 +1,8 @@
 //! Drawing tokens, one row at a time, in the plainest way: sort everything, sum in 128 bits.
 //!
-//! Written from the definition ([`moshi_tensor::sample`]) without the kernel's selection and sums of 64 bits, so that
-//! comparing the two executors says something. What is the definition itself (order, likelihoods, random words) is
-//! shared.
+//! Written from the definition ([`moshi_tensor::sample`]) without the selection and the sums of [`moshi_tensor::draw`], so
+//! that comparing the two executors says something. What is the definition itself (order, likelihoods, random words)
+//! is shared.
 
 use std::cmp::Ordering;
 

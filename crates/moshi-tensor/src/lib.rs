@@ -1,6 +1,6 @@
 //! What every executor, every layer and the checkpoint reader speak of: weights in the number formats that files hold
-//! ([`weight`]), how a token is drawn ([`sample`], with [`likelihood`] and the random numbers of [`philox`]) and the way in
-//! which a processor does it ([`draw`]).
+//! ([`weight`]), how a token is drawn ([`sample`], with [`likelihood`] and the random words of [`philox`]), and how a
+//! processor does it ([`draw`]).
 //!
 //! A leaf without kernels: it knows no executor and no file.
 

@@ -36,6 +36,9 @@
 //! ([`DrawRule`]) comes from the host when its parameters are set: no logarithm and no division by a temperature is
 //! left to the machine.
 //!
+//! *Weighing.* One thread a token. Where f32 is not that of IEEE 754, mantissas are whole numbers too: a product of 48
+//! bits, or 26 steps of long division, rounded once.
+//!
 //! *Keys.* One thread a logit reads its bits as u32 (a buffer of f32 bound as one of u32), finds damage by comparing keys
 //! with [`LOWEST`](crate::likelihood::LOWEST) and [`HIGHEST`](crate::likelihood::HIGHEST), and takes part in a maximum,
 //! whatever its shape.
