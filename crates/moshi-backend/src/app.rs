@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use moshi_engine::SessionParams;
+use moshi_engine::{ModelMemory, SessionParams};
 
 use crate::auth::Keys;
 use crate::calibrate::Calibration;
@@ -40,6 +40,8 @@ pub(crate) struct App {
     pub(crate) model_name: String,
     /// What a caller must know about the model.
     pub(crate) notice: Option<String>,
+    /// What the model and its calls take.
+    pub(crate) memory: Option<ModelMemory>,
     /// Parameters of callers who choose nothing.
     pub(crate) defaults: SessionParams,
     /// When it started.

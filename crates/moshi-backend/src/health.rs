@@ -33,6 +33,8 @@ pub(crate) struct Status {
     sessions: usize,
     /// Calls that fit.
     capacity: usize,
+    /// What the model and its calls take; null for a model that has no memory to speak of.
+    memory: Option<Memory>,
     /// How the capacity was found by measuring; null when it was configured.
     calibration: Option<Vec<CalibrationPoint>>,
     /// Callers in the waiting line.
@@ -53,6 +55,17 @@ pub(crate) struct Status {
     calls: Vec<CallNumbers>,
     /// Seconds since the start.
     uptime_s: u64,
+}
+
+/// What the model and its calls take of the machine's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+struct Memory {
+    /// Bytes of weights.
+    weights: u64,
+    /// Bytes of each call.
+    session: u64,
+    /// How many calls the memory that was free after loading holds; null where the system does not tell.
+    sessions_that_fit: Option<u64>,
 }
 
 /// How long the latest ticks took, in milliseconds.
@@ -83,6 +96,11 @@ impl Status {
             build: env!("MOSHI_GIT_DESCRIBE"),
             sessions: engine.open(),
             capacity: engine.capacity(),
+            memory: app.memory.map(|memory| Memory {
+                weights: memory.weights,
+                session: memory.session,
+                sessions_that_fit: memory.sessions(),
+            }),
             calibration: app.calibration.as_ref().map(|found| found.points.clone()),
             waiting: app.line.len(),
             queue: app.config.queue.room,

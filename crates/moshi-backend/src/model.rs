@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use moshi_checkpoint::config::FileNames;
 use moshi_checkpoint::{HubOptions, OpenOptions, Progress, Repository, Source};
-use moshi_engine::{EngineError, FrameModel, Loopback, SessionParams, SpeechModel};
+use moshi_engine::{EngineError, FrameModel, Loopback, ModelMemory, SessionParams, SpeechModel};
 use moshi_model::{LoadOptions, Loaded};
 
 use crate::config::{ModelSource, ModelSpec};
@@ -21,6 +21,8 @@ pub struct ModelHost {
     pub notice: Option<String>,
     /// What a session gets when its caller chooses nothing.
     pub defaults: SessionParams,
+    /// What it and its sessions take; nothing for a model that does not say.
+    pub memory: Option<ModelMemory>,
     make: Box<MakeModel>,
 }
 
@@ -30,7 +32,7 @@ impl ModelHost {
         name: impl Into<String>,
         make: impl FnMut(usize) -> Result<Box<dyn FrameModel>, EngineError> + Send + 'static,
     ) -> Self {
-        Self { name: name.into(), notice: None, defaults: SessionParams::default(), make: Box::new(make) }
+        Self { name: name.into(), notice: None, defaults: SessionParams::default(), memory: None, make: Box::new(make) }
     }
 
     /// No model at all: every caller hears itself.
@@ -54,7 +56,8 @@ impl ModelHost {
     pub fn of(model: Arc<dyn SpeechModel>) -> Self {
         let info = model.info();
         let (notice, defaults) = (info.notice.clone(), info.defaults);
-        Self { notice, defaults, ..Self::new(info.source.clone(), move |rows| model.new_rows(rows)) }
+        let memory = Some(info.memory);
+        Self { notice, defaults, memory, ..Self::new(info.source.clone(), move |rows| model.new_rows(rows)) }
     }
 
     /// A model with fresh memory for `rows` sessions.

@@ -128,7 +128,8 @@ impl Server {
         let keys = Keys::load(config.api_keys.clone())?;
         let control = ShutdownControl::new();
         let metrics = Arc::new(Metrics::new(&config.instance_name, env!("CARGO_PKG_VERSION"))?);
-        let (model_name, notice, defaults) = (model.name.clone(), model.notice.clone(), model.defaults);
+        let (model_name, notice) = (model.name.clone(), model.notice.clone());
+        let (defaults, memory) = (model.defaults, model.memory);
         let (model, calibration) = find_capacity(&config, model).await?;
         let rows = match (config.max_sessions, &calibration) {
             (MaxSessions::Fixed(rows), _) => rows,
@@ -155,6 +156,7 @@ impl Server {
             shutdown: control.shutdown(),
             model_name,
             notice,
+            memory,
             defaults,
             started: Instant::now(),
             config,

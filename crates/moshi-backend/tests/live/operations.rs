@@ -6,6 +6,8 @@ use crate::common::{Caller, config, eventually, get, metric, signal, start};
 use crate::models::{Habit, loud_frame, peculiar};
 use moshi_backend::Server;
 use moshi_backend::config::{CallLimits, MaxSessions, ServerConfig};
+use moshi_backend::model::ModelHost;
+use moshi_engine::ModelMemory;
 
 async fn status(server: &Server) -> serde_json::Value {
     serde_json::from_str(&get(server, "/status", &[]).await.2).unwrap()
@@ -77,11 +79,24 @@ async fn capacity_is_measured_and_calls_beyond_it_are_refused() {
     only.hang_up().await;
     server.shutdown().await;
     let server = start(measured).await;
-    assert_eq!(status(&server).await["capacity"], 64, "the loopback fits as often as is tried");
+    let told = status(&server).await;
+    assert_eq!(told["capacity"], 64, "the loopback fits as often as is tried");
+    assert!(told["memory"].is_null(), "and takes nothing");
     server.shutdown().await;
     let fixed = start(config()).await;
     assert!(status(&fixed).await["calibration"].is_null());
     fixed.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_calls_take_is_told_before_the_first_comes() {
+    let memory = ModelMemory { weights: 30, session: 7, free: Some(100) };
+    let mut host = ModelHost::loopback();
+    host.memory = Some(memory);
+    let server = Server::start(config(), host).await.unwrap();
+    let told = serde_json::json!({ "weights": 30, "session": 7, "sessions_that_fit": 14 });
+    assert_eq!(status(&server).await["memory"], told);
+    server.shutdown().await;
 }
 
 #[tokio::test]
