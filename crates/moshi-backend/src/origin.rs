@@ -11,7 +11,6 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use url::Host;
 
 use crate::address::{Authority, Origin, host_of, is_localhost};
-use crate::config::ServerConfig;
 use crate::forwarded;
 use crate::tls::CertificateNames;
 
@@ -68,15 +67,16 @@ pub(crate) struct Welcome {
 }
 
 impl Welcome {
-    /// What a configuration says; `certificate` is what the server shows, if it speaks TLS.
-    pub(crate) fn new(config: &ServerConfig, certificate: Option<CertificateNames>) -> Self {
-        let allowed: Vec<Allowed> = config.allowed_origins.iter().map(|text| Allowed::new(text)).collect();
+    /// Pages of the origins `allowed`, and the server's own under the names `known` and that of the `host` it listens on;
+    /// `certificate` is what the server shows, if it speaks TLS.
+    pub(crate) fn new(allowed: &[String], known: &[String], host: &str, certificate: Option<CertificateNames>) -> Self {
+        let allowed: Vec<Allowed> = allowed.iter().map(|text| Allowed::new(text)).collect();
         let of_pages = allowed.iter().filter_map(|allowed| match allowed {
             Allowed::Page(page) => Some(Name::Host(page.authority.host.clone())),
             _ => None,
         });
-        let configured = config.allowed_hosts.iter().filter_map(|text| Name::parse(text));
-        let own = [host_of(&config.host)].into_iter().chain(names_of_this_machine()).flatten().map(Name::Host);
+        let configured = known.iter().filter_map(|text| Name::parse(text));
+        let own = [host_of(host)].into_iter().chain(names_of_this_machine()).flatten().map(Name::Host);
         let names = of_pages.chain(configured).chain(own).collect();
         let tls = certificate.is_some();
         Self { allowed, names, certificate: RwLock::new(Arc::new(certificate.unwrap_or_default())), tls }
@@ -206,10 +206,8 @@ mod tests {
     use super::*;
 
     fn welcome(origins: &[&str], hosts: &[&str]) -> Welcome {
-        let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-        let config =
-            ServerConfig { allowed_origins: owned(origins), allowed_hosts: owned(hosts), ..ServerConfig::default() };
-        Welcome::new(&config, None)
+        let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        Welcome::new(&owned(origins), &owned(hosts), "localhost", None)
     }
 
     fn asked(welcome: &Welcome, origin: &str, host: &str) -> Result<(), Stranger> {

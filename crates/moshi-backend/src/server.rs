@@ -147,7 +147,7 @@ impl Server {
         let app = Arc::new(App {
             engine: handle_to_engine,
             admission,
-            welcome: Welcome::new(&config, names),
+            welcome: Welcome::new(&config.allowed_origins, &config.allowed_hosts, &config.host, names),
             keys,
             line,
             quotas: Quotas::new(config.quotas.per_address, config.quotas.per_key),

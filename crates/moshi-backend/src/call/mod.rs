@@ -22,6 +22,8 @@ mod request;
 mod s16;
 mod slots;
 mod standing_queue;
+#[cfg(test)]
+mod tests;
 mod waiting_line;
 
 pub(crate) use admission::{Admission, Admitted, NotAdmitted, Turn, turned_away};
