@@ -72,13 +72,14 @@ impl SharedEngine {
     /// Does what is to be done next, or waits until whoever drives has done it.
     pub(crate) fn drive_or_wait<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         match self.begin(&mut state) {
-            None => self.wait(state),
             Some(job) => {
                 drop(state);
                 let done = self.work(job);
                 self.hand_out(done);
                 self.lock()
             }
+            None if state.driving => self.wait(state),
+            None => state,
         }
     }
 }

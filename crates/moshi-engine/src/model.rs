@@ -79,7 +79,7 @@ pub trait FrameModel: Send + Any {
     /// # Errors
     /// When the spec does not fit the model, or there is no memory; the row is then closed.
     fn open(&mut self, row: usize, spec: &SessionSpec) -> Result<(), EngineError>;
-    /// Forgets a row and gives its memory back.
+    /// Forgets a row and gives its memory back; one that is closed stays so.
     fn close(&mut self, row: usize);
     /// How many frames of its prompt `row` has still to run ([`FrameInput::Prompt`]) before its caller is heard.
     fn priming(&self, row: usize) -> usize {

@@ -168,7 +168,8 @@ fn a_flood_of_requests_does_not_hold_up_a_step() {
 /// A loopback whose step waits until it is let go, and panics if it is told to.
 struct Gated {
     inner: Loopback,
-    inside: Sender<()>,
+    /// Told how many rows are in the step.
+    inside: Sender<usize>,
     go: Mutex<Receiver<()>>,
     panics: Arc<AtomicBool>,
 }
@@ -184,7 +185,7 @@ impl FrameModel for Gated {
         self.inner.close(row);
     }
     fn step(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), EngineError> {
-        self.inside.send(()).unwrap();
+        self.inside.send(steps.len()).unwrap();
         self.go.lock().unwrap().recv_timeout(SOON).unwrap();
         assert!(!self.panics.load(Ordering::Relaxed), "a bug");
         self.inner.step(steps)
@@ -199,7 +200,7 @@ impl FrameModel for Gated {
 
 struct Gate {
     engine: Arc<SharedEngine>,
-    inside: Receiver<()>,
+    inside: Receiver<usize>,
     go: Sender<()>,
     panics: Arc<AtomicBool>,
     time: Arc<AtomicU64>,
@@ -250,6 +251,34 @@ fn nobody_waits_for_a_step_to_push_open_reset_or_close() {
     engine.stop();
     thread.join().unwrap();
     assert!(engine.is_stopped() && engine.turn(SOON).is_none());
+}
+
+#[test]
+fn who_comes_during_a_step_is_served_by_the_next_together_with_all_others() {
+    let Gate { engine, inside, go, .. } = gate(3);
+    let open = || StreamingSession::open(engine.clone(), SessionSpec::lossless(params(0, 0))).unwrap();
+    let sessions = [open(), open(), open()];
+    let mut threads = sessions.into_iter().map(|mut session| {
+        std::thread::spawn(move || {
+            let mut said = (Vec::new(), String::new());
+            session.step(&[0.5; FRAME_SAMPLES], &mut said.0, &mut said.1).unwrap();
+            session
+        })
+    });
+    let mut running: Vec<_> = threads.by_ref().take(1).collect();
+    assert_eq!(inside.recv_timeout(SOON), Ok(1), "nobody is waited for");
+    running.extend(threads);
+    let deadline = std::time::Instant::now() + SOON;
+    while engine.metrics().backlog < 2 {
+        assert!(std::time::Instant::now() < deadline, "nobody may wait for a step to be heard");
+        std::thread::yield_now();
+    }
+    go.send(()).unwrap();
+    assert_eq!(inside.recv_timeout(SOON), Ok(2));
+    go.send(()).unwrap();
+    let sessions: Vec<_> = running.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert_eq!(engine.metrics().ticks, 2);
+    drop(sessions);
 }
 
 #[test]
