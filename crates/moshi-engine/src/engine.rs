@@ -265,6 +265,12 @@ impl Engine {
         !self.requests.is_empty()
     }
 
+    /// Whether a row that was taken is still to be closed for the session before: then the caller does it.
+    pub(crate) fn take_closing(&mut self, row: usize) -> bool {
+        let asked = self.requests.iter().position(|request| *request == Request::Close { row });
+        asked.and_then(|at| self.requests.remove(at)).is_some()
+    }
+
     pub(crate) fn next_request(&mut self) -> Option<Work> {
         loop {
             let request = self.requests.pop_front()?;

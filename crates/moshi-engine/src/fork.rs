@@ -56,8 +56,17 @@ impl Borrowed<'_> {
         copy: Session,
         work: impl FnOnce(&mut dyn FrameModel, usize) -> Result<(), EngineError>,
     ) -> Result<SessionId, EngineError> {
-        let (row, fork) = self.engine.lock().engine.take_row(|id| copy.named(id))?;
-        let copied = self.with_model(|model| work(model, row));
+        let (row, fork, left) = {
+            let engine = &mut self.engine.lock().engine;
+            let (row, fork) = engine.take_row(|id| copy.named(id))?;
+            (row, fork, engine.take_closing(row))
+        };
+        let copied = self.with_model(|model| {
+            if left {
+                model.close(row);
+            }
+            work(model, row)
+        });
         let fork = self.engine.lock().engine.settle_copy(fork, copied)?;
         self.engine.lock().await_mail(fork);
         Ok(fork)
