@@ -18,16 +18,16 @@ pub(crate) struct CallSink {
     events: mpsc::Sender<SessionEvent>,
     /// Told whether the call got its row.
     reply: Option<oneshot::Sender<Result<(), EngineError>>>,
-    seat: Option<Seat>,
+    slot: Option<SlotTaken>,
     playout: Playout,
     status: Arc<EngineStatus>,
     metrics: Arc<Metrics>,
 }
 
-/// Where a call's numbers are shown, as long as it lasts.
-struct Seat {
+/// The slot in which a call's numbers are shown, as long as it lasts.
+struct SlotTaken {
     status: Arc<EngineStatus>,
-    place: usize,
+    at: usize,
 }
 
 impl CallSink {
@@ -38,7 +38,7 @@ impl CallSink {
         status: Arc<EngineStatus>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { events, reply: Some(reply), seat: None, playout: Playout::default(), status, metrics }
+        Self { events, reply: Some(reply), slot: None, playout: Playout::default(), status, metrics }
     }
 
     /// Takes an event. False when the call is over.
@@ -46,12 +46,12 @@ impl CallSink {
         let key = output.session.0;
         match output.event {
             SessionEvent::Opened => {
-                self.sit_down();
+                self.begin();
                 // Whoever does not wait for the answer any more has left.
                 self.reply.take().is_some_and(|reply| reply.send(Ok(())).is_ok())
             }
             SessionEvent::Reset => {
-                self.sit_down();
+                self.begin();
                 true
             }
             // The server ends, and its calls with it.
@@ -73,20 +73,20 @@ impl CallSink {
     }
 
     /// Numbers begin at zero with each conversation.
-    fn sit_down(&mut self) {
-        self.seat = None;
+    fn begin(&mut self) {
+        self.slot = None;
         self.playout = Playout::default();
-        let place = self.status.places().take(self.status.started().elapsed());
-        // There are as many places as rows, so one is free.
-        self.seat = place.map(|place| Seat { status: Arc::clone(&self.status), place });
+        let at = self.status.slots().take(self.status.started().elapsed());
+        // There are as many slots as rows, so one is free.
+        self.slot = at.map(|at| SlotTaken { status: Arc::clone(&self.status), at });
     }
 
     fn count(&mut self, key: u64, event: &SessionEvent) {
         match event {
             SessionEvent::Audio { lag, waited, .. } => self.replied(*lag, *waited),
             SessionEvent::Dropped { frames } => {
-                if let Some(seat) = &self.seat {
-                    self.status.places().dropped(seat.place, *frames);
+                if let Some(slot) = &self.slot {
+                    self.status.slots().dropped(slot.at, *frames);
                 }
                 self.metrics.dropped_frames.increment(*frames as u64);
                 tracing::debug!(key, frames, "the caller's backlog was too long; frames were dropped");
@@ -97,8 +97,8 @@ impl CallSink {
 
     fn replied(&mut self, lag: Duration, waited: Duration) {
         let dry = self.playout.reply(lag);
-        if let Some(seat) = &self.seat {
-            self.status.places().replied(seat.place, lag, dry);
+        if let Some(slot) = &self.slot {
+            self.status.slots().replied(slot.at, lag, dry);
         }
         self.metrics.underruns.increment(u64::from(dry));
         self.metrics.reply_lag.record(lag.as_secs_f64());
@@ -115,8 +115,8 @@ impl CallSink {
     }
 }
 
-impl Drop for Seat {
+impl Drop for SlotTaken {
     fn drop(&mut self) {
-        self.status.places().leave(self.place);
+        self.status.slots().leave(self.at);
     }
 }

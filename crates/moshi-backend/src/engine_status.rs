@@ -89,7 +89,7 @@ impl EngineStatus {
     }
 
     /// How each call fares.
-    pub(crate) fn places(&self) -> &Slots {
+    pub(crate) fn slots(&self) -> &Slots {
         &self.slots
     }
 

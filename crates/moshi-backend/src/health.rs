@@ -113,7 +113,7 @@ impl Status {
                 p95: millis(p.p95),
                 p99: millis(p.p99),
             }),
-            calls: status.places().open(status.started()),
+            calls: status.slots().open(status.started()),
             uptime_s: app.started.elapsed().as_secs(),
         }
     }
@@ -183,7 +183,7 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Json<Status> {
 ))]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let status = app.engine.status();
-    app.metrics.show_calls(status.places(), status.started());
+    app.metrics.show_calls(status.slots(), status.started());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render()).into_response()
 }
 
