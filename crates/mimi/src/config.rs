@@ -98,6 +98,7 @@ pub(crate) fn stack(config: &MimiConfig) -> Result<TransformerConfig> {
         },
         mlps: vec![mlp(config)?],
         layer_scale: t.layer_scale.is_some(),
+        cross: None,
     })
 }
 

@@ -37,6 +37,39 @@ impl Candle {
         Ok(())
     }
 
+    /// See [`moshi_nn::Backend::attend_ring`].
+    pub(super) fn attend_filled(
+        &self,
+        rows: &Rows,
+        t: usize,
+        q: &Buf,
+        lengths: &[i32],
+        ring: &Ring,
+        y: &mut Buf,
+    ) -> Result<()> {
+        let AttentionSpec { heads, kv_heads, head_dim: d, context, .. } = ring.spec.attention;
+        check("rows of a ring", rows.active.len(), ring.spec.rows)?;
+        check("lengths of memories", rows.active.len(), lengths.len())?;
+        for row in rows.active() {
+            let q = (q.row("queries", row, t, heads * d)? / (d as f64).sqrt())?;
+            let len = usize::try_from(lengths[row]).unwrap_or(0).min(context);
+            if len == 0 {
+                y.set_row("attention output", row, &q.zeros_like()?)?;
+                continue;
+            }
+            let (keys, values) = ring.range(row, 0, len)?; // [len, kv_heads * d]
+            let head = |head: usize| -> Result<Tensor> {
+                let kv = head / (heads / kv_heads) * d;
+                let q = q.narrow(1, head * d, d)?.contiguous()?; // [t, d]
+                let scores = q.matmul(&keys.narrow(1, kv, d)?.contiguous()?.t()?)?; // [t, len]
+                Ok(softmax(&scores)?.matmul(&values.narrow(1, kv, d)?.contiguous()?)?) // [t, d]
+            };
+            let all = (0..heads).map(head).collect::<Result<Vec<_>>>()?;
+            y.set_row("attention output", row, &Tensor::cat(&all, D::Minus1)?)?;
+        }
+        Ok(())
+    }
+
     /// `x [t, heads * d]`, rotated at positions `position..position + t`. Angles are made in double precision, so that
     /// they stay exact however long a session runs.
     fn rotate(&self, x: &Tensor, spec: &AttentionSpec, position: u64) -> Result<Tensor> {
@@ -111,6 +144,22 @@ impl Candle {
 }
 
 impl Ring {
+    /// See [`moshi_nn::Backend::fill_ring`].
+    pub(super) fn fill(&mut self, kv: &Buf, len: usize, row: usize) -> Result<()> {
+        let width = self.spec.attention.kv_heads * self.spec.attention.head_dim;
+        check("row of a ring", row + 1, self.spec.rows)?;
+        check("positions of a ring", len, self.spec.attention.context)?;
+        if len == 0 {
+            return Ok(());
+        }
+        let kv = kv.row("keys and values", 0, len, 2 * width)?; // [len, 2 * width]
+        for (ring, from) in [(&self.keys, 0), (&self.values, width)] {
+            let new = kv.narrow(1, from, width)?.copy()?.unsqueeze(0)?; // [1, len, width]
+            ring.narrow(0, row, 1)?.slice_set(&new.contiguous()?, 1, 0)?;
+        }
+        Ok(())
+    }
+
     fn append(&mut self, row: usize, position: u64, k: &Tensor, v: &Tensor) -> Result<()> {
         let t = k.dims()[0];
         for i in 0..t {

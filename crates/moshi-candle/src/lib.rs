@@ -166,6 +166,10 @@ impl Backend for Candle {
         Ok(dst.copy_row(dst_row, src, src_row)?)
     }
 
+    fn fill_ring(&self, kv: &Buf, len: usize, ring: &mut Ring, row: usize) -> moshi_nn::Result<()> {
+        Ok(ring.fill(kv, len, row)?)
+    }
+
     fn copy_sampler(&self, src: &Sampler, src_row: usize, dst: &mut Sampler, dst_row: usize) -> moshi_nn::Result<()> {
         Ok(dst.copy_row(dst_row, src, src_row)?)
     }
@@ -237,6 +241,29 @@ impl Backend for Candle {
         y: &mut Buf,
     ) -> moshi_nn::Result<()> {
         Ok(self.attend(rows, span, qkv, spec, ring, y)?)
+    }
+
+    fn attend_ring(
+        &self,
+        rows: &Rows,
+        t: usize,
+        q: &Buf,
+        lengths: &Vec<i32>,
+        ring: &Ring,
+        y: &mut Buf,
+    ) -> moshi_nn::Result<()> {
+        Ok(self.attend_filled(rows, t, q, lengths, ring, y)?)
+    }
+
+    fn guide(
+        &self,
+        rows: &Rows,
+        v: usize,
+        guides: &Vec<i32>,
+        coefficients: &Buf,
+        logits: &mut Buf,
+    ) -> moshi_nn::Result<()> {
+        Ok(ops::guide(rows, v, guides, coefficients, logits)?)
     }
 
     fn silu_gate(&self, rows: &Rows, t: usize, x: &Buf, h: usize, y: &mut Buf) -> moshi_nn::Result<()> {

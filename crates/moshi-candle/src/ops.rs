@@ -71,6 +71,24 @@ pub(super) fn low_rank_add(rows: &Rows, t: usize, x: &Buf, pairs: &LowRank, whic
     Ok(())
 }
 
+pub(super) fn guide(rows: &Rows, v: usize, guides: &[i32], coefficients: &Buf, logits: &mut Buf) -> Result<()> {
+    let count = rows.active.len();
+    check("guides of rows", count, guides.len())?;
+    check("coefficients", count, coefficients.len())?;
+    let mut factors = vec![0.0; count];
+    coefficients.read(&mut factors)?;
+    for row in rows.active() {
+        let guide = usize::try_from(guides[row]).ok().filter(|guide| *guide < count && *guide != row);
+        let Some(guide) = guide else { continue };
+        let null = logits.row("logits", guide, 1, v)?;
+        let difference = (logits.row("logits", row, 1, v)? - &null)?;
+        let guided = (null + (difference * f64::from(factors[row]))?)?;
+        logits.set_row("logits", row, &guided)?;
+        logits.set_row("logits", guide, &guided)?;
+    }
+    Ok(())
+}
+
 pub(super) fn residual_add(
     rows: &Rows,
     (t, c): (usize, usize),

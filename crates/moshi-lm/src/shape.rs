@@ -84,6 +84,7 @@ pub(crate) fn temporal(c: &LmConfig) -> Result<TransformerConfig> {
         norm: norm(c.norm)?,
         mlps: vec![mlp(c.gating, c.dim, c.hidden())?],
         layer_scale: c.layer_scale.is_some(),
+        cross: None,
     })
 }
 
@@ -103,6 +104,7 @@ pub(crate) fn depth(c: &DepformerConfig) -> Result<TransformerConfig> {
         norm: norm(c.norm)?,
         mlps: (0..c.weight_sets()).map(|j| mlp(c.gating, c.dim, c.hidden(j))).collect::<Result<_>>()?,
         layer_scale: c.layer_scale.is_some(),
+        cross: None,
     })
 }
 

@@ -73,6 +73,11 @@ pub enum Stretch {
     Encode,
     /// Codes and tokens read to tokens drawn: temporal transformer, text, depth transformer.
     Think,
+    /// The first part of [`Stretch::Think`], where the host decides about the text token before the second: temporal
+    /// transformer and text.
+    Text,
+    /// The second part: the depth transformer, `t` codebooks of it.
+    Depth,
     /// Codes to samples.
     Decode,
 }
@@ -84,7 +89,7 @@ pub struct Plan {
     pub stretch: Stretch,
     /// How many rows are active (not which).
     pub rows: usize,
-    /// Time steps of each.
+    /// Time steps of each; codebooks of a [`Stretch::Depth`].
     pub t: usize,
 }
 
@@ -308,6 +313,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Copies one row's keys and values between two rings of the same spec but for the number of rows.
     /// (A reset needs no counterpart: a row at position 0 reads nothing older.)
     fn copy_ring(&self, src: &Self::Ring, src_row: usize, dst: &mut Self::Ring, dst_row: usize) -> Result<()>;
+    /// Makes the first `len` positions of one row's ring a memory that does not move: `kv [len, 2 * kv_heads * head_dim]`,
+    /// keys then values of each position, none of them rotated. It is read by [`Backend::attend_ring`].
+    fn fill_ring(&self, kv: &Self::Buf, len: usize, ring: &mut Self::Ring, row: usize) -> Result<()>;
     /// Copies one row's parameters and penalty memory.
     fn copy_sampler(&self, src: &Self::Sampler, src_row: usize, dst: &mut Self::Sampler, dst_row: usize) -> Result<()>;
 
@@ -383,6 +391,30 @@ pub trait Backend: Clone + Send + Sync + 'static {
         spec: &AttentionSpec,
         ring: &mut Self::Ring,
         y: &mut Self::Buf,
+    ) -> Result<()>;
+    /// Attends to what [`Backend::fill_ring`] put: every query of `q [b, t, heads * head_dim]` sees the first `lengths[b]`
+    /// positions of its row and nothing else; `y [b, t, heads * head_dim]`, zeros where the length is 0. (A length
+    /// outside of the ring is taken as the nearest inside of it.) Nothing is rotated; scores are divided by
+    /// sqrt(head_dim).
+    fn attend_ring(
+        &self,
+        rows: &Self::Rows,
+        t: usize,
+        q: &Self::Buf,
+        lengths: &Self::Ids,
+        ring: &Self::Ring,
+        y: &mut Self::Buf,
+    ) -> Result<()>;
+    /// Guides rows by others: where `guides[b]` names a row g, the logits `[b, v]` of both rows become
+    /// `logits[g] + coefficients[b] * (logits[b] - logits[g])`. Both rows run, and a row is in one pair at most; -1 leaves a
+    /// row as it is, and so does an index that is no row.
+    fn guide(
+        &self,
+        rows: &Self::Rows,
+        v: usize,
+        guides: &Self::Ids,
+        coefficients: &Self::Buf,
+        logits: &mut Self::Buf,
     ) -> Result<()>;
     /// `y[b, t, h] = silu(x[.., ..h]) * x[.., h..]` for `x [b, t, 2h]`.
     fn silu_gate(&self, rows: &Self::Rows, t: usize, x: &Self::Buf, h: usize, y: &mut Self::Buf) -> Result<()>;

@@ -312,6 +312,11 @@ impl<B: Backend> Backend for Recorder<B> {
         self.inner.copy_ring(&src.get(), src_row, &mut dst.get(), dst_row)
     }
 
+    fn fill_ring(&self, kv: &Self::Buf, len: usize, ring: &mut Self::Ring, row: usize) -> Result<()> {
+        self.outside("filling of a row")?;
+        self.inner.fill_ring(&kv.get(), len, &mut ring.get(), row)
+    }
+
     fn copy_sampler(&self, src: &Self::Sampler, src_row: usize, dst: &mut Self::Sampler, dst_row: usize) -> Result<()> {
         self.outside("copy of a row")?;
         self.inner.copy_sampler(&src.get(), src_row, &mut dst.get(), dst_row)
@@ -413,6 +418,31 @@ impl<B: Backend> Backend for Recorder<B> {
     ) -> Result<()> {
         noted!(rows, qkv, spec, ring, y);
         self.call(move |b| b.rope_append_attend(&rows.get(), span, &qkv.get(), &spec, &mut ring.get(), &mut y.get()))
+    }
+
+    fn attend_ring(
+        &self,
+        rows: &Self::Rows,
+        t: usize,
+        q: &Self::Buf,
+        lengths: &Self::Ids,
+        ring: &Self::Ring,
+        y: &mut Self::Buf,
+    ) -> Result<()> {
+        noted!(rows, q, lengths, ring, y);
+        self.call(move |b| b.attend_ring(&rows.get(), t, &q.get(), &lengths.get(), &ring.get(), &mut y.get()))
+    }
+
+    fn guide(
+        &self,
+        rows: &Self::Rows,
+        v: usize,
+        guides: &Self::Ids,
+        coefficients: &Self::Buf,
+        logits: &mut Self::Buf,
+    ) -> Result<()> {
+        noted!(rows, guides, coefficients, logits);
+        self.call(move |b| b.guide(&rows.get(), v, &guides.get(), &coefficients.get(), &mut logits.get()))
     }
 
     fn silu_gate(&self, rows: &Self::Rows, t: usize, x: &Self::Buf, h: usize, y: &mut Self::Buf) -> Result<()> {

@@ -4,6 +4,7 @@
 //! the chunk being computed. A row's ring is `[kv_head][slot][channel]`, so that one query reads one stretch of memory.
 
 pub(crate) mod kernel;
+mod memory;
 
 use std::cell::RefCell;
 
@@ -17,6 +18,8 @@ use crate::rope::Rotations;
 use crate::simd::{Element, LANES};
 use crate::table::Table;
 use kernel::Head;
+
+pub use memory::attend_filled;
 
 /// The shape of an attention operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

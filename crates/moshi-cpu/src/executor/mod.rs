@@ -29,7 +29,7 @@ mod window;
 
 use std::num::NonZeroUsize;
 
-use crate::attention::{AttentionShape, Chunk, Ring, RingFormat, attend};
+use crate::attention::{AttentionShape, Chunk, Ring, RingFormat, attend, attend_filled};
 use crate::codebook::Codebook;
 use crate::cores::Cores;
 use crate::embedding::Embedding;
@@ -267,6 +267,10 @@ impl Backend for Cpu {
         Ok(dst.copy_row(dst_row, src, src_row)?)
     }
 
+    fn fill_ring(&self, kv: &Block<f32>, len: usize, ring: &mut Ring, row: usize) -> Result<()> {
+        Ok(ring.fill(row, kv, len)?)
+    }
+
     fn copy_sampler(&self, src: &Sampler, src_row: usize, dst: &mut Sampler, dst_row: usize) -> Result<()> {
         dst.copy_row(dst_row, src, src_row)
     }
@@ -343,6 +347,29 @@ impl Backend for Cpu {
         let chunk = Chunk { rows: rows.active(), positions: rows.positions(), first, t };
         let rotations = spec.rope.as_ref().map(|rope| rows.rotations(spec.head_dim, rope)).transpose()?;
         Ok(attend(&self.cores, &chunk, rotations, qkv, ring, y)?)
+    }
+
+    fn attend_ring(
+        &self,
+        rows: &Rows,
+        t: usize,
+        q: &Block<f32>,
+        lengths: &Vec<i32>,
+        ring: &Ring,
+        y: &mut Block<f32>,
+    ) -> Result<()> {
+        Ok(attend_filled(&self.cores, (rows.active(), t), q, lengths, ring, y)?)
+    }
+
+    fn guide(
+        &self,
+        rows: &Rows,
+        v: usize,
+        guides: &Vec<i32>,
+        coefficients: &Block<f32>,
+        logits: &mut Block<f32>,
+    ) -> Result<()> {
+        tokens::guide(rows.active(), v, guides, coefficients, logits)
     }
 
     fn silu_gate(&self, rows: &Rows, t: usize, x: &Block<f32>, h: usize, y: &mut Block<f32>) -> Result<()> {

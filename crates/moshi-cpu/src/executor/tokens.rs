@@ -79,6 +79,32 @@ pub(super) fn nearest_code(
     Ok(codebook.quantize(cores, rows, t, residual, found)?)
 }
 
+/// See [`moshi_nn::Backend::guide`].
+pub(super) fn guide(
+    active: &[usize],
+    v: usize,
+    guides: &[i32],
+    coefficients: &[f32],
+    logits: &mut [f32],
+) -> Result<()> {
+    let count = active.last().map_or(0, |row| row + 1);
+    check("guides of rows", count, guides.len())?;
+    check("coefficients", count, coefficients.len())?;
+    check("logits", count * v, logits.len())?;
+    for &row in active {
+        let guide = usize::try_from(guides[row]).ok().filter(|guide| *guide < count && *guide != row);
+        let Some(guide) = guide else { continue };
+        let (first, second) = logits.split_at_mut(row.max(guide) * v);
+        let (lower, upper) = (&mut first[row.min(guide) * v..][..v], &mut second[..v]);
+        let (mine, other) = if row < guide { (lower, upper) } else { (upper, lower) };
+        for (x, null) in mine.iter_mut().zip(other) {
+            *x = *null + coefficients[row] * (*x - *null);
+            *null = *x;
+        }
+    }
+    Ok(())
+}
+
 /// Sampling parameters and penalty memory of every row.
 #[derive(Debug)]
 pub struct Sampler {

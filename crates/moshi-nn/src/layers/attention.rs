@@ -82,8 +82,8 @@ impl<B: Backend> Attention<B> {
 
 /// Room for projections and for the heads' outputs.
 pub struct AttentionScratch<B: Backend> {
-    qkv: B::Buf,
-    heads: B::Buf,
+    pub(super) qkv: B::Buf,
+    pub(super) heads: B::Buf,
 }
 
 impl<B: Backend> AttentionScratch<B> {

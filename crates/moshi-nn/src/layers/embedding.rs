@@ -1,13 +1,14 @@
-//! Embedding tables, plain or low-rank.
+//! Embedding tables: plain, low-rank, or for two tokens at once.
 
 use super::{Linear, Step};
 use crate::backend::Column;
 use crate::{At, Backend, Result};
 
-/// A table `[entries, width]`, or `[entries, r]` followed by a projection `[width, r]` (`low_rank`).
+/// A table `[entries, width]`, or `[entries, r]` followed by a projection `[width, r]` (`low_rank`), or by one for each of
+/// two tokens (`out1`, `out2`), whose sum it gives.
 pub struct Embedding<B: Backend> {
     table: B::Table,
-    low_rank: Option<Linear<B>>,
+    projections: Vec<Linear<B>>,
     entries: usize,
     width: usize,
 }
@@ -21,12 +22,29 @@ impl<B: Backend> Embedding<B> {
     pub fn load(backend: &B, at: &At<'_>, entries: usize, width: usize, rank: Option<usize>) -> Result<Self> {
         let table = backend.table(&at.matrix("weight", entries, rank.unwrap_or(width))?)?;
         let low_rank = rank.map(|r| Linear::load(backend, &at.at("low_rank"), width, r)).transpose()?;
-        Ok(Self { table, low_rank, entries, width })
+        Ok(Self { table, projections: low_rank.into_iter().collect(), entries, width })
+    }
+
+    /// A table for two tokens: `out1.weight` and `out2.weight` `[width, r]` take the place of `low_rank.weight` (r is the
+    /// width where no rank is given). Ids come in two columns, one beside the other.
+    ///
+    /// # Errors
+    /// Those of the source and of the device.
+    pub fn load_pair(backend: &B, at: &At<'_>, entries: usize, width: usize, rank: Option<usize>) -> Result<Self> {
+        let inner = rank.unwrap_or(width);
+        let table = backend.table(&at.matrix("weight", entries, inner)?)?;
+        let projection = |name| Linear::load(backend, &at.at(name), width, inner);
+        Ok(Self { table, projections: vec![projection("out1")?, projection("out2")?], entries, width })
     }
 
     /// Number of entries: valid ids are -1 (a zero vector) and `0..entries`.
     pub fn entries(&self) -> usize {
         self.entries
+    }
+
+    /// Columns of ids that it reads: 2 for two tokens at once, else 1.
+    pub fn columns(&self) -> usize {
+        self.projections.len().max(1)
     }
 
     /// Width of the output.
@@ -36,8 +54,8 @@ impl<B: Backend> Embedding<B> {
 
     /// Bytes that an id reads: an entry, and the projection behind it.
     pub fn bytes(&self, backend: &B) -> usize {
-        let projection = self.low_rank.as_ref().map_or(0, |projection| projection.bytes(backend));
-        backend.table_bytes(&self.table) / self.entries.max(1) + projection
+        let projections: usize = self.projections.iter().map(|projection| projection.bytes(backend)).sum();
+        backend.table_bytes(&self.table) / self.entries.max(1) * self.columns() + projections
     }
 
     /// Scratch for [`Embedding::add`] over `values` = rows x time steps. A plain table needs none of any length.
@@ -45,14 +63,15 @@ impl<B: Backend> Embedding<B> {
     /// # Errors
     /// When the device fails.
     pub fn scratch(&self, backend: &B, values: usize) -> Result<EmbeddingScratch<B>> {
-        let rank = self.low_rank.as_ref().map(Linear::inputs);
+        let rank = self.projections.first().map(Linear::inputs);
         Ok(EmbeddingScratch {
             low: backend.buf(rank.map_or(0, |r| r * values))?,
             full: backend.buf(rank.map_or(0, |_| self.width * values))?,
         })
     }
 
-    /// `y [b, t, width] = table[ids[b, t, column]]`.
+    /// `y [b, t, width] = table[ids[b, t, column]]`, projected where a projection follows; the sum over the columns that
+    /// it reads, `column` the first.
     ///
     /// # Errors
     /// When a buffer is too short, or the device fails. An id outside of the table is noted in `status [b]`.
@@ -66,13 +85,12 @@ impl<B: Backend> Embedding<B> {
         status: &mut B::Ids,
     ) -> Result<()> {
         let Step { backend, rows, t, .. } = step;
-        match &self.low_rank {
-            None => backend.embed(rows, t, ids, column, &[&self.table], y, status),
-            Some(projection) => {
-                backend.embed(rows, t, ids, column, &[&self.table], &mut scratch.low, status)?;
-                projection.step(step, &scratch.low, y)
-            }
-        }
+        let Some(first) = self.projections.first() else {
+            return backend.embed(rows, t, ids, column, &[&self.table], y, status);
+        };
+        backend.embed(rows, t, ids, column, &[&self.table], &mut scratch.low, status)?;
+        first.step(step, &scratch.low, y)?;
+        self.add_from(1, step, ids, column, scratch, y, status)
     }
 
     /// As [`Embedding::set`], added to what `y` holds.
@@ -88,15 +106,33 @@ impl<B: Backend> Embedding<B> {
         y: &mut B::Buf,
         status: &mut B::Ids,
     ) -> Result<()> {
-        let Step { backend, rows, t, .. } = step;
-        match &self.low_rank {
-            None => backend.embed_add(rows, t, ids, column, &[&self.table], y, status),
-            Some(projection) => {
-                backend.embed(rows, t, ids, column, &[&self.table], &mut scratch.low, status)?;
-                projection.step(step, &scratch.low, &mut scratch.full)?;
-                backend.residual_add(rows, t, self.width, &scratch.full, None, y)
-            }
+        if self.projections.is_empty() {
+            let Step { backend, rows, t, .. } = step;
+            return backend.embed_add(rows, t, ids, column, &[&self.table], y, status);
         }
+        self.add_from(0, step, ids, column, scratch, y, status)
+    }
+
+    /// Adds what the projections from `first` on give.
+    #[allow(clippy::too_many_arguments)]
+    fn add_from(
+        &self,
+        first: usize,
+        step: Step<'_, B>,
+        ids: &B::Ids,
+        column: Column,
+        scratch: &mut EmbeddingScratch<B>,
+        y: &mut B::Buf,
+        status: &mut B::Ids,
+    ) -> Result<()> {
+        let Step { backend, rows, t, .. } = step;
+        for (i, projection) in self.projections.iter().enumerate().skip(first) {
+            let column = Column { index: column.index + i, ..column };
+            backend.embed(rows, t, ids, column, &[&self.table], &mut scratch.low, status)?;
+            projection.step(step, &scratch.low, &mut scratch.full)?;
+            backend.residual_add(rows, t, self.width, &scratch.full, None, y)?;
+        }
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod attention;
 mod conv;
+mod cross;
 mod embedding;
 mod linear;
 mod mlp;
@@ -14,6 +15,7 @@ mod transformer;
 
 pub use attention::{Attention, AttentionConfig, AttentionScratch};
 pub use conv::{ConvConfig, StreamingConv, StreamingConvTranspose, StreamingUpsample};
+pub use cross::{CrossAttention, CrossMemory};
 pub use embedding::{Embedding, EmbeddingScratch};
 pub use linear::Linear;
 pub use mlp::{Mlp, MlpConfig, MlpKind, MlpScratch};

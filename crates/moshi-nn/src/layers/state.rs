@@ -161,6 +161,12 @@ impl<B: Backend> Rows<B> {
         running.for_each(|(position, _)| *position = position.saturating_add(t as u64));
     }
 
+    /// As [`Rows::advance`], for rows of which the last stretch ran only some.
+    pub fn advance_rows(&mut self, rows: &[bool], t: usize) {
+        let running = self.positions.iter_mut().zip(rows).filter(|(_, runs)| **runs);
+        running.for_each(|(position, _)| *position = position.saturating_add(t as u64));
+    }
+
     fn set_position(&mut self, row: usize, position: u64) -> Result<()> {
         let found = self.positions.len();
         let slot = self.positions.get_mut(row).ok_or(Error::Shape { what: "row", expected: row + 1, found })?;

@@ -6,7 +6,10 @@
 use super::attention::AttentionScratch;
 use super::mlp::MlpScratch;
 use super::norm::constant;
-use super::{Attention, AttentionConfig, Mlp, MlpConfig, MlpKind, Norm, NormConfig, Ring, Step};
+use super::{
+    Attention, AttentionConfig, CrossAttention, CrossMemory, Mlp, MlpConfig, MlpKind, Norm, NormConfig, Ring, Rows,
+    Step,
+};
 use crate::backend::{AttentionSpec, RingSpec};
 use crate::{At, Backend, Error, Result, stream_state};
 
@@ -25,9 +28,16 @@ pub struct TransformerConfig {
     pub mlps: Vec<MlpConfig>,
     /// Whether both branches have a learned scale per channel (`layer_scale_{1,2}.scale`).
     pub layer_scale: bool,
+    /// Places of a memory that every layer also attends to (see [`CrossMemory`]); `None` where there is no such thing.
+    pub cross: Option<usize>,
 }
 
 impl TransformerConfig {
+    /// Channels of all heads.
+    fn inner(&self) -> usize {
+        self.attention.heads * self.attention.head_dim
+    }
+
     /// Checks what no tensor shape would catch.
     ///
     /// # Errors
@@ -81,7 +91,9 @@ impl<B: Backend> Transformer<B> {
     /// Bytes of weights of all layers, every set of them once.
     pub fn bytes(&self, backend: &B) -> usize {
         let sets = self.layers.iter().flat_map(|layer| &layer.sets);
-        sets.map(|set| set.attention.bytes(backend) + set.mlp.bytes(backend)).sum()
+        let cross = self.layers.iter().filter_map(|layer| layer.cross.as_ref());
+        sets.map(|set| set.attention.bytes(backend) + set.mlp.bytes(backend)).sum::<usize>()
+            + cross.map(|cross| cross.bytes(backend)).sum::<usize>()
     }
 
     /// Memory and scratch for `rows` rows and at most `max_chunk` time steps a step.
@@ -92,7 +104,35 @@ impl<B: Backend> Transformer<B> {
         let spec = RingSpec { rows, attention: self.config.attention, max_chunk };
         let rings = self.layers.iter().map(|_| Ring::new(backend, &spec)).collect::<Result<_>>()?;
         let scratch = TransformerScratch::new(backend, &self.config, rows * max_chunk)?;
-        Ok(TransformerState { rings, scratch })
+        Ok(TransformerState { rings, cross: CrossMemory::new(backend, &self.config, rows)?, scratch })
+    }
+
+    /// What all layers remember of `places [len, width]`, as a memory of one row: keys and values are computed here, once
+    /// for all rows that get a copy of it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for more places than there is room for; when the device fails.
+    pub fn remember(&self, backend: &B, places: &[f32], adapters: &B::Ids) -> Result<CrossMemory<B>> {
+        let len = places.len() / self.config.width.max(1);
+        let room = self.config.cross.unwrap_or(0);
+        if len > room {
+            return Err(Error::Shape { what: "places of a memory, at most", expected: room, found: len });
+        }
+        let mut memory = CrossMemory::new(backend, &self.config, 1)?;
+        if len == 0 {
+            return Ok(memory);
+        }
+        let mut rows = Rows::new(backend, 1, &[])?;
+        rows.put(backend, &[true], len)?;
+        let (mut x, mut kv) = (backend.buf(places.len())?, backend.buf(len * 2 * self.config.inner())?);
+        backend.upload(places, &mut x)?;
+        let step = Step::new(backend, &rows, len).with_adapters(adapters);
+        for (layer, ring) in self.layers.iter().zip(&mut memory.rings) {
+            let Some(cross) = &layer.cross else { continue };
+            cross.remember(step, &x, (ring, 0), &mut kv)?;
+        }
+        memory.set_length(backend, 0, len)?;
+        Ok(memory)
     }
 
     /// Runs all layers with weight set `set` over `x [b, t, width]`, in place. The caller advances the rows afterwards.
@@ -115,25 +155,27 @@ impl<B: Backend> Transformer<B> {
         x: &mut B::Buf,
         mut after: impl FnMut(usize, &B::Buf) -> Result<()>,
     ) -> Result<()> {
-        let TransformerState { rings, scratch } = state;
+        let TransformerState { rings, cross, scratch } = state;
         if rings.len() != self.layers.len() {
             return Err(Error::Shape { what: "layers of a state", expected: self.layers.len(), found: rings.len() });
         }
         for (i, (layer, ring)) in self.layers.iter().zip(rings).enumerate() {
-            layer.step(step, set, ring, scratch, x)?;
+            layer.step(step, set, (ring, cross.of_layer(i)), scratch, x)?;
             after(i, x)?;
         }
         Ok(())
     }
 }
 
-/// One layer: `x += scale_1 * attention(norm1(x))`, then `x += scale_2 * mlp(norm2(x))`.
+/// One layer: `x += scale_1 * attention(norm1(x))`, then, where it has a memory, attention to that, then
+/// `x += scale_2 * mlp(norm2(x))`.
 pub struct TransformerLayer<B: Backend> {
     width: usize,
     norm1: Norm<B>,
     norm2: Norm<B>,
     scale1: Option<B::Buf>,
     scale2: Option<B::Buf>,
+    cross: Option<CrossAttention<B>>,
     sets: Vec<LayerWeights<B>>,
 }
 
@@ -144,7 +186,7 @@ pub struct LayerWeights<B: Backend> {
 }
 
 impl<B: Backend> TransformerLayer<B> {
-    /// From the names below `at`: `norm{1,2}`, `self_attn`, `gating` or `gating.{set}` or `linear{1,2}`,
+    /// From the names below `at`: `norm{1,2}`, `self_attn`, those of [`CrossAttention`], `gating` or `gating.{set}` or `linear{1,2}`,
     /// `layer_scale_{1,2}`.
     ///
     /// # Errors
@@ -160,6 +202,7 @@ impl<B: Backend> TransformerLayer<B> {
             norm2: norm("norm2")?,
             scale1: scale("layer_scale_1")?,
             scale2: scale("layer_scale_2")?,
+            cross: config.cross.map(|_| CrossAttention::load(backend, at, config)).transpose()?,
             sets: sets.collect::<Result<_>>()?,
         })
     }
@@ -172,7 +215,7 @@ impl<B: Backend> TransformerLayer<B> {
         &self,
         step: Step<'_, B>,
         set: usize,
-        ring: &mut Ring<B>,
+        (ring, memory): (&mut Ring<B>, Option<(&Ring<B>, &B::Ids)>),
         scratch: &mut TransformerScratch<B>,
         x: &mut B::Buf,
     ) -> Result<()> {
@@ -184,6 +227,9 @@ impl<B: Backend> TransformerLayer<B> {
         self.norm1.step(step, x, normed)?;
         weights.attention.step(step, normed, ring, attention, branch)?;
         backend.residual_add(rows, t, self.width, branch, self.scale1.as_ref(), x)?;
+        if let (Some(cross), Some(memory)) = (&self.cross, memory) {
+            cross.step(step, memory, (normed, branch), attention, x)?;
+        }
         self.norm2.step(step, x, normed)?;
         weights.mlp.step(step, normed, mlp, branch)?;
         backend.residual_add(rows, t, self.width, branch, self.scale2.as_ref(), x)
@@ -210,10 +256,18 @@ impl<B: Backend> LayerWeights<B> {
 /// Keys and values of every layer, and room to compute in.
 pub struct TransformerState<B: Backend> {
     rings: Vec<Ring<B>>,
+    cross: CrossMemory<B>,
     scratch: TransformerScratch<B>,
 }
 
-stream_state!(TransformerState { memory: rings; scratch: scratch });
+stream_state!(TransformerState { memory: rings, cross; scratch: scratch });
+
+impl<B: Backend> TransformerState<B> {
+    /// What the layers attend to beside the stream itself.
+    pub fn cross(&mut self) -> &mut CrossMemory<B> {
+        &mut self.cross
+    }
+}
 
 /// Room for one layer's intermediate values; layers take turns.
 pub struct TransformerScratch<B: Backend> {

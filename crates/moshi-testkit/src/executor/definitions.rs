@@ -253,6 +253,72 @@ pub fn low_rank_pairs_are_added_for_the_rows_that_ask<B: Backend>(backend: B) {
     }
 }
 
+/// Keys and values that lie in a ring from the beginning: softmax(q K^T / sqrt(d)) V over the row's own length.
+pub fn queries_attend_to_what_a_row_was_filled_with<B: Backend>(backend: B) {
+    let (heads, kv_heads, d, t, places) = (4, 2, 6, 2, 7);
+    let attention = AttentionSpec { heads, kv_heads, head_dim: d, context: places, rope: None };
+    let mut ring = backend.ring(&RingSpec { rows: 4, attention, max_chunk: 1 }).unwrap();
+    let lengths = [7, 3, 0, 5];
+    let memory = |row: usize| noise::signal(31 + row as u64, places * 2 * kv_heads * d);
+    for row in [1, 0, 3] {
+        backend.fill_ring(&filled(&backend, &memory(row)), places, &mut ring, row).unwrap();
+    }
+    // What is filled again is forgotten, and copies come along.
+    backend.fill_ring(&filled(&backend, &memory(9)), 4, &mut ring, 1).unwrap();
+    backend.fill_ring(&filled(&backend, &memory(1)), 3, &mut ring, 1).unwrap();
+    let mut other = backend.ring(&RingSpec { rows: 1, attention, max_chunk: 1 }).unwrap();
+    backend.copy_ring(&ring, 0, &mut other, 0).unwrap();
+    backend.fill_ring(&filled(&backend, &memory(9)), places, &mut ring, 0).unwrap();
+    backend.copy_ring(&other, 0, &mut ring, 0).unwrap();
+
+    let rows = running(&backend, &[true, true, true, false]);
+    let width = heads * d;
+    let q = noise::signal(40, 4 * t * width);
+    let (mut y, mut ids) = (filled(&backend, &vec![0.5; 4 * t * width]), backend.ids(4).unwrap());
+    backend.upload_ids(&lengths, &mut ids).unwrap();
+    backend.attend_ring(rows.inner(), t, &filled(&backend, &q), &ids, &ring, &mut y).unwrap();
+    let expected = |row: usize, step: usize, head: usize| -> Vec<f32> {
+        let (memory, kv) = (memory(row), head / (heads / kv_heads));
+        let at = |place: usize, part: usize, c: usize| {
+            f64::from(memory[(place * 2 * kv_heads + part * kv_heads + kv) * d + c])
+        };
+        let q = &q[((row * t + step) * heads + head) * d..][..d];
+        let score = |place| {
+            let dot: f64 = (0..d).map(|c| f64::from(q[c]) * at(place, 0, c)).sum();
+            (dot / (d as f64).sqrt()).exp()
+        };
+        let scores: Vec<f64> = (0..lengths[row] as usize).map(score).collect();
+        let sum: f64 = scores.iter().sum();
+        let mix = |c| scores.iter().enumerate().map(|(place, score)| score * at(place, 1, c)).sum::<f64>();
+        (0..d).map(|c| if scores.is_empty() { 0.0 } else { (mix(c) / sum) as f32 }).collect()
+    };
+    let found = read(&backend, &y, 4 * t * width);
+    for row in 0..3 {
+        let steps = (0..t).flat_map(|step| (0..heads).map(move |head| (step, head)));
+        let expected: Vec<f32> = steps.flat_map(|(step, head)| expected(row, step, head)).collect();
+        assert_close(&format!("row {row}"), &found[row * t * width..(row + 1) * t * width], &expected, 1e-5);
+    }
+    assert!(backend.fill_ring(&filled(&backend, &memory(0)), places + 1, &mut ring, 0).is_err());
+    assert!(backend.fill_ring(&filled(&backend, &memory(0)), places, &mut ring, 4).is_err());
+}
+
+/// null + coefficient * (logits - null) for both rows of a pair; all others stay as they are.
+pub fn guided_rows_share_their_logits<B: Backend>(backend: B) {
+    let logits: Vec<f32> = vec![1.0, -2.0, 0.5, 8.0, 4.0, 4.0, 0.0, 1.0, 7.0, 7.0];
+    let rows = running(&backend, &[true, true, true, true, false]);
+    let mut ids = backend.ids(5).unwrap();
+    let factors = filled(&backend, &[3.0, 9.0, 0.5, 9.0, 9.0]);
+    let guided = |guides: &[i32], ids: &mut B::Ids| {
+        backend.upload_ids(guides, ids).unwrap();
+        let mut y = filled(&backend, &logits);
+        backend.guide(rows.inner(), 2, ids, &factors, &mut y).unwrap();
+        read(&backend, &y, 10)
+    };
+    let found = guided(&[3, -1, 1, -1, 0], &mut ids);
+    assert_eq!(found, [3.0, -8.0, 2.25, 6.0, 2.25, 6.0, 3.0, -8.0, 7.0, 7.0]);
+    assert_eq!(guided(&[-1, -1, 5, i32::MAX, 0], &mut ids), logits, "nobody is guided by a row that is none");
+}
+
 /// The nearest code is subtracted; ties go to the lowest index.
 pub fn the_nearest_code_is_subtracted_and_ties_go_low<B: Backend>(backend: B) {
     let codebook = backend.codebook(&[0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0], 4).unwrap();
@@ -301,6 +367,25 @@ pub fn embeddings_sum_and_skip_nothing<B: Backend>(backend: B) {
     low.add(step, &ids, column(1), &mut scratch, &mut y, &mut status).unwrap();
     let twice: Vec<f32> = expected.iter().map(|v| 2.0 * v).collect();
     assert_close("low rank added", &read(&backend, &y, 4), &twice, 1e-6);
+
+    // Two tokens at once: one table, a projection for each, and nothing for the one that is not there.
+    let pair = Embedding::load_pair(&backend, &at, 5, 4, Some(2)).unwrap();
+    let [out1, out2] = ["e.out1.weight", "e.out2.weight"].map(|name| weights.vector(name, &[4, 2]).unwrap());
+    let entry = |w: &[f32], id: i32, o: usize| match usize::try_from(id) {
+        Ok(id) => w[2 * o] * table[2 * id] + w[2 * o + 1] * table[2 * id + 1],
+        Err(_) => 0.0,
+    };
+    let (mut scratch, mut status) = (pair.scratch(&backend, 1).unwrap(), backend.ids(1).unwrap());
+    for (first, second) in [(2, 4), (1, -1), (-1, 0), (-1, -1)] {
+        backend.upload_ids(&[9, first, second], &mut ids).unwrap();
+        let expected: Vec<f32> = (0..4).map(|o| entry(&out1, first, o) + entry(&out2, second, o)).collect();
+        pair.set(step, &ids, column(1), &mut scratch, &mut y, &mut status).unwrap();
+        assert_close("pair", &read(&backend, &y, 4), &expected, 1e-6);
+        pair.add(step, &ids, column(1), &mut scratch, &mut y, &mut status).unwrap();
+        let twice: Vec<f32> = expected.iter().map(|v| 2.0 * v).collect();
+        assert_close("pair added", &read(&backend, &y, 4), &twice, 1e-6);
+    }
+    assert_eq!(faults(&backend, &status, 1), [None]);
 }
 
 /// Tokens are drawn, forced, or forced to be nothing; columns and rows beside them stay.

@@ -9,8 +9,8 @@ use moshi_nn::layers::{
 };
 use moshi_nn::{At, stream_state};
 
-use crate::RandomWeights;
 use crate::conformance::StreamCase;
+use crate::{RandomWeights, noise};
 
 /// A source of random weights that has biases and one spelling of everything.
 fn weights() -> RandomWeights {
@@ -52,6 +52,7 @@ pub fn mimi_like() -> TransformerConfig {
         norm: NormConfig::LAYER,
         mlps: vec![MlpConfig { width: 32, hidden: 48, kind: MlpKind::Gelu }],
         layer_scale: true,
+        cross: None,
     }
 }
 
@@ -67,6 +68,11 @@ pub fn hibiki_like() -> TransformerConfig {
     }
 }
 
+/// As a synthesis has them: every layer attends to a memory too.
+pub fn with_memory() -> TransformerConfig {
+    TransformerConfig { cross: Some(7), layer_scale: true, ..hibiki_like() }
+}
+
 /// No rotation, and a window of one.
 pub fn without_positions() -> TransformerConfig {
     let attention = AttentionSpec { rope: None, context: 1, ..hibiki_like().attention };
@@ -77,9 +83,16 @@ impl<B: Backend> StreamCase for Stack<B> {
     type State = StackState<B>;
 
     fn init_state(&self, rows: usize) -> StackState<B> {
+        let (backend, config) = (&self.backend, self.transformer.config());
+        let mut transformer = self.transformer.init_state(backend, rows, MAX_CHUNK).unwrap();
+        if config.cross.is_some() {
+            let places = noise::signal(17, 6 * config.width);
+            let memory = self.transformer.remember(backend, &places, &backend.ids(1).unwrap()).unwrap();
+            (0..rows).for_each(|row| transformer.cross().copy_row(backend, row, &memory, 0).unwrap());
+        }
         StackState {
-            rows: Rows::new(&self.backend, rows, &[self.transformer.config().attention]).unwrap(),
-            transformer: self.transformer.init_state(&self.backend, rows, MAX_CHUNK).unwrap(),
+            rows: Rows::new(backend, rows, &[config.attention]).unwrap(),
+            transformer,
             x: self.backend.buf(rows * MAX_CHUNK * self.inputs()).unwrap(),
         }
     }

@@ -47,6 +47,8 @@ macro_rules! backend_conformance {
                 upsampling_overlaps_two_inputs,
                 rotations_stay_exact_after_hours,
                 low_rank_pairs_are_added_for_the_rows_that_ask,
+                queries_attend_to_what_a_row_was_filled_with,
+                guided_rows_share_their_logits,
                 the_nearest_code_is_subtracted_and_ties_go_low,
                 embeddings_sum_and_skip_nothing,
                 samples_are_greedy_or_forced_and_leave_others_alone,
@@ -64,6 +66,7 @@ macro_rules! backend_conformance {
 
                 $crate::stream_conformance!(mimi_like, layers::stack($backend, layers::mimi_like()));
                 $crate::stream_conformance!(hibiki_like, layers::stack($backend, layers::hibiki_like()));
+                $crate::stream_conformance!(with_memory, layers::stack($backend, layers::with_memory()));
                 $crate::stream_conformance!(context_one, layers::stack($backend, layers::without_positions()));
                 $crate::stream_conformance!(conv, layers::plain($backend, ConvConfig::plain(C_IN, C_OUT, 7)));
                 $crate::stream_conformance!(

@@ -71,6 +71,7 @@ struct Bench<B: Backend> {
     head: B::Matrix,
     vectors: [B::Buf; 3],
     ring: B::Ring,
+    memory: B::Ring,
     rows: B::Rows,
     sampler: B::Sampler,
     x: B::Buf,
@@ -123,6 +124,7 @@ impl<B: Backend> Bench<B> {
             head,
             vectors: [(); 3].map(|()| vector(&b, &dice.signal(C))),
             ring: b.ring(&attention).unwrap(),
+            memory: b.ring(&attention).unwrap(),
             rows: b.rows(ROWS, &[ROPE]).unwrap(),
             sampler: b.sampler(ROWS, SILENT).unwrap(),
             x: b.buf(ROWS * MAX_CHUNK * 2 * C).unwrap(),
@@ -191,6 +193,16 @@ impl<B: Backend> Bench<B> {
         b.rope_append_attend(&self.rows, Span { first: 0, t }, &self.x, &ATTENTION, &mut self.ring, &mut self.y)
             .unwrap();
         self.note("rope_append_attend", t, C);
+        if dice.below(4) == 0 {
+            let (row, len) = (dice.below(ROWS), 1 + dice.below(ATTENTION.context));
+            b.fill_ring(&vector(&b, &dice.signal(len * C)), len, &mut self.memory, row).unwrap();
+        }
+        let lengths: Vec<i32> = (0..ROWS).map(|_| dice.below(ATTENTION.context + 1) as i32).collect();
+        let mut ids = b.ids(ROWS).unwrap();
+        b.upload_ids(&lengths, &mut ids).unwrap();
+        self.feed(dice, t, C);
+        b.attend_ring(&self.rows, t, &self.x, &ids, &self.memory, &mut self.y).unwrap();
+        self.note("attend_ring", t, C);
     }
 
     fn convolutions(&mut self, dice: &mut Dice) {
@@ -237,6 +249,12 @@ impl<B: Backend> Bench<B> {
         let b = self.b.clone();
         self.feed(dice, 1, C);
         b.linear(&self.rows, 1, &self.x, &self.head, &mut self.y).unwrap();
+        let pair = self.active[0] && self.active[2] && dice.below(2) == 0;
+        let mut guides = b.ids(ROWS).unwrap();
+        b.upload_ids(&[-1, -1, if pair { 0 } else { -1 }], &mut guides).unwrap();
+        let coefficients = vector(&b, &[2.0, 2.0, 2.5]);
+        b.guide(&self.rows, VOCABULARY, &guides, &coefficients, &mut self.y).unwrap();
+        self.note("guide", 1, VOCABULARY);
         let forced: Vec<i32> =
             (0..ROWS).map(|_| if dice.below(4) == 0 { dice.below(VOCABULARY) as i32 } else { -1 }).collect();
         let mut given = b.ids(ROWS).unwrap();
