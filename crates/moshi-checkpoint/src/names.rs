@@ -1,6 +1,6 @@
 //! The canonical tensors of a model: their names and shapes, from its configuration.
 
-use crate::config::{Gating, LmConfig, NormKind};
+use crate::config::{ConditionerKind, Gating, LmConfig, NormKind};
 
 /// One tensor that a model needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,10 @@ pub fn lm_tensors(config: &LmConfig) -> Vec<TensorSpec> {
     let dim = config.dim;
     let mut list = List::default();
     list.push("text_emb.weight", &[config.text_card + 1, dim]);
+    if config.demux_second_text_stream {
+        list.push("text_emb.out1.weight", &[dim, dim]);
+        list.push("text_emb.out2.weight", &[dim, dim]);
+    }
     for q in 0..config.n_q {
         list.push(format!("emb.{q}.weight"), &[config.card + 1, dim]);
     }
@@ -41,6 +45,7 @@ pub fn lm_tensors(config: &LmConfig) -> Vec<TensorSpec> {
         list.push(format!("extra_heads.{i}.weight"), &[config.extra_heads_dim, dim]);
     }
     depth(&mut list, config);
+    conditions(&mut list, config);
     list.0
 }
 
@@ -51,9 +56,28 @@ fn temporal_layer(list: &mut List, config: &LmConfig, at: &str) {
     let rows = dim + 2 * config.kv_heads() * config.head_dim();
     list.push(format!("{at}.self_attn.in_projs.0.weight"), &[rows, dim]);
     list.push(format!("{at}.self_attn.out_projs.0.weight"), &[dim, dim]);
+    if config.cross_attention {
+        list.norm(&format!("{at}.norm_cross"), NormKind::Layer, dim);
+        list.push(format!("{at}.cross_attention.in_projs.0.weight"), &[3 * dim, dim]);
+        list.push(format!("{at}.cross_attention.out_projs.0.weight"), &[dim, dim]);
+        if config.layer_scale.is_some() {
+            list.push(format!("{at}.layer_scale_cross.scale"), &[dim]);
+        }
+    }
     let mlp = if config.gating == Gating::Silu { format!("{at}.gating") } else { at.to_owned() };
     list.mlp(&mlp, config.gating, dim, config.hidden());
     list.layer_scale(at, config.layer_scale, dim);
+}
+
+fn conditions(list: &mut List, config: &LmConfig) {
+    for conditioner in &config.conditioners {
+        let at = format!("condition_provider.conditioners.{}", conditioner.name);
+        if let ConditionerKind::Lut { bins, dim, .. } = conditioner.kind {
+            list.push(format!("{at}.embed.weight"), &[bins + 1, dim]);
+        }
+        list.push(format!("{at}.output_proj.weight"), &[config.dim, conditioner.dim()]);
+        list.push(format!("{at}.learnt_padding"), &[1, 1, config.dim]);
+    }
 }
 
 fn depth(list: &mut List, config: &LmConfig) {
@@ -63,6 +87,11 @@ fn depth(list: &mut List, config: &LmConfig) {
         list.push(format!("depformer_in.{j}.weight"), &[d, config.dim]);
     }
     list.embedding("depformer_text_emb", config.text_card + 1, d, depth.low_rank_embeddings);
+    if config.demux_second_text_stream {
+        let width = depth.low_rank_embeddings.unwrap_or(d);
+        list.push("depformer_text_emb.out1.weight", &[d, width]);
+        list.push("depformer_text_emb.out2.weight", &[d, width]);
+    }
     for k in 1..config.dep_q {
         list.embedding(&format!("depformer_emb.{}", k - 1), config.card + 1, d, depth.low_rank_embeddings);
     }

@@ -33,8 +33,12 @@ pub enum Cell {
     /// Not known yet. In a forced frame: left to the model.
     #[default]
     Pending,
-    /// Known to be nothing: a zero vector for the model, -1 for everyone else.
+    /// Known to be nothing: a zero vector for the model, -1 for everyone else. In a forced frame nothing is drawn, and the
+    /// codebooks behind it are conditioned on nothing.
     Nothing,
+    /// In a forced frame: drawn, and nothing afterwards. The codebooks behind it are conditioned on what was drawn, and
+    /// nobody else hears of it. (The streams of a synthesis before its audio begins.)
+    Dropped,
     /// A token or code.
     Token(i32),
 }
@@ -184,6 +188,20 @@ impl DelayLine {
         Ok(())
     }
 
+    /// Decides what this step's column s + 1 will hold, whatever frames that belongs to, one cell per written stream;
+    /// [`Cell::Pending`] leaves a stream as it is. Before [`Self::forced`].
+    ///
+    /// # Errors
+    /// [`DelayError::Streams`].
+    pub fn force_column(&mut self, cells: &[Cell]) -> Result<(), DelayError> {
+        streams("forced column", self.config.written, cells.len())?;
+        for (stream, &cell) in cells.iter().enumerate().filter(|(_, cell)| **cell != Cell::Pending) {
+            let column = self.step + 1;
+            *self.cell_mut(stream, column) = cell;
+        }
+        Ok(())
+    }
+
     /// The tokens that this step reads, all streams; -1 for nothing.
     ///
     /// # Errors
@@ -208,7 +226,7 @@ impl DelayLine {
             *token = match self.cell(stream, self.step + 1) {
                 Cell::Token(token) => token,
                 Cell::Nothing => NOTHING,
-                Cell::Pending => FREE,
+                Cell::Pending | Cell::Dropped => FREE,
             };
         }
         Ok(())
@@ -223,8 +241,10 @@ impl DelayLine {
         for (stream, &token) in sampled.iter().enumerate() {
             let column = self.step + 1;
             let cell = self.cell_mut(stream, column);
-            if *cell == Cell::Pending {
-                *cell = Cell::from(token);
+            match *cell {
+                Cell::Pending => *cell = Cell::from(token),
+                Cell::Dropped => *cell = Cell::Nothing,
+                Cell::Nothing | Cell::Token(_) => {}
             }
         }
         Ok(())
@@ -278,7 +298,7 @@ impl DelayLine {
         match self.cell(stream, column) {
             Cell::Token(token) => Ok(token),
             Cell::Nothing => Ok(-1),
-            Cell::Pending => Err(DelayError::Pending { stream, column, step: self.step }),
+            Cell::Pending | Cell::Dropped => Err(DelayError::Pending { stream, column, step: self.step }),
         }
     }
 }

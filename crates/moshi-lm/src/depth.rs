@@ -47,10 +47,15 @@ impl<B: Backend> Depth<B> {
                 head: Linear::load(backend, &at.at("linears").at(k), lm.card, width)?,
             })
         });
+        let (text, entries) = (at.at("depformer_text_emb"), lm.text_card + 1);
+        let text = match lm.demux_second_text_stream {
+            true => Embedding::load_pair(backend, &text, entries, width, rank),
+            false => Embedding::load(backend, &text, entries, width, rank),
+        };
         Ok(Self {
             transformer: Transformer::load(backend, &at.at("depformer"), shape::depth(config)?)?,
             inputs: (0..config.inputs()).map(input).collect::<Result<_, _>>()?,
-            text: Embedding::load(backend, &at.at("depformer_text_emb"), lm.text_card + 1, width, rank)?,
+            text: text?,
             codes: (1..lm.dep_q).map(|k| code(k - 1)).collect::<Result<_, _>>()?,
             steps: steps.collect::<Result<_>>()?,
             width,
@@ -72,6 +77,7 @@ impl<B: Backend> Depth<B> {
         Ok(DepthState {
             rows: Rows::new(backend, rows, &[self.transformer.config().attention])?,
             stack: self.transformer.init_state(backend, rows, 1)?,
+            codebooks: self.steps.len(),
             embedding: self.text.scratch(backend, rows)?,
             x: backend.buf(rows * self.width)?,
             normed: backend.buf(rows * self.width)?,
@@ -79,13 +85,25 @@ impl<B: Backend> Depth<B> {
         })
     }
 
-    /// Before a frame: which rows run it.
-    pub(crate) fn put(&self, backend: &B, active: &[bool], state: &mut DepthState<B>) -> moshi_nn::Result<()> {
-        state.rows.put(backend, active, self.steps.len())
+    /// Number of codebooks.
+    pub(crate) fn codebooks(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Before a frame: which rows run it, and how many codebooks of it.
+    pub(crate) fn put(
+        &self,
+        backend: &B,
+        active: &[bool],
+        codebooks: usize,
+        state: &mut DepthState<B>,
+    ) -> moshi_nn::Result<()> {
+        state.codebooks = codebooks.min(self.steps.len());
+        state.rows.put(backend, active, state.codebooks)
     }
 
     /// Runs one frame of the rows that were put. `z [rows, dim]` is the temporal output, `drawn.tokens [rows, 1 + dep_q]` holds
-    /// the text token; `code(k, logits [rows, card], drawn)` is called for each codebook and leaves its code in column
+    /// the text token (`drawn.pairs [rows, 2]`, where it is two); `code(k, logits [rows, card], drawn)` is called for each codebook and leaves its code in column
     /// 1 + k of the tokens, unless it is there already.
     pub(crate) fn frame(
         &self,
@@ -95,12 +113,12 @@ impl<B: Backend> Depth<B> {
         drawn: &mut Drawn<B>,
         state: &mut DepthState<B>,
         watcher: &mut dyn Watcher<B>,
-        mut code: impl FnMut(usize, &B::Buf, &mut Drawn<B>) -> moshi_nn::Result<()>,
+        mut code: impl FnMut(usize, &mut B::Buf, &mut Drawn<B>) -> moshi_nn::Result<()>,
     ) -> moshi_nn::Result<()> {
-        for k in 0..self.steps.len() {
+        for k in 0..state.codebooks {
             self.logits(backend, (k, adapters), z, drawn, state, watcher)?;
             watcher.at(Place::AudioLogits { codebook: k }, &state.logits)?;
-            code(k, &state.logits, drawn)?;
+            code(k, &mut state.logits, drawn)?;
             watcher.at(Place::Drawn { stream: 1 + k }, &state.logits)?;
         }
         Ok(())
@@ -115,13 +133,17 @@ impl<B: Backend> Depth<B> {
         state: &mut DepthState<B>,
         watcher: &mut dyn Watcher<B>,
     ) -> moshi_nn::Result<()> {
-        let DepthState { rows, stack, embedding, x, normed, logits } = state;
+        let DepthState { rows, stack, embedding, x, normed, logits, .. } = state;
         let weights = &self.steps[k];
         let step = Step::new(backend, rows, 1).from_step(k).with_adapters(adapters);
         let before = Column { index: k, of: 1 + self.steps.len() };
-        let table = if k == 0 { &self.text } else { &self.codes[k - 1] };
+        let (table, ids, before) = match k {
+            0 if self.text.columns() == 2 => (&self.text, &drawn.pairs, Column { index: 0, of: 2 }),
+            0 => (&self.text, &drawn.tokens, before),
+            _ => (&self.codes[k - 1], &drawn.tokens, before),
+        };
         self.inputs[weights.input].step(step, z, x)?;
-        table.add(step, &drawn.tokens, before, embedding, x, &mut drawn.status)?;
+        table.add(step, ids, before, embedding, x, &mut drawn.status)?;
         let mut after = |layer, x: &B::Buf| watcher.at(Place::Depth { codebook: k, layer }, x);
         self.transformer.step_watched(step, weights.set, stack, x, &mut after)?;
         match &weights.norm {
@@ -138,6 +160,8 @@ impl<B: Backend> Depth<B> {
 pub(crate) struct DepthState<B: Backend> {
     rows: Rows<B>,
     stack: TransformerState<B>,
+    /// Of the next frame.
+    codebooks: usize,
     embedding: EmbeddingScratch<B>,
     x: B::Buf,
     normed: B::Buf,

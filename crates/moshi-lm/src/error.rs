@@ -42,6 +42,37 @@ pub enum LmError {
         /// Rows of the state.
         rows: usize,
     },
+    /// A value that a condition cannot have.
+    #[error("condition {name:?}: found {found}, expected {expected}")]
+    Condition {
+        /// Which condition.
+        name: String,
+        /// What was given.
+        found: String,
+        /// What it takes.
+        expected: String,
+    },
+    /// A number of codebooks that the model does not write.
+    #[error("codebooks: found {found}, expected 1 to {most}")]
+    Codebooks {
+        /// The number asked for.
+        found: usize,
+        /// How many the model writes.
+        most: usize,
+    },
+    /// Two rows that cannot be a pair.
+    #[error(
+        "guidance of row {row} by row {null_row}: found {found}, expected two rows at their beginning, in no other pair, \
+         and a finite coefficient"
+    )]
+    Guidance {
+        /// The guided row.
+        row: usize,
+        /// The row beside it.
+        null_row: usize,
+        /// What is wrong.
+        found: String,
+    },
     /// A configuration that asks for something this model does not do.
     #[error("config.json: {key} = {found} is not supported; {expected}")]
     Unsupported {

@@ -3,8 +3,10 @@
 use moshi_nn::Backend;
 use moshi_nn::layers::{Rows, Step};
 
+use crate::conditions::{Conditions, Told};
 use crate::depth::{Depth, DepthState};
 use crate::state::Drawn;
+use crate::tokens::{Input, Reading};
 use crate::watch::{Place, Watcher};
 use crate::{Lm, LmError, Result};
 
@@ -45,6 +47,20 @@ impl<B: Backend> Lm<B> {
     /// # Errors
     /// As [`Lm::forward`], and the watcher's own.
     pub fn forward_watched(&self, codes: &[i32], steps: usize, watcher: &mut dyn Watcher<B>) -> Result<Forward> {
+        self.forward_told(codes, steps, None, watcher)
+    }
+
+    /// As [`Lm::forward_watched`], in a conversation that was told something beside its streams.
+    ///
+    /// # Errors
+    /// As [`Lm::forward_watched`].
+    pub fn forward_told(
+        &self,
+        codes: &[i32],
+        steps: usize,
+        conditions: Option<&Conditions<B>>,
+        watcher: &mut dyn Watcher<B>,
+    ) -> Result<Forward> {
         let streams = 1 + self.config.n_q;
         if steps == 0 || streams.checked_mul(steps) != Some(codes.len()) {
             return Err(LmError::Codes { streams, steps, found: codes.len() });
@@ -53,6 +69,10 @@ impl<B: Backend> Lm<B> {
             self.check_token(i / steps, code)?;
         }
         let mut pass = Pass::new(self, codes, steps)?;
+        if let Some(conditions) = conditions {
+            pass.told.set_all(&self.backend, conditions)?;
+            self.recall(pass.stack.cross(), 0, conditions)?;
+        }
         for first in (0..steps).step_by(FORWARD_CHUNK) {
             pass.chunk(first, FORWARD_CHUNK.min(steps - first), watcher)?;
         }
@@ -71,10 +91,12 @@ struct Pass<'a, B: Backend> {
     stack: moshi_nn::layers::TransformerState<B>,
     /// Time steps are the rows of the depth transformer.
     depth: Option<(&'a Depth<B>, DepthState<B>)>,
+    /// The same at every time step.
+    told: Told<B>,
     read: B::Ids,
     /// Its status stays clear: all codes are checked before the pass, and nothing is drawn from logits.
     drawn: Drawn<B>,
-    x: B::Buf,
+    input: Input<B>,
     z: B::Buf,
     text_logits: B::Buf,
     extra: Vec<B::Buf>,
@@ -107,8 +129,9 @@ impl<'a, B: Backend> Pass<'a, B> {
             stack: lm.temporal.init_state(backend, 1, chunk)?,
             depth: depth.transpose()?,
             read: backend.ids(chunk * (1 + c.n_q))?,
-            drawn: Drawn { tokens: backend.ids(chunk * (1 + c.dep_q))?, status: backend.ids(chunk)? },
-            x: backend.buf(chunk * c.dim)?,
+            told: lm.told(chunk)?,
+            drawn: Drawn::new(backend, chunk, 1 + c.dep_q)?,
+            input: lm.tables.input(backend, chunk)?,
             z: backend.buf(chunk * c.dim)?,
             text_logits: backend.buf(chunk * c.text_card_out)?,
             extra: lm.extra_heads.iter().map(|head| backend.buf(chunk * head.outputs())).collect::<Result<_, _>>()?,
@@ -133,11 +156,16 @@ impl<'a, B: Backend> Pass<'a, B> {
 
     fn chunk(&mut self, first: usize, n: usize, watcher: &mut dyn Watcher<B>) -> Result<()> {
         let (lm, backend) = (self.lm, &self.lm.backend);
-        backend.upload_ids(&self.columns(first, n, 1 + lm.config.n_q), &mut self.read)?;
+        let streams = 1 + lm.config.n_q;
+        let mut columns = self.columns(first, n, streams);
+        columns.iter_mut().step_by(streams).for_each(|text| *text = lm.reads_as(*text));
+        backend.upload_ids(&columns, &mut self.read)?;
+        backend.upload_ids(&lm.text_pairs(&columns, streams), &mut self.drawn.pairs)?;
         self.rows.put(backend, &[true], n)?;
         let step = Step::new(backend, &self.rows, n).with_adapters(&self.adapters);
-        let (buffers, status) = ((&mut self.x, &mut self.z), &mut self.drawn.status);
-        lm.temporal_step(step, &self.read, &mut self.stack, buffers, status, watcher)?;
+        let Drawn { pairs, status, .. } = &mut self.drawn;
+        let reading = Reading { tokens: &self.read, pairs, sums: self.told.sums.as_ref() };
+        lm.temporal_step(step, &reading, &mut self.stack, (&mut self.input, &mut self.z), status, watcher)?;
         lm.text_head.step(step, &self.z, &mut self.text_logits)?;
         watcher.at(Place::TextLogits, &self.text_logits)?;
         lm.extra_probabilities(step, &self.z, &mut self.extra)?;
@@ -157,10 +185,11 @@ impl<'a, B: Backend> Pass<'a, B> {
         let (card, steps) = (lm.config.card, self.out.steps);
         let targets = self.columns(first + 1, n, 1 + lm.config.dep_q);
         backend.upload_ids(&targets, &mut self.drawn.tokens)?;
+        backend.upload_ids(&lm.text_pairs(&targets, 1 + lm.config.dep_q), &mut self.drawn.pairs)?;
         let Some((depth, state)) = &mut self.depth else { return Ok(()) };
         let active: Vec<bool> = (0..FORWARD_CHUNK.min(steps)).map(|row| row < n).collect();
         let (host, out) = (&mut self.host, &mut self.out.audio_logits);
-        depth.put(backend, &active, state)?;
+        depth.put(backend, &active, depth.codebooks(), state)?;
         Ok(depth.frame(backend, &self.adapters, &self.z, &mut self.drawn, state, watcher, |k, logits, _| {
             let placed = Placed { first, n, delay: lm.config.delays[1 + k] };
             placed.put(backend, logits, host, card, &mut out[k * steps * card..(k + 1) * steps * card])

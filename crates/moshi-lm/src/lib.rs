@@ -4,14 +4,18 @@
 //! and gives the agent's next frame: a text token and its codes. Dialogue, forced text and forced audio are settings of the
 //! same step ([`RowInput`]).
 
+pub mod conditions;
+mod decide;
 pub mod delay;
 mod depth;
 mod error;
 mod forward;
+pub mod guidance;
 mod model;
 pub mod prompt;
 pub mod script;
 mod shape;
+mod speech;
 pub mod spelling;
 mod state;
 pub mod text;
@@ -26,5 +30,6 @@ pub use forward::{FORWARD_CHUNK, Forward};
 pub use model::{Lm, RowInput};
 pub use moshi_checkpoint::config::{DepformerConfig, LmConfig};
 pub use moshi_nn::backend::{RowSampling, SamplingParams};
+pub use speech::Speech;
 pub use state::LmState;
 pub use watch::{Place, Watcher};

@@ -7,10 +7,13 @@ use moshi_nn::backend::{Column, FREE, Plan, RowSampling, SilentTokens, Stretch};
 use moshi_nn::layers::{Linear, Norm, Rows, Step, StreamState, Transformer, TransformerState};
 use moshi_nn::{At, Backend, WeightSource};
 
+use crate::conditions::Conditioners;
 use crate::delay::{Cell, DelayConfig};
 use crate::depth::Depth;
+use crate::guidance::{Pairs, guidance_of, hide, is_null};
+use crate::speech::Speeches;
 use crate::state::{Drawn, Lines, LmState, Sampler, StepOutput, Work};
-use crate::tokens::TokenTables;
+use crate::tokens::{Input, Reading, TokenTables};
 use crate::watch::{Place, Watcher};
 use crate::{LmError, Result, shape};
 
@@ -18,8 +21,9 @@ use crate::{LmError, Result, shape};
 pub struct Lm<B: Backend> {
     pub(crate) backend: B,
     pub(crate) config: LmConfig,
-    delays: Arc<DelayConfig>,
-    tables: TokenTables<B>,
+    pub(crate) delays: Arc<DelayConfig>,
+    pub(crate) tables: TokenTables<B>,
+    pub(crate) conditioners: Conditioners<B>,
     pub(crate) temporal: Transformer<B>,
     out_norm: Norm<B>,
     pub(crate) text_head: Linear<B>,
@@ -52,6 +56,7 @@ impl<B: Backend> Lm<B> {
         Ok(Self {
             delays: Arc::new(shape::delays(config)),
             tables: TokenTables::load(&backend, &at, config)?,
+            conditioners: Conditioners::load(&backend, &at, config)?,
             temporal: Transformer::load(&backend, &at.at("transformer"), shape::temporal(config)?)?,
             out_norm: Norm::load(&backend, &at.at("out_norm"), shape::norm(config.norm)?, config.dim)?,
             text_head: Linear::load(&backend, &at.at("text_linear"), config.text_card_out, config.dim)?,
@@ -110,11 +115,14 @@ impl<B: Backend> Lm<B> {
             active: vec![false; rows],
             read: vec![0; rows * streams],
             forced: vec![FREE; rows * written],
+            cells: vec![Cell::Pending; written],
+            text: vec![-1; if c.demux_second_text_stream { rows * 2 } else { 0 }],
+            speaking: vec![false; rows],
             adapters: backend.ids(rows)?,
             read_ids: backend.ids(rows * streams)?,
             forced_ids: backend.ids(rows * written)?,
-            drawn: Drawn { tokens: backend.ids(rows * written)?, status: backend.ids(rows)? },
-            x: backend.buf(rows * c.dim)?,
+            drawn: Drawn::new(backend, rows, written)?,
+            input: self.tables.input(backend, rows)?,
             z: backend.buf(rows * c.dim)?,
             text_logits: backend.buf(rows * c.text_card_out)?,
             extra: heads().map(|len| backend.buf(len)).collect::<Result<_, _>>()?,
@@ -134,6 +142,9 @@ impl<B: Backend> Lm<B> {
             stack: self.temporal.init_state(backend, rows, 1)?,
             sampler: Sampler::new(backend, rows, silent)?,
             lines: Lines::new(&self.delays, rows),
+            told: self.told(rows)?,
+            speeches: Speeches::new(rows, c.dep_q),
+            pairs: None,
             work,
             recordings: B::Recordings::default(),
             out,
@@ -145,14 +156,22 @@ impl<B: Backend> Lm<B> {
     /// # Errors
     /// A parameter out of range; a row that the state does not have.
     pub fn set_sampling(&self, state: &mut LmState<B>, row: usize, params: &RowSampling) -> Result<()> {
-        Ok(state.sampler.set(&self.backend, row, params)?)
+        state.sampler.set(&self.backend, row, params)?;
+        match guidance_of(&state.pairs, row) {
+            Some(pair) => Ok(state.sampler.set(&self.backend, pair.null_row, params)?),
+            None => Ok(()),
+        }
     }
 
-    /// Makes a row as before its first step; its sampling parameters stay.
+    /// Makes a row as before its first step, with nothing to say. Its sampling parameters stay, and so do its conditions,
+    /// its number of codebooks and its guidance.
     ///
     /// # Errors
     /// A row that the state does not have; failures of the device.
     pub fn reset(&self, state: &mut LmState<B>, row: usize) -> Result<()> {
+        if let Some(pair) = guidance_of(&state.pairs, row) {
+            state.reset_row(&self.backend, pair.null_row)?;
+        }
         Ok(state.reset_row(&self.backend, row)?)
     }
 
@@ -175,12 +194,29 @@ impl<B: Backend> Lm<B> {
         state.out.emitted.fill(false);
         self.check_inputs(state, inputs)?;
         self.take_inputs(state, inputs)?;
-        let plan = Plan { stretch: Stretch::Think, rows: inputs.len(), t: 1 };
-        let mut recordings = std::mem::take(&mut state.recordings);
-        let ran = self.backend.replay(&mut recordings, plan, &mut || self.compute(state, &mut ()));
-        state.recordings = recordings;
-        ran?;
+        if self.decides(state) {
+            self.stretch(state, (Stretch::Text, 1), |state| self.text_part(state, &mut ()))?;
+            if let Some(codebooks) = self.decide(state)? {
+                self.stretch(state, (Stretch::Depth, codebooks), |state| self.depth_part(state, &mut ()))?;
+            }
+        } else {
+            self.stretch(state, (Stretch::Think, 1), |state| self.compute(state, &mut ()))?;
+        }
         self.hand_out(state)
+    }
+
+    /// Runs a stretch of the rows that were put.
+    fn stretch(
+        &self,
+        state: &mut LmState<B>,
+        (stretch, t): (Stretch, usize),
+        calls: impl Fn(&mut LmState<B>) -> moshi_nn::Result<()>,
+    ) -> Result<()> {
+        let plan = Plan { stretch, rows: state.rows.running(), t };
+        let mut recordings = std::mem::take(&mut state.recordings);
+        let ran = self.backend.replay(&mut recordings, plan, &mut || calls(state));
+        state.recordings = recordings;
+        Ok(ran?)
     }
 
     /// As [`Lm::step`], while `watcher` looks on. It looks into the middle of a stretch, so nothing is replayed.
@@ -197,7 +233,14 @@ impl<B: Backend> Lm<B> {
         state.out.emitted.fill(false);
         self.check_inputs(state, inputs)?;
         self.take_inputs(state, inputs)?;
-        self.compute(state, watcher)?;
+        if self.decides(state) {
+            self.text_part(state, watcher)?;
+            if self.decide(state)?.is_some() {
+                self.depth_part(state, watcher)?;
+            }
+        } else {
+            self.compute(state, watcher)?;
+        }
         self.hand_out(state)
     }
 
@@ -211,9 +254,14 @@ impl<B: Backend> Lm<B> {
         Ok(logits)
     }
 
-    /// The last token that stream `stream` has an embedding for: its initial one.
+    /// The last token that stream `stream` has an embedding for: its initial one, or where text carries two, both of them.
     fn last_token(&self, stream: usize) -> usize {
-        if stream == 0 { self.config.text_card } else { self.config.card }
+        let LmConfig { card, text_card, demux_second_text_stream: two, .. } = self.config;
+        match stream {
+            0 if two => (text_card + 1) * (text_card + 2) - 1,
+            0 => text_card,
+            _ => card,
+        }
     }
 
     pub(crate) fn check_token(&self, stream: usize, found: i32) -> Result<()> {
@@ -235,6 +283,9 @@ impl<B: Backend> Lm<B> {
                 Some(flag) if !*flag => *flag = true,
                 _ => return Err(LmError::Row { row: input.row, rows }),
             }
+            if is_null(&state.pairs, input.row) {
+                return Err(LmError::Row { row: input.row, rows });
+            }
             let line = &state.lines.0[input.row];
             line.check(input.heard, input.forced)?;
             for (i, &code) in input.heard.iter().enumerate() {
@@ -250,20 +301,36 @@ impl<B: Backend> Lm<B> {
     }
 
     fn take_inputs(&self, state: &mut LmState<B>, inputs: &[RowInput<'_>]) -> Result<()> {
-        let LmState { rows, lines, work, out, .. } = state;
+        let LmState { rows, lines, work, out, speeches, pairs, .. } = state;
         let (streams, written) = (self.delays.delays.len(), self.written());
+        speeches.begin();
         for &RowInput { row, heard, forced } in inputs {
             let line = &mut lines.0[row];
             line.hear(heard)?;
             if !forced.is_empty() {
                 line.force(forced)?;
             }
-            line.read(&mut work.read[row * streams..(row + 1) * streams])?;
-            line.forced(&mut work.forced[row * written..(row + 1) * written])?;
+            if speeches.column(row, line.step(), &self.delays, &mut work.cells) {
+                line.force_column(&work.cells)?;
+            }
+            let read = row * streams..(row + 1) * streams;
+            line.read(&mut work.read[read.clone()])?;
+            work.read[read.start] = self.reads_as(work.read[read.start]);
+            let must = row * written..(row + 1) * written;
+            line.forced(&mut work.forced[must.clone()])?;
+            if let Some(pair) = guidance_of(pairs, row) {
+                let null = pair.null_row;
+                work.active[null] = true;
+                work.read.copy_within(read, null * streams);
+                work.forced.copy_within(must, null * written);
+                let tokens = &mut work.read[null * streams..(null + 1) * streams];
+                hide(pair.guided, line.step(), speeches.get(row), &self.delays.delays, tokens);
+            }
         }
+        self.put_pairs(work, |work, row| work.read[row * streams])?;
         rows.put(&self.backend, &work.active, 1)?;
         if let (Some(weights), Some(depth)) = (&self.depth, &mut work.depth) {
-            weights.put(&self.backend, &work.active, depth)?;
+            weights.put(&self.backend, &work.active, weights.codebooks(), depth)?;
         }
         self.backend.upload_ids(&work.read, &mut work.read_ids)?;
         self.backend.upload_ids(&work.forced, &mut work.forced_ids)?;
@@ -274,42 +341,60 @@ impl<B: Backend> Lm<B> {
 
     /// From tokens read to tokens sampled, without waiting for the device.
     fn compute(&self, state: &mut LmState<B>, watcher: &mut dyn Watcher<B>) -> moshi_nn::Result<()> {
+        self.text_part(state, watcher)?;
+        self.depth_part(state, watcher)
+    }
+
+    /// From tokens read to the text token sampled.
+    fn text_part(&self, state: &mut LmState<B>, watcher: &mut dyn Watcher<B>) -> moshi_nn::Result<()> {
         let backend = &self.backend;
-        let LmState { rows, stack, sampler, work, .. } = state;
-        let Work { read_ids, forced_ids, adapters, drawn, x, z, text_logits, extra, depth, .. } = work;
-        let of = self.written();
+        let LmState { rows, stack, sampler, told, pairs, work, .. } = state;
+        let Work { read_ids, forced_ids, adapters, drawn, input, z, text_logits, extra, .. } = work;
         let step = Step::new(backend, rows, 1).with_adapters(adapters);
-        self.temporal_step(step, read_ids, stack, (x, z), &mut drawn.status, watcher)?;
+        let reading = Reading { tokens: read_ids, pairs: &drawn.pairs, sums: told.sums.as_ref() };
+        self.temporal_step(step, &reading, stack, (input, z), &mut drawn.status, watcher)?;
         self.text_head.step(step, z, text_logits)?;
         watcher.at(Place::TextLogits, text_logits)?;
         self.extra_probabilities(step, z, extra)?;
-        let (position, sampler) = (rows.inner(), &mut sampler.inner);
-        let mut draw = |stream: usize, logits: &B::Buf, card: usize, drawn: &mut Drawn<B>| {
-            let (column, Drawn { tokens, status }) = (Column { index: stream, of }, drawn);
-            backend.sample(position, logits, card, stream, sampler, forced_ids, tokens, column, status)
-        };
-        draw(0, text_logits, self.config.text_card_out, drawn)?;
-        watcher.at(Place::Drawn { stream: 0 }, text_logits)?;
-        if let (Some(weights), Some(depth)) = (&self.depth, depth) {
-            weights.frame(backend, adapters, z, drawn, depth, watcher, |k, logits, drawn| {
-                draw(1 + k, logits, self.config.card, drawn)
-            })?;
+        let card = self.config.text_card_out;
+        if let Some(Pairs { text, coefficients, .. }) = pairs {
+            backend.guide(rows.inner(), card, text, coefficients, text_logits)?;
         }
-        Ok(())
+        let (column, Drawn { tokens, status, .. }) = (Column { index: 0, of: self.written() }, drawn);
+        let sampler = &mut sampler.inner;
+        backend.sample(rows.inner(), text_logits, card, 0, sampler, forced_ids, tokens, column, status)?;
+        watcher.at(Place::Drawn { stream: 0 }, text_logits)
     }
 
-    /// `tokens [b, t, 1 + n_q]` -> `z [b, t, dim]`, the normalised output of the temporal transformer; what is wrong with
+    /// From the text token to the codes sampled.
+    fn depth_part(&self, state: &mut LmState<B>, watcher: &mut dyn Watcher<B>) -> moshi_nn::Result<()> {
+        let (backend, of) = (&self.backend, self.written());
+        let LmState { rows, sampler, pairs, work, .. } = state;
+        let Work { forced_ids, adapters, drawn, z, depth, .. } = work;
+        let (Some(weights), Some(depth)) = (&self.depth, depth) else { return Ok(()) };
+        let (rows, sampler, card, pairs) = (rows.inner(), &mut sampler.inner, self.config.card, pairs.as_ref());
+        weights.frame(backend, adapters, z, drawn, depth, watcher, |k, logits, drawn| {
+            if let Some(Pairs { audio, coefficients, .. }) = pairs {
+                backend.guide(rows, card, audio, coefficients, logits)?;
+            }
+            let (column, Drawn { tokens, status, .. }) = (Column { index: 1 + k, of }, drawn);
+            backend.sample(rows, logits, card, 1 + k, sampler, forced_ids, tokens, column, status)
+        })
+    }
+
+    /// What is read -> `z [b, t, dim]`, the normalised output of the temporal transformer; what is wrong with
     /// the tokens is noted in `status [b]`.
     pub(crate) fn temporal_step(
         &self,
         step: Step<'_, B>,
-        tokens: &B::Ids,
+        reading: &Reading<'_, B>,
         stack: &mut TransformerState<B>,
-        (x, z): (&mut B::Buf, &mut B::Buf),
+        (input, z): (&mut Input<B>, &mut B::Buf),
         status: &mut B::Ids,
         watcher: &mut dyn Watcher<B>,
     ) -> moshi_nn::Result<()> {
-        self.tables.sum(step, tokens, x, status)?;
+        self.tables.sum(step, reading, input, status)?;
+        let x = &mut input.x;
         watcher.at(Place::Embedded, x)?;
         self.temporal.step_watched(step, 0, stack, x, |layer, x| watcher.at(Place::Temporal { layer }, x))?;
         self.out_norm.step(step, x, z)
@@ -331,15 +416,18 @@ impl<B: Backend> Lm<B> {
 
     /// Brings the sampled tokens to the host, through the delay lines, and out.
     fn hand_out(&self, state: &mut LmState<B>) -> Result<()> {
-        let LmState { rows, lines, work, out, .. } = state;
+        let LmState { rows, lines, pairs, work, out, .. } = state;
         let written = self.written();
-        rows.advance(1);
+        rows.advance_rows(&work.active, 1);
         self.backend.download_ids(&work.drawn.tokens, &mut out.sampled)?;
         self.backend.download_ids(&work.drawn.status, &mut out.status)?;
         for (buf, values) in work.extra.iter().zip(&mut out.extra) {
             self.backend.download(buf, values)?;
         }
-        for row in (0..lines.0.len()).filter(|&row| work.active[row]) {
+        for row in (0..lines.0.len()).filter(|&row| work.active[row] && !is_null(pairs, row)) {
+            if let Some(pair) = guidance_of(pairs, row).filter(|_| out.status[row] == 0) {
+                out.status[row] = out.status[pair.null_row];
+            }
             let (line, tokens) = (&mut lines.0[row], row * written..(row + 1) * written);
             line.write(&out.sampled[tokens.clone()])?;
             // The line of a damaged row goes on, so that it fits the row's position until somebody resets both.

@@ -210,7 +210,7 @@ impl Prompt {
         }
         let heard = frame.user.map(|cell| match cell {
             Cell::Token(code) => code,
-            Cell::Nothing | Cell::Pending => -1,
+            Cell::Nothing | Cell::Dropped | Cell::Pending => -1,
         });
         Some(PromptStep { replayed: Some(step).filter(|&step| step < self.replayed), heard, forced })
     }

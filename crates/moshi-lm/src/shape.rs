@@ -1,23 +1,31 @@
 //! From a checkpoint's configuration to the shapes of layers.
 
-use moshi_checkpoint::config::{DepformerConfig, Gating, LmConfig, NormKind, PositionalEmbedding};
+use moshi_checkpoint::config::{ConditionerKind, DepformerConfig, Gating, LmConfig, NormKind, PositionalEmbedding};
 use moshi_nn::backend::{AttentionSpec, Rope, RopeLayout};
 use moshi_nn::layers::{MlpConfig, MlpKind, NormConfig, TransformerConfig};
 
+use crate::conditions::MEMORY_PLACES;
 use crate::delay::DelayConfig;
 use crate::{LmError, Result};
 
 /// Refuses what a configuration may ask for and this model does not do.
 pub(crate) fn check(config: &LmConfig) -> Result<()> {
     let fail = |key, found: String, expected| Err(LmError::Unsupported { key, found, expected });
-    if config.cross_attention {
-        return fail("cross_attention", "true".to_owned(), "models that attend to conditions do not run yet");
+    let fuser = &config.fuser;
+    if !config.cross_attention && !fuser.cross.is_empty() {
+        return fail("fuser.cross", format!("{:?}", fuser.cross), "it belongs to models with \"cross_attention\"");
     }
-    if let Some(conditioners) = config.conditioners.as_ref().filter(|c| c.as_object().is_none_or(|c| !c.is_empty())) {
-        return fail("conditioners", conditioners.to_string(), "models with conditions do not run yet");
+    for (key, names) in [("fuser.prepend", &fuser.prepend), ("fuser.streaming_sum", &fuser.streaming_sum)] {
+        if !names.is_empty() {
+            return fail(key, format!("{names:?}"), "conditions are added at every step (sum) or attended to (cross)");
+        }
     }
-    if config.demux_second_text_stream {
-        return fail("demux_second_text_stream", "true".to_owned(), "models with two text streams do not run yet");
+    let sequence = |name: &&String| {
+        let known = config.conditioners.iter().find(|known| known.name == **name);
+        known.is_some_and(|known| !matches!(known.kind, ConditionerKind::Lut { .. }))
+    };
+    if let Some(name) = fuser.sum.iter().find(sequence) {
+        return fail("fuser.sum", format!("{name:?}"), "a sequence is attended to (cross)");
     }
     if config.norm_emb {
         return fail("norm_emb", "true".to_owned(), "no published model normalises its embeddings");
@@ -84,7 +92,7 @@ pub(crate) fn temporal(c: &LmConfig) -> Result<TransformerConfig> {
         norm: norm(c.norm)?,
         mlps: vec![mlp(c.gating, c.dim, c.hidden())?],
         layer_scale: c.layer_scale.is_some(),
-        cross: None,
+        cross: c.cross_attention.then_some(MEMORY_PLACES),
     })
 }
 

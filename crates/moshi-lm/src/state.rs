@@ -6,8 +6,12 @@ use moshi_nn::backend::{RowSampling, SilentTokens};
 use moshi_nn::layers::{Rows, StreamState, TransformerState};
 use moshi_nn::{Backend, Error, Fault, stream_state};
 
-use crate::delay::{DelayConfig, DelayLine};
+use crate::conditions::Told;
+use crate::delay::{Cell, DelayConfig, DelayLine};
 use crate::depth::DepthState;
+use crate::guidance::Pairs;
+use crate::speech::Speeches;
+use crate::tokens::Input;
 
 /// Memory of some rows of a [`Lm`](crate::Lm), and the results of its last step.
 pub struct LmState<B: Backend> {
@@ -15,12 +19,19 @@ pub struct LmState<B: Backend> {
     pub(crate) stack: TransformerState<B>,
     pub(crate) sampler: Sampler<B>,
     pub(crate) lines: Lines,
+    pub(crate) told: Told<B>,
+    pub(crate) speeches: Speeches,
+    /// Which rows are guided by which; rows are reset and copied one by one, so a copy is in no pair.
+    pub(crate) pairs: Option<Pairs<B>>,
     pub(crate) work: Work<B>,
     pub(crate) recordings: B::Recordings,
     pub(crate) out: StepOutput,
 }
 
-stream_state!(LmState { memory: rows, stack, sampler, lines; scratch: work, recordings, out });
+stream_state!(LmState {
+    memory: rows, stack, sampler, lines, told, speeches;
+    scratch: pairs, work, recordings, out,
+});
 
 impl<B: Backend> LmState<B> {
     /// Number of rows.
@@ -96,6 +107,12 @@ pub(crate) struct Work<B: Backend> {
     pub(crate) read: Vec<i32>,
     /// `[rows, written]` on the host.
     pub(crate) forced: Vec<i32>,
+    /// What one row's written streams must be in the next column, `[written]`.
+    pub(crate) cells: Vec<Cell>,
+    /// Text tokens as two, `[rows, 2]` on the host; empty in models with one text stream.
+    pub(crate) text: Vec<i32>,
+    /// Rows of the step whose audio has begun.
+    pub(crate) speaking: Vec<bool>,
     /// Which adapter each row has, `[rows]`: of a model with one of its own, that one.
     pub(crate) adapters: B::Ids,
     /// `[rows, streams]`.
@@ -103,7 +120,7 @@ pub(crate) struct Work<B: Backend> {
     /// `[rows, written]`.
     pub(crate) forced_ids: B::Ids,
     pub(crate) drawn: Drawn<B>,
-    pub(crate) x: B::Buf,
+    pub(crate) input: Input<B>,
     pub(crate) z: B::Buf,
     pub(crate) text_logits: B::Buf,
     /// `[heads][rows, head]`.
@@ -115,8 +132,18 @@ pub(crate) struct Work<B: Backend> {
 pub(crate) struct Drawn<B: Backend> {
     /// `[rows, written]`.
     pub(crate) tokens: B::Ids,
+    /// The text token as two, `[rows, 2]`, in models with two text streams: first that which is read, then that which
+    /// was decided.
+    pub(crate) pairs: B::Ids,
     /// What was found wrong, `[rows]`: see [`Fault`].
     pub(crate) status: B::Ids,
+}
+
+impl<B: Backend> Drawn<B> {
+    /// Nothing drawn for `rows` rows yet.
+    pub(crate) fn new(backend: &B, rows: usize, written: usize) -> moshi_nn::Result<Self> {
+        Ok(Self { tokens: backend.ids(rows * written)?, pairs: backend.ids(rows * 2)?, status: backend.ids(rows)? })
+    }
 }
 
 /// One delay line per row.
@@ -164,6 +191,13 @@ impl<B: Backend> Sampler<B> {
         backend.set_sampling(&mut self.inner, row, params)?;
         *slot = *params;
         Ok(())
+    }
+
+    /// Makes `other` draw as `row` does.
+    pub(crate) fn share(&mut self, backend: &B, row: usize, other: usize) -> moshi_nn::Result<()> {
+        let params = self.params.get(row).copied().unwrap_or(RowSampling::GREEDY);
+        self.set(backend, row, &params)?;
+        self.set(backend, other, &params)
     }
 }
 

@@ -66,17 +66,22 @@ impl TextRuleConfig {
 
     /// The two tokens of a fed value, first and second stream; both [`NOTHING`] where the value is.
     pub fn unpair(&self, token: i32) -> (i32, i32) {
-        if token < 0 {
-            return (NOTHING, NOTHING);
-        }
-        let card = self.text_card as i32 + 1;
-        (token % card, token / card - 1)
+        unpair(self.text_card, token)
     }
 
     /// The rule of the audio streams that belongs to it.
     pub fn audio_lead(&self) -> AudioLead {
         AudioLead { delay_steps: self.delay_steps as u64, prefix_frames: self.prefix_frames as u64 }
     }
+}
+
+/// See [`TextRuleConfig::unpair`].
+pub(crate) fn unpair(text_card: usize, token: i32) -> (i32, i32) {
+    if token < 0 {
+        return (NOTHING, NOTHING);
+    }
+    let card = text_card as i32 + 1;
+    (token % card, token / card - 1)
 }
 
 /// What a step feeds.
@@ -295,7 +300,7 @@ impl AudioLead {
     /// and is not asked for others.
     pub fn cell(&self, step: u64, delay: usize, prefix: impl FnOnce(usize) -> i32) -> Cell {
         match step.checked_sub(delay as u64 + self.delay_steps) {
-            None => Cell::Nothing,
+            None => Cell::Dropped,
             Some(frame) if frame < self.prefix_frames => Cell::from(prefix(frame as usize)),
             Some(_) => Cell::Pending,
         }

@@ -9,6 +9,9 @@ use moshi_lm::delay::{Cell, DelayConfig, DelayError, DelayLine};
 use moshi_nn::backend::{FREE, NOTHING};
 use proptest::prelude::*;
 
+/// In the table: drawn, and nothing afterwards.
+const DROPPED: i32 = -9;
+
 /// The definition: every column of every stream, kept for ever.
 struct Table {
     config: DelayConfig,
@@ -33,17 +36,23 @@ impl Table {
             match cell {
                 Cell::Pending => {}
                 Cell::Nothing => drop(self.cells.insert((i, s + 1 + delays[i]), -1)),
+                Cell::Dropped => drop(self.cells.insert((i, s + 1 + delays[i]), DROPPED)),
                 Cell::Token(t) => drop(self.cells.insert((i, s + 1 + delays[i]), *t)),
             }
         }
         let read = (0..delays.len())
             .map(|i| if s <= delays[i] { self.config.initial[i] } else { self.cells[&(i, s)] })
             .collect();
-        // A stream's cell is free, or holds what was forced: a token, or nothing.
-        let cell = |i| self.cells.get(&(i, s + 1)).map_or(FREE, |&token| if token == -1 { NOTHING } else { token });
+        // A stream's cell is free, or holds what was forced: a token, or nothing. What is dropped is drawn first.
+        let cell = |i| match self.cells.get(&(i, s + 1)) {
+            None | Some(&DROPPED) => FREE,
+            Some(-1) => NOTHING,
+            Some(&token) => token,
+        };
         let forced = (0..written).map(cell).collect();
         for (i, &token) in sampled.iter().enumerate() {
-            self.cells.entry((i, s + 1)).or_insert(token);
+            let cell = self.cells.entry((i, s + 1)).or_insert(token);
+            *cell = if *cell == DROPPED { -1 } else { *cell };
         }
         let out = (s + 1 > max).then(|| (0..written).map(|i| self.cells[&(i, s + 1 - max + delays[i])]).collect());
         self.step += 1;
@@ -78,6 +87,7 @@ fn script(config: &DelayConfig, step: usize, choices: &[u8]) -> (Vec<i32>, Vec<C
         .map(|i| match pick(i + 50) % 6 {
             0 => Cell::Token(value(2, i)),
             1 => Cell::Nothing,
+            3 => Cell::Dropped,
             _ => Cell::Pending,
         })
         .collect();

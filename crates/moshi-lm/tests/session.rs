@@ -5,7 +5,7 @@
 use std::num::NonZeroUsize;
 
 use moshi_candle::Candle;
-use moshi_checkpoint::config::{Gating, ModelConfig, NormKind};
+use moshi_checkpoint::config::{FuserConfig, Gating, ModelConfig, NormKind};
 use moshi_cpu::Cpu;
 use moshi_lm::delay::Cell;
 use moshi_lm::{Lm, LmConfig, LmError, LmState, RowInput, RowSampling, SamplingParams};
@@ -262,10 +262,14 @@ fn models_that_cannot_run_are_refused_with_the_reason<B: Backend>(backend: B) {
     let weights = Golden::TINY_MOSHI.tensors("model.safetensors").unwrap();
     let good = config(Golden::TINY_MOSHI);
     let message = |config: &LmConfig| Lm::load(backend.clone(), &weights, config).err().unwrap().to_string();
-    assert!(message(&LmConfig { cross_attention: true, ..good.clone() }).contains("cross_attention = true"));
-    assert!(message(&LmConfig { demux_second_text_stream: true, ..good.clone() }).contains("demux_second_text_stream"));
-    let conditioned = LmConfig { conditioners: serde_json::from_str("{\"speaker\": 1}").ok(), ..good.clone() };
-    assert!(message(&conditioned).contains("conditioners"));
+    assert!(message(&LmConfig { norm_emb: true, ..good.clone() }).contains("norm_emb = true"));
+    let fused = |fuser| LmConfig { fuser, ..good.clone() };
+    let names = vec!["speaker".to_owned()];
+    let prepend = FuserConfig { prepend: names.clone(), ..FuserConfig::default() };
+    assert!(message(&fused(prepend)).contains("fuser.prepend"));
+    let cross = FuserConfig { cross: names, ..FuserConfig::default() };
+    assert!(message(&fused(cross)).contains("cross_attention"));
+    assert!(message(&LmConfig { cross_attention: true, ..good.clone() }).contains("cross_attention.in_projs.0.weight"));
     let other = message(&LmConfig { card: 128, ..good.clone() });
     assert!(other.contains("emb.0.weight") && other.contains("129") && other.contains("65"), "{other}");
 }

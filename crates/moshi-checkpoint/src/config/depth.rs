@@ -123,12 +123,12 @@ impl DepformerConfig {
             weights_per_step: r.flag("depformer_weights_per_step", false)?,
             low_rank_embeddings: r.count("depformer_low_rank_embeddings", 1, MAX_WIDTH)?,
             pos_emb: r.choice("depformer_pos_emb", &PositionalEmbedding::NAMES)?.unwrap_or(base.pos_emb),
-            norm: output_norm.unwrap_or(lm.norm),
+            norm: lm.norm,
             output_norm,
             gating: r.choice("depformer_gating", &Gating::NAMES)?.unwrap_or(lm.gating),
             context: r.count("depformer_context", 1, 1 << 24)?.unwrap_or(lm.dep_q.max(1)),
             max_period: r.number("depformer_max_period", 1.0, 1e12)?.unwrap_or(lm.max_period),
-            layer_scale: r.number("depformer_layer_scale", -1e6, 1e6)?,
+            layer_scale: r.number("depformer_layer_scale", -1e6, 1e6)?.or(lm.layer_scale),
         };
         if lm.dep_q == 0 {
             return Ok(None);

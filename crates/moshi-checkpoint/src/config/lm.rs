@@ -1,8 +1,7 @@
 //! Sizes and options of the language model.
 
-use serde_json::Value;
-
-use super::{DepformerConfig, Reader};
+use super::conditions::{parse_conditioners, parse_fuser};
+use super::{ConditionerConfig, DepformerConfig, FuserConfig, Reader};
 use crate::Result;
 
 /// Largest width or table that is taken for meant; published models stay below a hundredth of it.
@@ -129,12 +128,14 @@ pub struct LmConfig {
     pub extra_heads_dim: usize,
     /// Whether temporal layers also attend to conditions.
     pub cross_attention: bool,
-    /// `conditioners` as written.
-    pub conditioners: Option<Value>,
-    /// `fuser` as written.
-    pub fuser: Option<Value>,
-    /// Whether a text token carries two.
+    /// What the model may be told beside its streams, in the order of names.
+    pub conditioners: Vec<ConditionerConfig>,
+    /// Where conditions go.
+    pub fuser: FuserConfig,
+    /// Whether a text token carries two: (second + 1) * (text_card + 1) + first.
     pub demux_second_text_stream: bool,
+    /// Whether the temporal transformer reads the text token that ends the text as padding (translation models).
+    pub end_reads_as_padding: bool,
     /// Whether embeddings are normalised.
     pub norm_emb: bool,
     /// Whether output heads have biases.
@@ -170,9 +171,10 @@ impl LmConfig {
             extra_heads_num_heads: 0,
             extra_heads_dim: 6,
             cross_attention: false,
-            conditioners: None,
-            fuser: None,
+            conditioners: Vec::new(),
+            fuser: FuserConfig::default(),
             demux_second_text_stream: false,
+            end_reads_as_padding: false,
             norm_emb: false,
             bias_proj: false,
         }
@@ -246,10 +248,8 @@ impl LmConfig {
     /// What a configuration may leave out.
     fn parse_options(&mut self, r: &Reader<'_>) -> Result<()> {
         let padding = r.count("existing_text_padding_id", 0, self.text_card)?;
-        // Without a padding token of its own, the text head has one more output for it.
-        let outputs = self.text_card + usize::from(padding.is_none());
-        self.text_card_out = r.count("text_card_out", 1, MAX_WIDTH + 1)?.unwrap_or(outputs);
-        self.existing_text_padding_id = padding.unwrap_or(self.text_card) as u32;
+        self.text_card_out = r.count("text_card_out", 1, MAX_WIDTH + 1)?.unwrap_or(self.text_card);
+        self.existing_text_padding_id = padding.unwrap_or(3.min(self.text_card)) as u32;
         self.existing_text_end_padding_id =
             r.count("existing_text_end_padding_id", 0, self.text_card)?.unwrap_or(0) as u32;
         self.max_period = r.number("max_period", 1.0, 1e12)?.unwrap_or(self.max_period);
@@ -262,9 +262,12 @@ impl LmConfig {
         self.extra_heads_num_heads = r.count("extra_heads_num_heads", 0, MAX_STREAMS)?.unwrap_or(0);
         self.extra_heads_dim = r.count("extra_heads_dim", 1, MAX_WIDTH)?.unwrap_or(6);
         self.cross_attention = r.flag("cross_attention", false)?;
-        self.conditioners = r.value("conditioners").cloned();
-        self.fuser = r.value("fuser").cloned();
-        self.demux_second_text_stream = r.flag("demux_second_text_stream", false)?;
+        self.conditioners = parse_conditioners(r)?;
+        self.fuser = parse_fuser(r, &self.conditioners)?;
+        // Published files spell it either way.
+        self.demux_second_text_stream =
+            r.flag("demux_second_stream", false)? | r.flag("demux_second_text_stream", false)?;
+        self.end_reads_as_padding = r.text("model_type")?.as_deref() == Some("hibiki");
         self.norm_emb = r.flag("norm_emb", false)?;
         self.bias_proj = r.flag("bias_proj", false)?;
         Ok(())

@@ -6,6 +6,7 @@
 //! assert_eq!((config.lm.dim, config.lm.delays.len()), (4096, 17));
 //! ```
 
+mod conditions;
 mod depth;
 mod lm;
 mod mimi;
@@ -16,6 +17,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+pub use conditions::{ConditionerConfig, ConditionerKind, FuserConfig};
 pub use depth::DepformerConfig;
 pub use lm::{Gating, LmConfig, NormKind, PositionalEmbedding, gated_hidden};
 pub use mimi::{MimiConfig, MimiTransformerConfig, QuantizerConfig, SeanetConfig};

@@ -106,6 +106,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A list of texts; absent is none.
+    pub(crate) fn texts(&self, key: &str) -> Result<Vec<String>> {
+        let Some(value) = self.value(key) else { return Ok(Vec::new()) };
+        let texts = value.as_array().and_then(|items| items.iter().map(|v| v.as_str().map(str::to_owned)).collect());
+        texts.ok_or_else(|| self.error(key, short(value), "a list of texts"))
+    }
+
+    /// All keys of the object.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = String> + '_ {
+        self.map.keys().cloned()
+    }
+
     /// A text that names one of `choices`.
     pub(crate) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<Option<T>> {
         let Some(value) = self.value(key) else { return Ok(None) };

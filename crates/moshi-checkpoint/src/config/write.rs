@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::conditions::conditioners_to_json;
 use super::{DepformerConfig, FileNames, LmConfig, LmGenConfig, MimiConfig, ModelConfig, ModelType};
 
 impl ModelConfig {
@@ -59,8 +60,6 @@ fn gen_config(config: &LmGenConfig) -> Value {
 impl LmConfig {
     /// The language model's keys of `config.json`.
     pub fn to_json(&self) -> Value {
-        // An absent padding token is written as its own id, one past the last.
-        let padding = Some(self.existing_text_padding_id).filter(|id| (*id as usize) < self.text_card);
         let mut value = json!({
             "dim": self.dim,
             "num_heads": self.num_heads,
@@ -81,13 +80,13 @@ impl LmConfig {
             "kv_repeat": self.kv_repeat,
             "layer_scale": self.layer_scale,
             "delays": self.delays,
-            "existing_text_padding_id": padding,
+            "existing_text_padding_id": self.existing_text_padding_id,
             "existing_text_end_padding_id": self.existing_text_end_padding_id,
             "extra_heads_num_heads": self.extra_heads_num_heads,
             "extra_heads_dim": self.extra_heads_dim,
             "cross_attention": self.cross_attention,
-            "conditioners": self.conditioners,
-            "fuser": self.fuser,
+            "conditioners": conditioners_to_json(&self.conditioners),
+            "fuser": self.fuser.to_json(),
             "demux_second_text_stream": self.demux_second_text_stream,
             "norm_emb": self.norm_emb,
             "bias_proj": self.bias_proj,

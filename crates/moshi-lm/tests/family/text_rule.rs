@@ -75,7 +75,7 @@ fn golden_audio_begins_after_the_lead_with_the_spoken_prefix() {
                 let of_prefix = |frame: usize| prefix[(1 + q) * lead.prefix_frames as usize + frame];
                 let expected = match lead.cell((row + delay) as u64, delay, of_prefix) {
                     Cell::Pending => frame[1 + q].max(0),
-                    Cell::Nothing => -1,
+                    Cell::Dropped | Cell::Nothing => -1,
                     Cell::Token(code) => code,
                 };
                 assert_eq!(frame[1 + q], expected, "{name}, frame {row}, stream {q}");

@@ -1,0 +1,375 @@
+//! What a session is told beside its streams: who speaks, how well, in which voice.
+//!
+//! A model has conditioners (see [`ConditionerConfig`]); a session has values for some of them ([`ConditionValues`]). What
+//! they come to is computed once ([`Lm::conditions`]) and given to any number of rows ([`Lm::set_conditions`]): a vector that
+//! is added to the temporal input at every step, and a memory that every temporal layer attends to.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let lm: moshi_lm::Lm<moshi_cpu::Cpu> = todo!();
+//! use moshi_lm::conditions::ConditionValues;
+//! let mut state = lm.init_state(2)?;
+//! let good = lm.conditions(&ConditionValues::new().text("description", "very_good"))?;
+//! lm.set_conditions(&mut state, 1, &good)?;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::collections::BTreeMap;
+
+use moshi_checkpoint::config::{ConditionerConfig, ConditionerKind, LmConfig};
+use moshi_nn::layers::{CrossMemory, Linear, Rows, Step, StreamState};
+use moshi_nn::{At, Backend, Error, HostWeight};
+
+use crate::{Lm, LmError, LmState, Result};
+
+/// Places of a row's memory: the published voices, five of ten seconds with 12.5 vectors each.
+pub const MEMORY_PLACES: usize = 625;
+
+/// Vectors in time, of which some places may be empty: a voice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sequence {
+    dim: usize,
+    /// `[len, dim]`; an empty place holds zeros.
+    values: Vec<f32>,
+    /// `[len]`.
+    given: Vec<bool>,
+}
+
+impl Sequence {
+    /// Vectors of width `dim`, one after another: `[len, dim]`.
+    ///
+    /// # Errors
+    /// [`LmError::Condition`] when they are no whole vectors.
+    pub fn new(dim: usize, values: Vec<f32>) -> Result<Self> {
+        if dim == 0 || !values.len().is_multiple_of(dim) {
+            let found = format!("{} values for vectors of {dim}", values.len());
+            return Err(LmError::Condition {
+                name: "a sequence".to_owned(),
+                found,
+                expected: "whole vectors".to_owned(),
+            });
+        }
+        Ok(Self { dim, given: vec![true; values.len() / dim], values })
+    }
+
+    /// `len` empty places for vectors of width `dim`. The model hears at each that nothing was given.
+    pub fn absent(dim: usize, len: usize) -> Self {
+        Self { dim, values: vec![0.0; len * dim], given: vec![false; len] }
+    }
+
+    /// The voices of a synthesis: each in a place of its own, in order, and as many places as the model knows speakers
+    /// (5 in published models). Places without a voice are empty, as long as the others.
+    ///
+    /// # Errors
+    /// [`LmError::Condition`] for more voices than places, none, or voices of different shapes.
+    pub fn voices(voices: &[Self], places: usize) -> Result<Self> {
+        let fail =
+            |found: String, expected: String| Err(LmError::Condition { name: "voices".to_owned(), found, expected });
+        let Some(first) = voices.first().filter(|_| voices.len() <= places) else {
+            return fail(format!("{} voices", voices.len()), format!("1 to {places}"));
+        };
+        if let Some(other) = voices.iter().find(|voice| (voice.dim, voice.len()) != (first.dim, first.len())) {
+            let shape = |voice: &Self| format!("{} vectors of {}", voice.len(), voice.dim);
+            return fail(shape(other), format!("{}, as the first voice has", shape(first)));
+        }
+        let mut all = Self::absent(first.dim, places * first.len());
+        for (place, voice) in voices.iter().enumerate() {
+            let start = place * first.len();
+            all.values[start * first.dim..(start + first.len()) * first.dim].copy_from_slice(&voice.values);
+            all.given[start..start + first.len()].copy_from_slice(&voice.given);
+        }
+        Ok(all)
+    }
+
+    /// Number of vectors, empty places included.
+    pub fn len(&self) -> usize {
+        self.given.len()
+    }
+
+    /// Whether it has no place at all.
+    pub fn is_empty(&self) -> bool {
+        self.given.is_empty()
+    }
+}
+
+/// A value of a condition.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum ConditionValue {
+    /// One of the texts that the conditioner knows.
+    Text(String),
+    /// Vectors in time.
+    Sequence(Sequence),
+}
+
+/// Values of a session's conditions by name. One that has none is heard as "not given".
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ConditionValues(BTreeMap<String, ConditionValue>);
+
+impl ConditionValues {
+    /// No values.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With a text.
+    #[must_use]
+    pub fn text(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.0.insert(name.into(), ConditionValue::Text(value.into()));
+        self
+    }
+
+    /// With a sequence.
+    #[must_use]
+    pub fn sequence(mut self, name: impl Into<String>, value: Sequence) -> Self {
+        self.0.insert(name.into(), ConditionValue::Sequence(value));
+        self
+    }
+}
+
+/// What the values of a session come to, before the layers have seen it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Fused {
+    /// `[dim]`, or empty where the model adds no condition: added to the temporal input.
+    pub sum: Vec<f32>,
+    /// `[len, dim]`: what the layers attend to, positions added.
+    pub places: Vec<f32>,
+}
+
+/// What a session was told, ready for any row: [`Lm::set_conditions`].
+pub struct Conditions<B: Backend> {
+    sum: Vec<f32>,
+    memory: Option<CrossMemory<B>>,
+}
+
+/// The conditioners of a model.
+pub(crate) struct Conditioners<B: Backend> {
+    all: Vec<Conditioner<B>>,
+    /// What is added for a session that was told nothing.
+    absent: Vec<f32>,
+}
+
+struct Conditioner<B: Backend> {
+    config: ConditionerConfig,
+    /// `[bins + 1, dim]` of a table.
+    table: Vec<f32>,
+    projection: Linear<B>,
+    /// What stands for a value that is not given, `[model dim]`.
+    padding: Vec<f32>,
+}
+
+impl<B: Backend> Conditioners<B> {
+    /// From `condition_provider.conditioners.{name}`.
+    pub(crate) fn load(backend: &B, at: &At<'_>, config: &LmConfig) -> Result<Self> {
+        let at = at.at("condition_provider").at("conditioners");
+        let one = |c: &ConditionerConfig| Conditioner::load(backend, &at.at(&c.name), c, config.dim);
+        let all = config.conditioners.iter().map(one).collect::<Result<_>>()?;
+        let mut loaded = Self { all, absent: Vec::new() };
+        loaded.absent = loaded.sum(backend, config, &ConditionValues::new())?;
+        Ok(loaded)
+    }
+
+    /// The vectors `[len, dim]` of one condition.
+    fn vectors(&self, backend: &B, name: &str, values: &ConditionValues) -> Result<Vec<f32>> {
+        match self.all.iter().find(|one| one.config.name == name) {
+            Some(one) => one.vectors(backend, values.0.get(name)),
+            None => Ok(Vec::new()), // the configuration was checked
+        }
+    }
+
+    fn sum(&self, backend: &B, config: &LmConfig, values: &ConditionValues) -> Result<Vec<f32>> {
+        let mut sum = vec![0.0; if config.fuser.sum.is_empty() { 0 } else { config.dim }];
+        for name in &config.fuser.sum {
+            let vectors = self.vectors(backend, name, values)?;
+            sum.iter_mut().zip(vectors).for_each(|(sum, x)| *sum += x);
+        }
+        Ok(sum)
+    }
+}
+
+impl<B: Backend> Conditioner<B> {
+    fn load(backend: &B, at: &At<'_>, config: &ConditionerConfig, dim: usize) -> Result<Self> {
+        let table = match config.kind {
+            ConditionerKind::Lut { bins, dim, .. } => at.vector("embed.weight", &[bins + 1, dim])?,
+            _ => Vec::new(),
+        };
+        let weight = at.matrix("output_proj.weight", dim, config.dim())?;
+        // In single precision whatever the file holds: a voice is projected once.
+        let weight = HostWeight::from_f32(dim, config.dim(), weight.to_f32().map_err(Error::from)?);
+        let projection = Linear::new(backend, &weight.map_err(Error::from)?, None)?;
+        let padding = at.vector("learnt_padding", &[1, 1, dim])?;
+        Ok(Self { config: config.clone(), table, projection, padding })
+    }
+
+    fn refused<T>(&self, found: String, expected: String) -> Result<T> {
+        Err(LmError::Condition { name: self.config.name.clone(), found, expected })
+    }
+
+    fn vectors(&self, backend: &B, value: Option<&ConditionValue>) -> Result<Vec<f32>> {
+        match (&self.config.kind, value) {
+            (ConditionerKind::Lut { .. }, None) => Ok(self.padding.clone()),
+            (ConditionerKind::Lut { dim, values, .. }, Some(ConditionValue::Text(text))) => {
+                let Some(row) = values.iter().position(|known| known == text) else {
+                    return self.refused(format!("{text:?}"), format!("one of {values:?}"));
+                };
+                self.project(backend, &self.table[row * dim..(row + 1) * dim])
+            }
+            (ConditionerKind::Tensor { .. }, None) => Ok(Vec::new()),
+            (ConditionerKind::Tensor { dim }, Some(ConditionValue::Sequence(sequence))) => {
+                if sequence.dim != *dim {
+                    return self.refused(format!("vectors of {}", sequence.dim), format!("vectors of {dim}"));
+                }
+                let mut vectors = self.project(backend, &sequence.values)?;
+                for (vector, given) in vectors.chunks_exact_mut(self.padding.len()).zip(&sequence.given) {
+                    if !given {
+                        vector.copy_from_slice(&self.padding);
+                    }
+                }
+                Ok(vectors)
+            }
+            (ConditionerKind::Tensor { .. }, _) => self.refused("a text".to_owned(), "a sequence".to_owned()),
+            (_, _) => self.refused("a sequence".to_owned(), "a text".to_owned()),
+        }
+    }
+
+    /// `[len, inner]` to `[len, dim]`.
+    fn project(&self, backend: &B, x: &[f32]) -> Result<Vec<f32>> {
+        let len = x.len() / self.projection.inputs();
+        let mut y = vec![0.0; len * self.projection.outputs()];
+        if len > 0 {
+            let mut rows = Rows::new(backend, 1, &[])?;
+            rows.put(backend, &[true], len)?;
+            let (mut from, mut to) = (backend.buf(x.len())?, backend.buf(y.len())?);
+            backend.upload(x, &mut from)?;
+            self.projection.step(Step::new(backend, &rows, len), &from, &mut to)?;
+            backend.download(&to, &mut y)?;
+        }
+        Ok(y)
+    }
+}
+
+/// Adds scale * [cos, sin] of the positions to `places [len, dim]`: all cosines first, and the exponent reaches 1 at the
+/// last of them.
+fn add_positions(places: &mut [f32], dim: usize, scale: f64) {
+    let half = dim / 2;
+    for (position, place) in places.chunks_exact_mut(dim).enumerate() {
+        let (cos, sin) = place.split_at_mut(half);
+        for (i, (cos, sin)) in cos.iter_mut().zip(sin).enumerate() {
+            let angle = position as f64 / 10_000f64.powf(i as f64 / (half.max(2) - 1) as f64);
+            *cos += (scale * angle.cos()) as f32;
+            *sin += (scale * angle.sin()) as f32;
+        }
+    }
+}
+
+impl<B: Backend> Lm<B> {
+    /// What values come to in this model: the sum, and the places that its layers attend to.
+    ///
+    /// # Errors
+    /// [`LmError::Condition`] for a name or value that the model does not know; failures of the device.
+    pub fn fuse(&self, values: &ConditionValues) -> Result<Fused> {
+        let (backend, config) = (&self.backend, &self.config);
+        if let Some(name) = values.0.keys().find(|name| config.conditioners.iter().all(|known| known.name != **name)) {
+            let names: Vec<_> = config.conditioners.iter().map(|known| &known.name).collect();
+            let (found, expected) = ("a value".to_owned(), format!("a condition of the model, which has {names:?}"));
+            return Err(LmError::Condition { name: name.clone(), found, expected });
+        }
+        let mut places = Vec::new();
+        for name in &config.fuser.cross {
+            places.extend(self.conditioners.vectors(backend, name, values)?);
+        }
+        if places.len() > MEMORY_PLACES * config.dim {
+            let (found, expected) =
+                (format!("{} vectors", places.len() / config.dim), format!("at most {MEMORY_PLACES}"));
+            return Err(LmError::Condition { name: config.fuser.cross.join(", "), found, expected });
+        }
+        if let Some(scale) = config.fuser.cross_positions {
+            add_positions(&mut places, config.dim, scale);
+        }
+        Ok(Fused { sum: self.conditioners.sum(backend, config, values)?, places })
+    }
+
+    /// What a session that has these values is told, for any number of rows: keys and values of all layers are computed
+    /// here.
+    ///
+    /// # Errors
+    /// As [`Lm::fuse`].
+    pub fn conditions(&self, values: &ConditionValues) -> Result<Conditions<B>> {
+        let Fused { sum, places } = self.fuse(values)?;
+        let mut adapters = self.backend.ids(1)?;
+        self.backend.upload_ids(&[0], &mut adapters)?;
+        let memory = || self.temporal.remember(&self.backend, &places, &adapters);
+        Ok(Conditions { sum, memory: self.config.cross_attention.then(memory).transpose()? })
+    }
+
+    /// Tells a row what it is from its next step on. A reset leaves that as it is, a copy takes it along.
+    ///
+    /// # Errors
+    /// A row that the state does not have; failures of the device.
+    pub fn set_conditions(&self, state: &mut LmState<B>, row: usize, conditions: &Conditions<B>) -> Result<()> {
+        state.told.set(&self.backend, row, &conditions.sum)?;
+        self.recall(state.stack.cross(), row, conditions)
+    }
+
+    pub(crate) fn recall(&self, memory: &mut CrossMemory<B>, row: usize, conditions: &Conditions<B>) -> Result<()> {
+        match &conditions.memory {
+            Some(src) => Ok(memory.copy_row(&self.backend, row, src, 0)?),
+            None => Ok(()),
+        }
+    }
+
+    /// What is added to the input of `rows` rows.
+    pub(crate) fn told(&self, rows: usize) -> Result<Told<B>> {
+        let absent = &self.conditioners.absent;
+        let host = absent.repeat(rows);
+        let mut sums = (!host.is_empty()).then(|| self.backend.buf(host.len())).transpose()?;
+        if let Some(sums) = &mut sums {
+            self.backend.upload(&host, sums)?;
+        }
+        Ok(Told { dim: absent.len(), host, sums })
+    }
+}
+
+/// What each row adds to its temporal input at every step.
+pub(crate) struct Told<B: Backend> {
+    /// 0 where the model adds nothing.
+    dim: usize,
+    /// `[rows, dim]`.
+    host: Vec<f32>,
+    /// The same on the device.
+    pub(crate) sums: Option<B::Buf>,
+}
+
+impl<B: Backend> Told<B> {
+    pub(crate) fn set(&mut self, backend: &B, row: usize, sum: &[f32]) -> moshi_nn::Result<()> {
+        let Some(sums) = &mut self.sums else { return Ok(()) };
+        let found = self.host.len() / self.dim;
+        let missing = Error::Shape { what: "row", expected: row + 1, found };
+        let to = self.host.get_mut(row * self.dim..(row + 1) * self.dim).ok_or(missing)?;
+        to.copy_from_slice(sum);
+        backend.upload(&self.host, sums)
+    }
+
+    /// The same in every row.
+    pub(crate) fn set_all(&mut self, backend: &B, conditions: &Conditions<B>) -> moshi_nn::Result<()> {
+        let Some(sums) = &mut self.sums else { return Ok(()) };
+        self.host.chunks_exact_mut(self.dim).for_each(|to| to.copy_from_slice(&conditions.sum));
+        backend.upload(&self.host, sums)
+    }
+}
+
+/// A reset leaves what a row was told before its first step.
+impl<B: Backend> StreamState<B> for Told<B> {
+    fn reset_row(&mut self, _: &B, _: usize) -> moshi_nn::Result<()> {
+        Ok(())
+    }
+
+    fn copy_row(&mut self, backend: &B, row: usize, src: &Self, src_row: usize) -> moshi_nn::Result<()> {
+        let found = src.host.len() / src.dim.max(1);
+        match src.host.get(src_row * src.dim..(src_row + 1) * src.dim) {
+            Some(sum) if src.dim == self.dim => self.set(backend, row, sum),
+            _ => Err(Error::Shape { what: "source row", expected: src_row + 1, found }),
+        }
+    }
+}
