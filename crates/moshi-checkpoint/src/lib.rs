@@ -58,4 +58,4 @@ pub use repository::{EmbeddedRepository, OpenOptions, Parts, Repository};
 pub use source::Source;
 pub use stop::Stop;
 pub use tensors::Tensors;
-pub use voice::VoiceFile;
+pub use voice::{SpeakerFile, VoiceFile};

@@ -11,6 +11,7 @@ mod depth;
 mod lm;
 mod mimi;
 mod reader;
+mod tts;
 mod write;
 
 use std::path::Path;
@@ -22,6 +23,7 @@ pub use depth::DepformerConfig;
 pub use lm::{Gating, LmConfig, NormKind, PositionalEmbedding, gated_hidden};
 pub use mimi::{MimiConfig, MimiTransformerConfig, QuantizerConfig, SeanetConfig};
 pub(crate) use reader::Reader;
+pub use tts::{ModelId, TtsConfig};
 
 use crate::{Error, Result};
 
@@ -96,12 +98,12 @@ pub struct ModelConfig {
     pub names: FileNames,
     /// The adapter, if the configuration speaks of one.
     pub lora: Option<LoraConfig>,
-    /// `tts_config` as it is written.
-    pub tts_config: Option<Value>,
+    /// How it is run, if it is a synthesis.
+    pub tts_config: Option<TtsConfig>,
     /// `stt_config` as it is written.
     pub stt_config: Option<Value>,
-    /// `model_id` as it is written.
-    pub model_id: Option<Value>,
+    /// Which model it is, where the file says so.
+    pub model_id: Option<ModelId>,
     /// The whole file as it is written; `null` when there was none.
     pub raw: Value,
 }
@@ -170,9 +172,9 @@ impl ModelConfig {
                 tokenizer: reader.text("tokenizer_name")?,
             },
             lora: parse_lora(reader)?,
-            tts_config: reader.value("tts_config").cloned(),
+            tts_config: TtsConfig::parse(reader)?,
             stt_config: reader.value("stt_config").cloned(),
-            model_id: reader.value("model_id").cloned(),
+            model_id: ModelId::parse(reader)?,
             raw: Value::Null,
         })
     }
@@ -184,7 +186,8 @@ fn parse_gen_config(reader: &Reader<'_>) -> Result<LmGenConfig> {
     let temperature = |key: &str, or: f32| gen_config.number(key, 0.0, 100.0).map(|t| t.map_or(or, |t| t as f32));
     Ok(LmGenConfig {
         temp: temperature("temp", default.temp)?,
-        temp_text: temperature("temp_text", default.temp_text)?,
+        // Published syntheses spell it the other way round.
+        temp_text: temperature("text_temp", temperature("temp_text", default.temp_text)?)?,
         top_k: gen_config.count("top_k", 0, 1 << 24)?.unwrap_or(default.top_k),
         top_k_text: gen_config.count("top_k_text", 0, 1 << 24)?.unwrap_or(default.top_k_text),
     })

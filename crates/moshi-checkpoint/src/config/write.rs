@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::conditions::conditioners_to_json;
-use super::{DepformerConfig, FileNames, LmConfig, LmGenConfig, MimiConfig, ModelConfig, ModelType};
+use super::{
+    DepformerConfig, FileNames, LmConfig, LmGenConfig, MimiConfig, ModelConfig, ModelId, ModelType, TtsConfig,
+};
 
 impl ModelConfig {
     /// As `config.json` spells it: reading it back gives the same configuration, but for `raw`.
@@ -26,7 +28,11 @@ impl ModelConfig {
         }
         extend(
             &mut map,
-            json!({"tts_config": self.tts_config, "stt_config": self.stt_config, "model_id": self.model_id}),
+            json!({
+                "tts_config": self.tts_config.map(TtsConfig::to_json),
+                "stt_config": self.stt_config,
+                "model_id": self.model_id.as_ref().map(ModelId::to_json),
+            }),
         );
         map.retain(|_, value| !value.is_null());
         Value::Object(map)

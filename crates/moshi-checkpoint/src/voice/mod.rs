@@ -1,6 +1,6 @@
-//! A voice of a role-play as it is published: `NAME.pt`.
+//! Voices as they are published: of a role-play, `NAME.pt`, and of a synthesis ([`SpeakerFile`]).
 //!
-//! The file is an archive as `torch.save` writes it: a pickle that describes tensors, and their numbers in entries of
+//! A `.pt` is an archive as `torch.save` writes it: a pickle that describes tensors, and their numbers in entries of
 //! their own, not compressed. It holds `embeddings [F - 1, 1, 1, dim]`, the temporal inputs of F frames of the voice, and
 //! `cache [1, streams, columns]`, the table of streams after them (NVIDIA/personaplex, `moshi/models/lm.py`). The pickle is
 //! read without running it; what it may name is a list of five types and one function.
@@ -12,6 +12,9 @@
 //! ```
 
 mod pickle;
+mod speaker;
+
+pub use speaker::SpeakerFile;
 
 use std::io::{Cursor, Read};
 use std::path::Path;

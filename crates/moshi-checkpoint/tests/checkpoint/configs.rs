@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use moshi_checkpoint::config::{Gating, ModelType, NormKind, PositionalEmbedding};
+use moshi_checkpoint::config::{Gating, ModelType, NormKind, PositionalEmbedding, TtsConfig};
 use moshi_checkpoint::{Error, LmConfig, MimiConfig, ModelConfig};
 use serde_json::{Value, json};
 
@@ -70,8 +70,13 @@ fn a_configuration_survives_writing_and_reading() {
     };
     let [tiny, variant] = ["tiny-moshi", "tiny-variant"].map(|folder| parse(read(folder)).unwrap().0.lm);
     let lms = [LmConfig::moshi_7b(), stt, largest, tiny, variant];
-    for lm in lms {
-        let config = ModelConfig { lm, ..ModelConfig::moshi_7b() };
+    let plain = lms.into_iter().map(|lm| ModelConfig { lm, ..ModelConfig::moshi_7b() });
+    let family = ["tiny-hibiki", "tiny-hibiki/zero", "tiny-tts", "tiny-stt"].map(|folder| {
+        let (config, warnings) = parse(read(folder)).unwrap();
+        assert_eq!(warnings, Vec::<String>::new(), "{folder}");
+        ModelConfig { raw: Value::Null, ..config }
+    });
+    for config in plain.chain(family) {
         let (read, warnings) = parse(config.to_json()).unwrap();
         assert_eq!(ModelConfig { raw: Value::Null, ..read }, config);
         assert_eq!(warnings, Vec::<String>::new());
@@ -79,6 +84,34 @@ fn a_configuration_survives_writing_and_reading() {
     let mimi = MimiConfig::published();
     let (read, warnings) = MimiConfig::from_json(Path::new("mimi.json"), &mimi.to_json()).unwrap();
     assert_eq!((read, warnings), (mimi, Vec::new()));
+}
+
+#[test]
+fn conditions_and_what_a_synthesis_says_of_itself_are_typed() {
+    let (tts, _) = parse(read("tiny-tts")).unwrap();
+    assert_eq!(tts.tts_config, Some(TtsConfig { audio_delay: 0.64, second_stream_ahead: 2, max_speakers: 5 }));
+    assert_eq!(tts.model_id.unwrap().voice_file("bob.wav"), "bob.wav.a1b2c3d4@240.safetensors");
+    assert!((tts.lm_gen_config.temp_text - 0.6).abs() < 1e-6);
+    let lm = tts.lm;
+    assert!(lm.cross_attention && lm.demux_second_text_stream && !lm.end_reads_as_padding);
+    assert_eq!(lm.text_card_out, 84, "null is the number of tokens");
+    let names: Vec<_> = lm.conditioners.iter().map(|known| (known.name.as_str(), known.dim())).collect();
+    assert_eq!(names, [("cfg", 16), ("control", 64), ("speaker_wavs", 32)]);
+    assert_eq!((lm.fuser.sum, lm.fuser.cross_positions), (vec!["control".to_owned(), "cfg".to_owned()], Some(1.0)));
+    let (zero, _) = parse(read("tiny-hibiki/zero")).unwrap();
+    assert_eq!((zero.lm.existing_text_padding_id, zero.lm.text_card_out), (3, 72));
+    assert!(zero.lm.end_reads_as_padding && zero.lm.conditioners.is_empty());
+    let depth = zero.lm.depformer.unwrap();
+    assert_eq!((depth.norm, depth.output_norm), (NormKind::RmsF32, Some(NormKind::Layer)));
+    for (changes, parts) in [
+        (json!({"conditioners": {"mood": {"type": "smell"}}}), ["conditioners.mood.type", "smell", "\"lut\""]),
+        (json!({"conditioners": {"mood": {"type": "lut"}}}), ["conditioners.mood.lut", "missing", "options"]),
+        (json!({"conditioners": {"voice": {"type": "tensor", "tensor": {"dim": 0}}}}), ["tensor.dim", "0", "from 1"]),
+        (json!({"fuser": {"sum": ["mood"]}}), ["fuser.sum", "mood", "names of conditioners"]),
+        (json!({"fuser": {"cross": "mood"}}), ["fuser.cross", "mood", "a list of texts"]),
+    ] {
+        assert_says(&parse(tiny_with(changes)).unwrap_err().to_string(), &parts);
+    }
 }
 
 #[test]

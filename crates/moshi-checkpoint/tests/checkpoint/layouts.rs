@@ -71,6 +71,24 @@ fn the_variant_has_one_weight_set_for_each_entry_of_its_schedule() {
 }
 
 #[test]
+fn every_tensor_of_a_translation_and_a_synthesis_has_its_place() {
+    for folder in ["tiny-hibiki", "tiny-hibiki/zero", "tiny-tts"] {
+        let repo = open(&golden(folder)).unwrap();
+        assert_eq!(repo.warnings(), Vec::<String>::new(), "{folder}");
+        let (tensors, specs) = (repo.lm().unwrap(), lm_tensors(&repo.config().lm));
+        for spec in &specs {
+            let cols = spec.shape.iter().skip(1).product();
+            assert_eq!(tensors.matrix(&spec.name, spec.shape[0], cols).unwrap().cols(), cols, "{}", spec.name);
+        }
+    }
+    let repo = open(&golden("tiny-tts")).unwrap();
+    let tensors = repo.lm().unwrap();
+    assert_eq!(tensors.matrix("transformer.layers.1.cross_attention.in_projs.0.weight", 192, 64).unwrap().rows(), 192);
+    assert!(tensors.has("condition_provider.conditioners.speaker_wavs.learnt_padding"));
+    assert!(tensors.has("depformer_text_emb.out2.weight"));
+}
+
+#[test]
 fn older_spellings_of_single_projections_are_answered() {
     let repo = open(&golden("tiny-variant")).unwrap();
     let (lm, mimi) = (repo.lm().unwrap(), repo.mimi().unwrap());

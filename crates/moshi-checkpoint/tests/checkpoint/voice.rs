@@ -3,7 +3,7 @@
 use std::io::{Cursor, Write};
 use std::path::Path;
 
-use moshi_checkpoint::VoiceFile;
+use moshi_checkpoint::{SpeakerFile, VoiceFile};
 use proptest::prelude::*;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -179,6 +179,25 @@ fn archives_that_are_no_voices_are_refused() {
     ]);
     assert_says(&read(&archive(&[("v/data.pkl", &missing)])).unwrap_err(), &["data/0", "cannot be read"]);
     assert!(VoiceFile::read(Path::new("/nonexistent.pt")).is_err());
+}
+
+#[test]
+fn a_voice_of_a_synthesis_is_vectors_in_time() {
+    let path = golden("tiny-tts/voices/anna.wav.a1b2c3d4@240.safetensors");
+    let voice = SpeakerFile::read(&path).unwrap();
+    assert_eq!((voice.len, voice.dim, voice.vectors.len()), (12, 32, 12 * 32));
+    let id = voice.model.unwrap();
+    assert_eq!((id.sig.as_str(), id.epoch), ("a1b2c3d4", 240));
+    // The file has [1, channels, time].
+    let bytes = std::fs::read(&path).unwrap();
+    let stored = |c: usize, t: usize| {
+        let at = bytes.len() - 4 * (12 * 32 - (c * 12 + t));
+        f32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+    };
+    assert!((0..12 * 32).all(|i| voice.vectors[i] == stored(i % 32, i / 32)));
+    let other = SpeakerFile::read(&golden("tiny-tts/golden.safetensors")).unwrap_err().to_string();
+    assert_says(&other, &["golden.safetensors", "speaker_wavs"]);
+    assert!(SpeakerFile::read(Path::new("/nonexistent.safetensors")).is_err());
 }
 
 #[test]

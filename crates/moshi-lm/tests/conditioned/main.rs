@@ -68,6 +68,7 @@ macro_rules! conditioned_tests {
                 every_golden_run_says_token_for_token_what_the_reference_says,
                 runs_of_all_kinds_share_a_batch,
                 a_guided_run_shares_a_batch,
+                a_damaged_voice_ends_the_sessions_that_have_it,
                 what_does_not_fit_is_refused,
             ]);
         }

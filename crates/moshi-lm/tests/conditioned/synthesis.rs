@@ -1,6 +1,7 @@
 //! Synthesis: voices as a memory, two text streams, the text rule between text and audio, guidance of the audio, spoken
 //! prefixes, fewer codebooks.
 
+use moshi_checkpoint::SpeakerFile;
 use moshi_lm::conditions::{ConditionValues, Sequence};
 use moshi_lm::guidance::{Guidance, Guided};
 use moshi_lm::script::Entry;
@@ -23,12 +24,10 @@ fn model(run: &Value) -> Golden {
     }
 }
 
-/// A published voice, `[1, channels, time]` in its file.
+/// A published voice.
 fn voice(file: &str) -> Sequence {
-    let values = FileTensors::open(Golden::TINY_TTS.path(file)).unwrap().f32("speaker_wavs").unwrap();
-    let (channels, time) = (32, 12);
-    let vectors = (0..time).flat_map(|t| (0..channels).map(move |c| (c, t)));
-    Sequence::new(channels, vectors.map(|(c, t)| values[c * time + t]).collect()).unwrap()
+    let file = SpeakerFile::read(&Golden::TINY_TTS.path(file)).unwrap();
+    Sequence::new(file.dim, file.vectors).unwrap()
 }
 
 /// What the session of a run is told.
@@ -215,6 +214,31 @@ pub(crate) fn a_guided_run_shares_a_batch<B: Backend>(backend: B) {
         copy.note(&lm, &other, 1);
     }
     assert!(original == copy);
+}
+
+pub(crate) fn a_damaged_voice_ends_the_sessions_that_have_it<B: Backend>(backend: B) {
+    let lm = load(backend, Golden::TINY_TTS_GUIDED);
+    let damaged = Sequence::new(32, vec![f32::NAN; 12 * 32]).unwrap();
+    let damaged = lm.conditions(&ConditionValues::new().sequence("speaker_wavs", damaged)).unwrap();
+    let expected = alone(&lm, "guided");
+    // The row beside row 3 has it, and row 2 itself; rows 0 and 1 go on.
+    let mut house = lm.init_state(5).unwrap();
+    open(&lm, &mut house, 0, "guided");
+    open(&lm, &mut house, 3, "guided");
+    lm.set_conditions(&mut house, 4, &damaged).unwrap();
+    lm.set_conditions(&mut house, 2, &damaged).unwrap();
+    let mut said = Said::default();
+    for _ in 0..12 {
+        let inputs = [0, 2, 3].map(|row| RowInput { row, heard: &[], forced: &[] });
+        lm.step(&mut house, &inputs).unwrap();
+        said.note(&lm, &house, 0);
+        for row in [2, 3] {
+            assert!(house.fault(row).is_some() && house.sampled(row).is_none() && house.frame(row).is_none());
+        }
+    }
+    assert_eq!(said.fed, expected.fed[..12]);
+    assert_eq!(said.logits, expected.logits[..said.logits.len()]);
+    assert_eq!(said.frames, expected.frames[..said.frames.len()]);
 }
 
 pub(crate) fn what_does_not_fit_is_refused<B: Backend>(backend: B) {
