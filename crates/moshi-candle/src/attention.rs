@@ -19,13 +19,16 @@ impl Candle {
         y: &mut Buf,
     ) -> Result<()> {
         check("rows of a ring", rows.active.len(), ring.spec.rows)?;
-        check("steps of a chunk", t, ring.spec.max_chunk)?;
         let kv = spec.kv_heads * spec.head_dim;
         check("context of a ring", spec.context, ring.spec.attention.context)?;
         exact("key channels of a ring", ring.spec.attention.kv_heads * ring.spec.attention.head_dim, kv)?;
         let width = spec.heads * spec.head_dim;
         for row in rows.active() {
             let position = rows.position[row] + first as u64;
+            // Before the ring is full, nothing that is still seen is written over.
+            if position + t as u64 > ring.slots as u64 {
+                check("steps of a chunk", t, ring.spec.max_chunk)?;
+            }
             let x = qkv.row("attention input", row, t, width + 2 * kv)?;
             let q = self.rotate(&x.narrow(1, 0, width)?, spec, position)?; // [t, heads * d]
             let k = self.rotate(&x.narrow(1, width, kv)?, spec, position)?; // [t, kv_heads * d]

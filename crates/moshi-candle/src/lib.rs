@@ -18,7 +18,7 @@ use moshi_tensor::weight::HostWeight;
 use check::{check, exact};
 pub use executor::Candle;
 use failure::Result;
-pub use memory::{Buf, Codebook, LowRank, Matrix, Ring, Rows, Table, Window};
+pub use memory::{Buf, Codebook, LowRank, Matrix, Ring, Rows, Table, Tables, Window};
 use ops::Onto;
 pub use sample::Sampler;
 
@@ -33,6 +33,7 @@ impl Backend for Candle {
     type Ids = Vec<i32>;
     type Matrix = Matrix;
     type Table = Table;
+    type Tables = Tables;
     type Codebook = Codebook;
     type Ring = Ring;
     type Window = Window;
@@ -60,6 +61,11 @@ impl Backend for Candle {
         Ok(Table::new(weight, &self.device)?)
     }
 
+    fn tables(&self, weights: &[Option<HostWeight<'_>>]) -> moshi_nn::Result<Tables> {
+        let lay_out = |weight: &Option<HostWeight<'_>>| weight.as_ref().map(|weight| self.table(weight)).transpose();
+        Ok(Tables(weights.iter().map(lay_out).collect::<moshi_nn::Result<_>>()?))
+    }
+
     fn codebook(&self, vectors: &[f32], bins: usize) -> moshi_nn::Result<Codebook> {
         self.meter.weights(size_of_val(vectors));
         Ok(Codebook::new(vectors, bins, &self.device)?)
@@ -81,6 +87,10 @@ impl Backend for Candle {
 
     fn table_bytes(&self, table: &Table) -> usize {
         4 * table.0.elem_count()
+    }
+
+    fn tables_bytes(&self, tables: &Tables) -> usize {
+        tables.0.iter().flatten().map(|table| self.table_bytes(table)).sum()
     }
 
     fn codebook_bytes(&self, codebook: &Codebook) -> usize {
@@ -337,6 +347,24 @@ impl Backend for Candle {
         status: &mut Vec<i32>,
     ) -> moshi_nn::Result<()> {
         Ok(self.embed_onto(rows, t, (ids, column), tables, (y, Onto::Output), status)?)
+    }
+
+    fn embed_chosen(
+        &self,
+        rows: &Rows,
+        t: usize,
+        ids: &Vec<i32>,
+        column: Column,
+        (tables, which): (&Tables, &Vec<i32>),
+        y: &mut Buf,
+        status: &mut Vec<i32>,
+    ) -> moshi_nn::Result<()> {
+        check("adapters of rows", rows.active.len(), which.len())?;
+        for row in rows.active() {
+            let table = [tables.of(which[row])?];
+            self.embed_row(row, t, (ids, column), &table, (y, Onto::Nothing), status)?;
+        }
+        Ok(())
     }
 
     fn sample(

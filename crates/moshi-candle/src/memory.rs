@@ -127,6 +127,19 @@ fn host_tensor(weight: &HostWeight<'_>, device: &Device) -> Result<Tensor> {
     Ok(Tensor::from_vec(weight.to_f32()?, (weight.rows(), weight.cols()), device)?)
 }
 
+/// Embedding tables of one shape, of which each row reads its own. `None` stands for the first.
+#[derive(Debug)]
+pub struct Tables(pub(super) Vec<Option<Table>>);
+
+impl Tables {
+    /// The table of a row with this number.
+    pub(super) fn of(&self, which: i32) -> Result<&Table> {
+        let own = usize::try_from(which).ok().and_then(|which| self.0.get(which)?.as_ref());
+        let first = || self.0.first().and_then(Option::as_ref);
+        own.or_else(first).ok_or_else(|| Error::Shape { what: "tables", expected: 1, found: 0 }.into())
+    }
+}
+
 /// Keys and values `[rows, slots, kv_heads * head_dim]`; the key of position p lies in slot p modulo `slots`.
 #[derive(Debug)]
 pub struct Ring {

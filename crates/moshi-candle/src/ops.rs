@@ -181,33 +181,46 @@ impl Candle {
         (y, onto): (&mut Buf, Onto),
         status: &mut [i32],
     ) -> Result<()> {
+        for row in rows.active() {
+            self.embed_row(row, t, (ids, column), tables, (y, onto), status)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Candle::embed_onto`] for one row.
+    pub(super) fn embed_row(
+        &self,
+        row: usize,
+        t: usize,
+        (ids, column): (&[i32], Column),
+        tables: &[&Table],
+        (y, onto): (&mut Buf, Onto),
+        status: &mut [i32],
+    ) -> Result<()> {
         let Some(first) = tables.first() else {
             return Err(Error::Shape { what: "tables", expected: 1, found: 0 }.into());
         };
         let d = first.0.dims()[1];
         check("columns of ids", column.index + tables.len(), column.of)?;
-        check("ids", rows.active.len() * t * column.of, ids.len())?;
-        check("status", rows.active.len(), status.len())?;
-        for row in rows.active() {
-            let mut steps = Vec::with_capacity(t);
-            for step in 0..t {
-                let start = (row * t + step) * column.of + column.index;
-                let mut sum = match onto {
-                    // A copy: where nothing is added, the line would go back onto its own storage, which candle refuses.
-                    Onto::Output => y.row("embedding", row, t, d)?.narrow(0, step, 1)?.copy()?,
-                    Onto::Nothing => Tensor::zeros((1, d), candle_core::DType::F32, &self.device)?,
-                };
-                for (i, (&id, table)) in ids[start..start + tables.len()].iter().zip(tables).enumerate() {
-                    match usize::try_from(id) {
-                        Ok(id) if id < table.0.dims()[0] => sum = (sum + table.0.narrow(0, id, 1)?)?,
-                        _ if id == -1 => {}
-                        _ => Fault { kind: FaultKind::Id, column: column.index + i }.note(&mut status[row]),
-                    }
+        check("ids", (row + 1) * t * column.of, ids.len())?;
+        check("status", row + 1, status.len())?;
+        let mut steps = Vec::with_capacity(t);
+        for step in 0..t {
+            let start = (row * t + step) * column.of + column.index;
+            let mut sum = match onto {
+                // A copy: where nothing is added, the line would go back onto its own storage, which candle refuses.
+                Onto::Output => y.row("embedding", row, t, d)?.narrow(0, step, 1)?.copy()?,
+                Onto::Nothing => Tensor::zeros((1, d), candle_core::DType::F32, &self.device)?,
+            };
+            for (i, (&id, table)) in ids[start..start + tables.len()].iter().zip(tables).enumerate() {
+                match usize::try_from(id) {
+                    Ok(id) if id < table.0.dims()[0] => sum = (sum + table.0.narrow(0, id, 1)?)?,
+                    _ if id == -1 => {}
+                    _ => Fault { kind: FaultKind::Id, column: column.index + i }.note(&mut status[row]),
                 }
-                steps.push(sum);
             }
-            y.set_row("embedding", row, &Tensor::cat(&steps, 0)?)?;
+            steps.push(sum);
         }
-        Ok(())
+        y.set_row("embedding", row, &Tensor::cat(&steps, 0)?)
     }
 }

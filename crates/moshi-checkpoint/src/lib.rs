@@ -20,6 +20,7 @@
 //! # Ok::<(), moshi_checkpoint::Error>(())
 //! ```
 
+mod adapter;
 pub mod config;
 mod entry;
 mod error;
@@ -41,11 +42,13 @@ mod quantized;
 pub mod random;
 mod repository;
 pub mod save;
+mod shapes;
 mod source;
 mod stop;
 mod tensors;
 mod voice;
 
+pub use adapter::AdapterFile;
 pub use config::{LmConfig, MimiConfig, ModelConfig};
 pub use error::{Error, Result};
 pub use hub::{HubError, HubOptions, Progress};

@@ -29,42 +29,52 @@ impl Tensors {
     /// [`Error::Shape`] and [`Error::NoTensor`] for halves that do not fit, [`Error::Layout`] for a quantized table,
     /// [`Error::Format`] when a tensor of the adapter belongs to nothing.
     pub(crate) fn adapt(&mut self, file: TensorFile, lora: &LoraConfig, specs: &[TensorSpec]) -> Result<()> {
-        let path = file.path().to_path_buf();
         let index = self.add_file(file);
-        let given = self.raw_entries(index);
-        let has = |name: &str| given.contains_key(name);
+        let Given { mut whole, pairs } = self.given(index, lora, specs)?;
+        for (name, adapter) in pairs {
+            let base = self.base(&name)?.clone();
+            whole.push((name, Entry { adapter: Some(Box::new(adapter)), ..base }));
+        }
+        Arc::make_mut(&mut self.entries).extend(whole);
+        Ok(())
+    }
+
+    /// What the adapter in file `index` holds for the tensors `specs`.
+    ///
+    /// # Errors
+    /// As [`Tensors::adapt`].
+    pub(crate) fn given(&self, index: usize, lora: &LoraConfig, specs: &[TensorSpec]) -> Result<Given> {
+        let entries = self.raw_entries(index);
+        let has = |name: &str| entries.contains_key(name);
         let mut used = BTreeSet::new();
-        let mut adapted = Vec::new();
+        let mut given = Given::default();
         for spec in specs {
             if let Some(place) = layouts::place_adapter(spec, &has) {
-                let whole = given.get(&place.entry).ok_or_else(|| self.no_tensor(index, &place.entry))?;
-                adapted.push((spec.name.clone(), self.cut(whole, spec, &place)?));
+                let whole = entries.get(&place.entry).ok_or_else(|| self.no_tensor(index, &place.entry))?;
+                given.whole.push((spec.name.clone(), self.cut(whole, spec, &place)?));
                 used.insert(place.entry);
             }
             let Some(place) = layouts::place_adapter(spec, &|name| halves(name).is_some_and(|(a, _)| has(&a))) else {
                 continue;
             };
             let Some((a, b)) = halves(&place.entry) else { continue };
-            let half = |name: &str| given.get(name).ok_or_else(|| self.no_tensor(index, name));
-            let adapter = self.adapter(spec, lora, &place, (half(&a)?, half(&b)?))?;
-            let base = self.base(&spec.name)?.clone();
-            adapted.push((spec.name.clone(), Entry { adapter: Some(Box::new(adapter)), ..base }));
+            let half = |name: &str| entries.get(name).ok_or_else(|| self.no_tensor(index, name));
+            given.pairs.push((spec.name.clone(), self.adapter(spec, lora, &place, (half(&a)?, half(&b)?))?));
             used.extend([a, b]);
         }
-        let unused: Vec<_> = given.keys().filter(|n| !used.contains(*n)).cloned().collect();
+        let unused: Vec<_> = entries.keys().filter(|n| !used.contains(*n)).cloned().collect();
         if used.is_empty() || !unused.is_empty() {
+            let path = self.file_path(index);
             let found = format!("{} tensors that belong to none of its layers: {}", unused.len(), some_of(&unused));
             return Err(Error::Format { path, expected: "a LoRA adapter of this model", found });
         }
-        Arc::make_mut(&mut self.entries).extend(adapted);
-        Ok(())
+        Ok(given)
     }
 
     /// The entry that is adapted, unless it is a quantized table, whose adapter could be neither merged nor multiplied.
     fn base(&self, name: &str) -> Result<&Entry> {
         let base = self.need(name)?;
-        let table = Part::of(name) == Part::Embedding && !name.contains("low_rank");
-        if !base.raw.number.is_quantized() || !table {
+        if !base.raw.number.is_quantized() || !is_table(name) {
             return Ok(base);
         }
         Err(Error::Layout {
@@ -83,13 +93,18 @@ impl Tensors {
         let Some(adapter) = entry.adapter.as_ref().filter(|_| entry.raw.number.is_quantized()) else {
             return Ok(None);
         };
+        self.pair(adapter).map(Some)
+    }
+
+    /// The two halves, the factor in the second.
+    pub(crate) fn pair(&self, adapter: &Adapter) -> Result<LowRankPair<'static>> {
         let (a, b) = (self.floats(&adapter.a)?, self.floats(&adapter.b)?);
         let up: Vec<f32> = b.iter().map(|b| adapter.scaling * b).collect();
         let (rank, down) = (adapter.rank, a.into_owned());
-        Ok(Some(LowRankPair {
+        Ok(LowRankPair {
             down: HostWeight::from_f32(rank, down.len() / rank.max(1), down)?,
             up: HostWeight::from_f32(up.len() / rank.max(1), rank, up)?,
-        }))
+        })
     }
 
     fn adapter(
@@ -124,6 +139,20 @@ impl Tensors {
         }
         Ok(HostWeight::from_f32(rows, cols, merged)?)
     }
+}
+
+/// What an adapter's file holds for a model, by canonical names.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    /// Tensors that replace those of the model.
+    pub(crate) whole: Vec<(String, Entry)>,
+    /// What is added to matrices.
+    pub(crate) pairs: Vec<(String, Adapter)>,
+}
+
+/// Whether this is an embedding table, from which rows are taken and never a product.
+pub(crate) fn is_table(name: &str) -> bool {
+    Part::of(name) == Part::Embedding && !name.contains("low_rank")
 }
 
 /// The adapter of a weight: names of A and B.

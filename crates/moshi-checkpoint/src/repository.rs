@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::config::{FileNames, MimiConfig, ModelConfig, read_json};
+use crate::config::{DepformerConfig, FileNames, LmConfig, MimiConfig, ModelConfig, read_json};
 use crate::file::TensorFile;
 use crate::foreign;
 use crate::hub::{HubOptions, Progress};
@@ -14,6 +14,7 @@ use crate::locate::{Found, Locator};
 use crate::mimi_names::mimi_tensors;
 use crate::names::{TensorSpec, lm_tensors};
 use crate::part_name::PartName;
+use crate::shapes::{self, Shapes};
 use crate::source::Source;
 use crate::tensors::Tensors;
 use crate::{Error, Result};
@@ -192,6 +193,11 @@ impl Repository {
                 open_files(&found, locator)?
             }
         };
+        if self.config.is_silent()
+            && let Some(lm) = Shapes(&files).lm()
+        {
+            self.config.lm = lm;
+        }
         let (mut tensors, layout, warnings) = resolve_lm(files, &self.config)?;
         if let Some(lora) = &self.config.lora {
             let file = TensorFile::open(&locator.adapter(lora.name.as_deref())?)?;
@@ -218,6 +224,10 @@ impl Repository {
                 config = read;
                 self.warnings.extend(warnings);
                 Some(json)
+            }
+            None if self.config.is_silent() && Shapes(&files).mimi().is_some() => {
+                config = Shapes(&files).mimi().unwrap_or(config);
+                raw
             }
             None => {
                 config.quantizer.n_q = files.iter().map(codebooks).sum::<usize>().max(1);
@@ -318,9 +328,15 @@ fn resolve_lm(files: Vec<TensorFile>, config: &ModelConfig) -> Result<(Tensors, 
     let lm = &config.lm;
     let layout = layouts::detect(&files)?;
     let place = |spec: &TensorSpec, has: &dyn Fn(&str) -> bool| layouts::place(layout, spec, lm, has);
-    // Steps that share a weight set hold copies of it, which are no surprise.
-    let copies = |name: &str| layout != Layout::PyTorch && name.starts_with("depformer.");
-    let (tensors, warnings) = Tensors::resolve(files, &lm_tensors(lm), &place, &copies)?;
+    let (specs, spare) = (lm_tensors(lm), spare_slices(&files, lm));
+    // Steps that share a weight set hold copies of it, and steps that predict the user are not run: both are no surprise.
+    let copies = |name: &str| {
+        let unused = spare.is_some() && shapes::slice_of(name).is_some_and(|k| k >= lm.dep_q);
+        unused || layout != Layout::PyTorch && name.starts_with("depformer.")
+    };
+    let stacked = |spec: TensorSpec| TensorSpec { sets: spare.filter(|_| spec.sets > 1).unwrap_or(spec.sets), ..spec };
+    let specs: Vec<_> = specs.into_iter().map(stacked).collect();
+    let (tensors, warnings) = Tensors::resolve(files, &specs, &place, &copies)?;
     for (first, second) in layouts::shared(layout, lm) {
         if tensors.bytes(&first).is_some() && tensors.bytes(&second).is_some_and(|b| Some(b) != tensors.bytes(&first)) {
             let path = tensors.paths().next().map(Path::to_path_buf).unwrap_or_default();
@@ -328,6 +344,14 @@ fn resolve_lm(files: Vec<TensorFile>, config: &ModelConfig) -> Result<(Tensors, 
         }
     }
     Ok((tensors, layout, warnings))
+}
+
+/// How many steps of the depth transformer the files hold, where that is more than the model runs and each step has its
+/// own weights: a role-play model predicts the user too, who is always given.
+fn spare_slices(files: &[TensorFile], lm: &LmConfig) -> Option<usize> {
+    let own = |depth: &DepformerConfig| depth.weights_per_step && depth.schedule.iter().copied().eq(0..lm.dep_q);
+    let slices = Shapes(files).slices();
+    (slices > lm.dep_q && lm.depformer.as_ref().is_some_and(own)).then_some(slices)
 }
 
 /// An error of tensors that do not fit sizes which no file has said.

@@ -41,7 +41,12 @@ impl Tensors {
         Ok(Self::raw(vec![TensorFile::open(path)?]))
     }
 
-    fn raw(files: Vec<TensorFile>) -> Self {
+    /// These entries of a file alone.
+    pub(crate) fn of_file(self, entries: BTreeMap<String, Entry>) -> Self {
+        Self { entries: Arc::new(entries), ..self }
+    }
+
+    pub(crate) fn raw(files: Vec<TensorFile>) -> Self {
         let mut this = Self { files: Vec::new(), entries: Arc::default() };
         let mut entries = BTreeMap::new();
         for file in files {
@@ -239,16 +244,19 @@ impl Tensors {
     }
 
     pub(crate) fn no_tensor(&self, file: usize, name: &str) -> Error {
-        let path = self.files.get(file).map(|f| f.path().to_path_buf()).unwrap_or_default();
-        Error::NoTensor { path, name: name.to_owned() }
+        Error::NoTensor { path: self.file_path(file), name: name.to_owned() }
     }
 
-    fn first_path(&self) -> PathBuf {
-        self.files.first().map(|f| f.path().to_path_buf()).unwrap_or_default()
+    pub(crate) fn first_path(&self) -> PathBuf {
+        self.file_path(0)
     }
 
     pub(crate) fn path_of(&self, entry: &Entry) -> PathBuf {
-        self.files.get(entry.file).map(|f| f.path().to_path_buf()).unwrap_or_default()
+        self.file_path(entry.file)
+    }
+
+    pub(crate) fn file_path(&self, file: usize) -> PathBuf {
+        self.files.get(file).map(|f| f.path().to_path_buf()).unwrap_or_default()
     }
 
     pub(crate) fn wrong_shape(&self, entry: &Entry, expected: &[usize]) -> Error {

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use crate::{EngineError, SessionSpec};
+use crate::{EngineError, Heard, SessionSpec};
 
 /// Samples of one frame: 80 ms at 24 kHz.
 pub const FRAME_SAMPLES: usize = 1_920;
@@ -43,6 +43,8 @@ pub struct RowOutput {
     pub text: String,
     /// Of a row that hears codes: the frame that became complete, text token first; empty for none.
     pub codes: Vec<i32>,
+    /// What the model recognised, beside the text.
+    pub heard: Heard,
     /// The row has said all it had to say. Counts only after its caller has ended.
     pub ended: bool,
     /// Why this row failed, if it did, for those who run the model: only this session is concerned. The row is lost until

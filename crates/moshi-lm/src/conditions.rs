@@ -342,6 +342,13 @@ pub(crate) struct Told<B: Backend> {
 }
 
 impl<B: Backend> Told<B> {
+    /// What is added to a row's inputs; leaves `sum` as it is where that is nothing.
+    pub(crate) fn copy_sum(&self, row: usize, sum: &mut [f32]) {
+        if let Some(told) = self.host.get(row * self.dim..(row + 1) * self.dim).filter(|told| told.len() == sum.len()) {
+            sum.copy_from_slice(told);
+        }
+    }
+
     pub(crate) fn set(&mut self, backend: &B, row: usize, sum: &[f32]) -> moshi_nn::Result<()> {
         let Some(sums) = &mut self.sums else { return Ok(()) };
         let found = self.host.len() / self.dim;

@@ -232,6 +232,11 @@ impl DelayLine {
         Ok(())
     }
 
+    /// Whether what this step writes for a stream is ever read or handed out: not before the stream's first frame.
+    pub fn is_asked_for(&self, stream: usize) -> bool {
+        self.step + 1 > self.delay(stream)
+    }
+
     /// Writes what the model sampled, one token per written stream; what was forced stays.
     ///
     /// # Errors

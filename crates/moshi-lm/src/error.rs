@@ -42,6 +42,22 @@ pub enum LmError {
         /// Rows of the state.
         rows: usize,
     },
+    /// A prompt in one piece of which something is not known.
+    #[error("step {step} of the prompt leaves stream {stream} to the model; run it as an ordinary step")]
+    Unforced {
+        /// Which step of those given.
+        step: usize,
+        /// Which stream: 0 is text.
+        stream: usize,
+    },
+    /// An adapter that the model was not loaded with.
+    #[error("adapter {index}: the model was loaded with {count} of them, numbered from 0")]
+    Adapter {
+        /// The adapter named.
+        index: usize,
+        /// Adapters of the model.
+        count: usize,
+    },
     /// A value that a condition cannot have.
     #[error("condition {name:?}: found {found}, expected {expected}")]
     Condition {

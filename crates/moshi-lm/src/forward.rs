@@ -50,6 +50,20 @@ impl<B: Backend> Lm<B> {
         self.forward_told(codes, steps, None, watcher)
     }
 
+    /// As [`Lm::forward_watched`] with one of the model's adapters.
+    ///
+    /// # Errors
+    /// As [`Lm::forward_watched`], and [`LmError::Adapter`].
+    pub fn forward_adapted(
+        &self,
+        codes: &[i32],
+        steps: usize,
+        adapter: Option<usize>,
+        watcher: &mut dyn Watcher<B>,
+    ) -> Result<Forward> {
+        self.forward_of(codes, steps, (adapter, None), watcher)
+    }
+
     /// As [`Lm::forward_watched`], in a conversation that was told something beside its streams.
     ///
     /// # Errors
@@ -61,6 +75,16 @@ impl<B: Backend> Lm<B> {
         conditions: Option<&Conditions<B>>,
         watcher: &mut dyn Watcher<B>,
     ) -> Result<Forward> {
+        self.forward_of(codes, steps, (None, conditions), watcher)
+    }
+
+    fn forward_of(
+        &self,
+        codes: &[i32],
+        steps: usize,
+        (adapter, conditions): (Option<usize>, Option<&Conditions<B>>),
+        watcher: &mut dyn Watcher<B>,
+    ) -> Result<Forward> {
         let streams = 1 + self.config.n_q;
         if steps == 0 || streams.checked_mul(steps) != Some(codes.len()) {
             return Err(LmError::Codes { streams, steps, found: codes.len() });
@@ -69,6 +93,8 @@ impl<B: Backend> Lm<B> {
             self.check_token(i / steps, code)?;
         }
         let mut pass = Pass::new(self, codes, steps)?;
+        pass.adapter = self.adapter_number(adapter)?;
+        self.backend.upload_ids(&vec![pass.adapter; FORWARD_CHUNK.min(steps)], &mut pass.adapters)?;
         if let Some(conditions) = conditions {
             pass.told.set_all(&self.backend, conditions)?;
             self.recall(pass.stack.cross(), 0, conditions)?;
@@ -86,7 +112,8 @@ struct Pass<'a, B: Backend> {
     codes: &'a [i32],
     out: Forward,
     rows: Rows<B>,
-    /// Every row has the model's own, if it has one.
+    adapter: i32,
+    /// The same for every row.
     adapters: B::Ids,
     stack: moshi_nn::layers::TransformerState<B>,
     /// Time steps are the rows of the depth transformer.
@@ -125,10 +152,11 @@ impl<'a, B: Backend> Pass<'a, B> {
                 extra_heads: vec![0.0; lm.extra_heads.len() * steps * c.extra_heads_dim],
             },
             rows: Rows::new(backend, 1, &[lm.temporal.config().attention])?,
+            adapter: 0,
             adapters: backend.ids(chunk)?,
             stack: lm.temporal.init_state(backend, 1, chunk)?,
             depth: depth.transpose()?,
-            read: backend.ids(chunk * (1 + c.n_q))?,
+            read: backend.ids(chunk * lm.tables.columns())?,
             told: lm.told(chunk)?,
             drawn: Drawn::new(backend, chunk, 1 + c.dep_q)?,
             input: lm.tables.input(backend, chunk)?,
@@ -156,15 +184,19 @@ impl<'a, B: Backend> Pass<'a, B> {
 
     fn chunk(&mut self, first: usize, n: usize, watcher: &mut dyn Watcher<B>) -> Result<()> {
         let (lm, backend) = (self.lm, &self.lm.backend);
-        let streams = 1 + lm.config.n_q;
+        let (streams, tables) = (1 + lm.config.n_q, lm.tables.columns());
         let mut columns = self.columns(first, n, streams);
         columns.iter_mut().step_by(streams).for_each(|text| *text = lm.reads_as(*text));
-        backend.upload_ids(&columns, &mut self.read)?;
+        let mut read = vec![-1; n * tables];
+        for (tokens, ids) in columns.chunks_exact(streams).zip(read.chunks_exact_mut(tables)) {
+            lm.tables.place(self.adapter, tokens, ids);
+        }
+        backend.upload_ids(&read, &mut self.read)?;
         backend.upload_ids(&lm.text_pairs(&columns, streams), &mut self.drawn.pairs)?;
         self.rows.put(backend, &[true], n)?;
         let step = Step::new(backend, &self.rows, n).with_adapters(&self.adapters);
         let Drawn { pairs, status, .. } = &mut self.drawn;
-        let reading = Reading { tokens: &self.read, pairs, sums: self.told.sums.as_ref() };
+        let reading = Reading { ids: &self.read, pairs, sums: self.told.sums.as_ref(), replayed: None };
         lm.temporal_step(step, &reading, &mut self.stack, (&mut self.input, &mut self.z), status, watcher)?;
         lm.text_head.step(step, &self.z, &mut self.text_logits)?;
         watcher.at(Place::TextLogits, &self.text_logits)?;

@@ -4,6 +4,7 @@
 //! and gives the agent's next frame: a text token and its codes. Dialogue, forced text and forced audio are settings of the
 //! same step ([`RowInput`]).
 
+mod adapters;
 pub mod conditions;
 mod decide;
 pub mod delay;
@@ -12,7 +13,9 @@ mod error;
 mod forward;
 pub mod guidance;
 mod model;
+mod prefill;
 pub mod prompt;
+mod replay;
 pub mod script;
 mod shape;
 mod speech;
@@ -25,11 +28,13 @@ pub mod translation;
 mod watch;
 pub mod words;
 
+pub use adapters::NamedAdapter;
 pub use error::{LmError, Result};
 pub use forward::{FORWARD_CHUNK, Forward};
 pub use model::{Lm, RowInput};
 pub use moshi_checkpoint::config::{DepformerConfig, LmConfig};
 pub use moshi_nn::backend::{RowSampling, SamplingParams};
+pub use prefill::PromptInput;
 pub use speech::Speech;
 pub use state::LmState;
 pub use watch::{Place, Watcher};

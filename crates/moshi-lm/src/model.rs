@@ -5,12 +5,14 @@ use std::sync::Arc;
 use moshi_checkpoint::config::LmConfig;
 use moshi_nn::backend::{Column, FREE, Plan, RowSampling, SilentTokens, Stretch};
 use moshi_nn::layers::{Linear, Norm, Rows, Step, StreamState, Transformer, TransformerState};
-use moshi_nn::{At, Backend, WeightSource};
+use moshi_nn::{Adapted, At, Backend, WeightSource};
 
+use crate::adapters::{NamedAdapter, RowAdapters};
 use crate::conditions::Conditioners;
-use crate::delay::{Cell, DelayConfig};
+use crate::delay::{Cell, DelayConfig, DelayLine};
 use crate::depth::Depth;
 use crate::guidance::{Pairs, guidance_of, hide, is_null};
+use crate::replay::Replayed;
 use crate::speech::Speeches;
 use crate::state::{Drawn, Lines, LmState, Sampler, StepOutput, Work};
 use crate::tokens::{Input, Reading, TokenTables};
@@ -29,6 +31,7 @@ pub struct Lm<B: Backend> {
     pub(crate) text_head: Linear<B>,
     pub(crate) extra_heads: Vec<Linear<B>>,
     pub(crate) depth: Option<Depth<B>>,
+    adapters: Vec<String>,
 }
 
 /// What one row hears and must say in a step.
@@ -49,8 +52,22 @@ impl<B: Backend> Lm<B> {
     /// # Errors
     /// [`LmError::Unsupported`] for a configuration that does not run here; the errors of the source and of the device.
     pub fn load(backend: B, source: &dyn WeightSource, config: &LmConfig) -> Result<Self> {
+        Self::load_adapted(backend, source, config, &[])
+    }
+
+    /// As [`Lm::load`], with adapters that rows choose from ([`Lm::set_adapter`]).
+    ///
+    /// # Errors
+    /// As [`Lm::load`], and those of the adapters' sources.
+    pub fn load_adapted(
+        backend: B,
+        source: &dyn WeightSource,
+        config: &LmConfig,
+        adapters: &[NamedAdapter<'_>],
+    ) -> Result<Self> {
         shape::check(config)?;
-        let at = At::new(source, "");
+        let adapted = Adapted::new(source, adapters.iter().map(|adapter| adapter.source).collect());
+        let at = At::new(&adapted, "");
         let head = |i| Linear::load(&backend, &at.at("extra_heads").at(i), config.extra_heads_dim, config.dim);
         let depth = config.depformer.as_ref().map(|depth| Depth::load(&backend, &at, config, depth)).transpose()?;
         Ok(Self {
@@ -62,6 +79,7 @@ impl<B: Backend> Lm<B> {
             text_head: Linear::load(&backend, &at.at("text_linear"), config.text_card_out, config.dim)?,
             extra_heads: (0..config.extra_heads_num_heads).map(head).collect::<Result<_, _>>()?,
             depth,
+            adapters: adapters.iter().map(|adapter| adapter.name.to_owned()).collect(),
             config: config.clone(),
             backend,
         })
@@ -107,22 +125,27 @@ impl<B: Backend> Lm<B> {
     /// # Errors
     /// When the device fails.
     pub fn init_state(&self, rows: usize) -> Result<LmState<B>> {
+        self.init_state_of(rows, 1)
+    }
+
+    /// As [`Lm::init_state`], with room for prompts of `chunk` steps at once.
+    pub(crate) fn init_state_of(&self, rows: usize, chunk: usize) -> Result<LmState<B>> {
         let (backend, c) = (&self.backend, &self.config);
-        let (streams, written) = (self.delays.delays.len(), self.written());
+        let (streams, written, tables) = (self.delays.delays.len(), self.written(), self.tables.columns());
         let silent = SilentTokens { padding: c.existing_text_padding_id, end_padding: c.existing_text_end_padding_id };
         let heads = || self.extra_heads.iter().map(|head| head.outputs() * rows);
         let work = Work {
             active: vec![false; rows],
             read: vec![0; rows * streams],
+            placed: vec![-1; rows * tables],
             forced: vec![FREE; rows * written],
             cells: vec![Cell::Pending; written],
             text: vec![-1; if c.demux_second_text_stream { rows * 2 } else { 0 }],
             speaking: vec![false; rows],
-            adapters: backend.ids(rows)?,
-            read_ids: backend.ids(rows * streams)?,
+            read_ids: backend.ids(rows * chunk * tables)?,
             forced_ids: backend.ids(rows * written)?,
-            drawn: Drawn::new(backend, rows, written)?,
-            input: self.tables.input(backend, rows)?,
+            drawn: Drawn { pairs: backend.ids(rows * chunk * 2)?, ..Drawn::new(backend, rows, written)? },
+            input: self.tables.input(backend, rows * chunk)?,
             z: backend.buf(rows * c.dim)?,
             text_logits: backend.buf(rows * c.text_card_out)?,
             extra: heads().map(|len| backend.buf(len)).collect::<Result<_, _>>()?,
@@ -139,9 +162,12 @@ impl<B: Backend> Lm<B> {
         };
         Ok(LmState {
             rows: Rows::new(backend, rows, &[self.temporal.config().attention])?,
-            stack: self.temporal.init_state(backend, rows, 1)?,
+            stack: self.temporal.init_prompt_state(backend, rows, chunk)?,
             sampler: Sampler::new(backend, rows, silent)?,
             lines: Lines::new(&self.delays, rows),
+            adapters: RowAdapters::new(backend, rows)?,
+            replayed: Replayed::new(backend, (rows, chunk), c.dim)?,
+            chunk,
             told: self.told(rows)?,
             speeches: Speeches::new(rows, c.dep_q),
             pairs: None,
@@ -163,8 +189,37 @@ impl<B: Backend> Lm<B> {
         }
     }
 
-    /// Makes a row as before its first step, with nothing to say. Its sampling parameters stay, and so do its conditions,
-    /// its number of codebooks and its guidance.
+    /// The names of the adapters that the model was loaded with.
+    pub fn adapters(&self) -> &[String] {
+        &self.adapters
+    }
+
+    /// Gives a row one of the model's adapters, from its next step on, or takes it away. (Keys and values that it has
+    /// written already stay: a conversation that shall have it from the beginning is given it before its first step.)
+    ///
+    /// # Errors
+    /// [`LmError::Adapter`]; a row that the state does not have.
+    pub fn set_adapter(&self, state: &mut LmState<B>, row: usize, adapter: Option<usize>) -> Result<()> {
+        let number = self.adapter_number(adapter)?;
+        state.adapters.set(&self.backend, row, number)?;
+        match guidance_of(&state.pairs, row) {
+            Some(pair) => Ok(state.adapters.set(&self.backend, pair.null_row, number)?),
+            None => Ok(()),
+        }
+    }
+
+    /// The number by which layers know an adapter.
+    pub(crate) fn adapter_number(&self, adapter: Option<usize>) -> Result<i32> {
+        let count = self.adapters.len();
+        match adapter {
+            None => Ok(0),
+            Some(index) if index < count => Ok(index as i32 + 1),
+            Some(index) => Err(LmError::Adapter { index, count }),
+        }
+    }
+
+    /// Makes a row as before its first step, with nothing to say. Its sampling parameters stay, and so do its adapter, its
+    /// conditions, its number of codebooks and its guidance.
     ///
     /// # Errors
     /// A row that the state does not have; failures of the device.
@@ -181,6 +236,15 @@ impl<B: Backend> Lm<B> {
     /// A row that a state does not have; failures of the device.
     pub fn copy_row(&self, state: &mut LmState<B>, row: usize, src: &LmState<B>, src_row: usize) -> Result<()> {
         Ok(state.copy_row(&self.backend, row, src, src_row)?)
+    }
+
+    /// Gives a row the input of its next step: `input [dim]` is what the temporal transformer reads in place of the sum of
+    /// its tokens' embeddings. The streams go on as they would. (A published voice of a role-play is such inputs.)
+    ///
+    /// # Errors
+    /// An input of another width; a row that the state does not have.
+    pub fn replay_input(&self, state: &mut LmState<B>, row: usize, input: &[f32]) -> Result<()> {
+        Ok(state.replayed.give(row, input)?)
     }
 
     /// Takes one step of the rows that `inputs` name; all others stay as they are, bit for bit. Results are in the state:
@@ -286,23 +350,28 @@ impl<B: Backend> Lm<B> {
             if is_null(&state.pairs, input.row) {
                 return Err(LmError::Row { row: input.row, rows });
             }
-            let line = &state.lines.0[input.row];
-            line.check(input.heard, input.forced)?;
-            for (i, &code) in input.heard.iter().enumerate() {
-                self.check_token(self.written() + i, code)?;
-            }
-            for (stream, cell) in input.forced.iter().enumerate() {
-                if let Cell::Token(token) = *cell {
-                    self.check_token(stream, token)?;
-                }
+            self.check_input(&state.lines.0[input.row], input)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses input of a row that does not fit its streams.
+    pub(crate) fn check_input(&self, line: &DelayLine, input: &RowInput<'_>) -> Result<()> {
+        line.check(input.heard, input.forced)?;
+        for (i, &code) in input.heard.iter().enumerate() {
+            self.check_token(self.written() + i, code)?;
+        }
+        for (stream, cell) in input.forced.iter().enumerate() {
+            if let Cell::Token(token) = *cell {
+                self.check_token(stream, token)?;
             }
         }
         Ok(())
     }
 
     fn take_inputs(&self, state: &mut LmState<B>, inputs: &[RowInput<'_>]) -> Result<()> {
-        let LmState { rows, lines, work, out, speeches, pairs, .. } = state;
-        let (streams, written) = (self.delays.delays.len(), self.written());
+        let LmState { rows, lines, adapters, replayed, work, out, speeches, pairs, .. } = state;
+        let (streams, written, tables) = (self.delays.delays.len(), self.written(), self.tables.columns());
         speeches.begin();
         for &RowInput { row, heard, forced } in inputs {
             let line = &mut lines.0[row];
@@ -316,6 +385,9 @@ impl<B: Backend> Lm<B> {
             let read = row * streams..(row + 1) * streams;
             line.read(&mut work.read[read.clone()])?;
             work.read[read.start] = self.reads_as(work.read[read.start]);
+            if replayed.is_given(row) {
+                work.read[read.clone()].fill(-1);
+            }
             let must = row * written..(row + 1) * written;
             line.forced(&mut work.forced[must.clone()])?;
             if let Some(pair) = guidance_of(pairs, row) {
@@ -332,7 +404,12 @@ impl<B: Backend> Lm<B> {
         if let (Some(weights), Some(depth)) = (&self.depth, &mut work.depth) {
             weights.put(&self.backend, &work.active, weights.codebooks(), depth)?;
         }
-        self.backend.upload_ids(&work.read, &mut work.read_ids)?;
+        for row in (0..work.active.len()).filter(|&row| work.active[row]) {
+            let (tokens, ids) = (&work.read[row * streams..(row + 1) * streams], &mut work.placed);
+            self.tables.place(adapters.of(row), tokens, &mut ids[row * tables..(row + 1) * tables]);
+        }
+        replayed.upload(&self.backend)?;
+        self.backend.upload_ids(&work.placed, &mut work.read_ids)?;
         self.backend.upload_ids(&work.forced, &mut work.forced_ids)?;
         out.status.fill(0);
         self.backend.upload_ids(&out.status, &mut work.drawn.status)?;
@@ -348,10 +425,11 @@ impl<B: Backend> Lm<B> {
     /// From tokens read to the text token sampled.
     fn text_part(&self, state: &mut LmState<B>, watcher: &mut dyn Watcher<B>) -> moshi_nn::Result<()> {
         let backend = &self.backend;
-        let LmState { rows, stack, sampler, told, pairs, work, .. } = state;
-        let Work { read_ids, forced_ids, adapters, drawn, input, z, text_logits, extra, .. } = work;
-        let step = Step::new(backend, rows, 1).with_adapters(adapters);
-        let reading = Reading { tokens: read_ids, pairs: &drawn.pairs, sums: told.sums.as_ref() };
+        let LmState { rows, stack, sampler, adapters, replayed, told, pairs, work, .. } = state;
+        let Work { read_ids, forced_ids, drawn, input, z, text_logits, extra, .. } = work;
+        let step = Step::new(backend, rows, 1).with_adapters(&adapters.ids);
+        let (sums, replayed) = (told.sums.as_ref(), Some(&replayed.inputs));
+        let reading = Reading { ids: read_ids, pairs: &drawn.pairs, sums, replayed };
         self.temporal_step(step, &reading, stack, (input, z), &mut drawn.status, watcher)?;
         self.text_head.step(step, z, text_logits)?;
         watcher.at(Place::TextLogits, text_logits)?;
@@ -369,11 +447,11 @@ impl<B: Backend> Lm<B> {
     /// From the text token to the codes sampled.
     fn depth_part(&self, state: &mut LmState<B>, watcher: &mut dyn Watcher<B>) -> moshi_nn::Result<()> {
         let (backend, of) = (&self.backend, self.written());
-        let LmState { rows, sampler, pairs, work, .. } = state;
-        let Work { forced_ids, adapters, drawn, z, depth, .. } = work;
+        let LmState { rows, sampler, adapters, pairs, work, .. } = state;
+        let Work { forced_ids, drawn, z, depth, .. } = work;
         let (Some(weights), Some(depth)) = (&self.depth, depth) else { return Ok(()) };
         let (rows, sampler, card, pairs) = (rows.inner(), &mut sampler.inner, self.config.card, pairs.as_ref());
-        weights.frame(backend, adapters, z, drawn, depth, watcher, |k, logits, drawn| {
+        weights.frame(backend, &adapters.ids, z, drawn, depth, watcher, |k, logits, drawn| {
             if let Some(Pairs { audio, coefficients, .. }) = pairs {
                 backend.guide(rows, card, audio, coefficients, logits)?;
             }
@@ -416,9 +494,10 @@ impl<B: Backend> Lm<B> {
 
     /// Brings the sampled tokens to the host, through the delay lines, and out.
     fn hand_out(&self, state: &mut LmState<B>) -> Result<()> {
-        let LmState { rows, lines, pairs, work, out, .. } = state;
+        let LmState { rows, lines, replayed, pairs, work, out, .. } = state;
         let written = self.written();
         rows.advance_rows(&work.active, 1);
+        replayed.read(&work.active);
         self.backend.download_ids(&work.drawn.tokens, &mut out.sampled)?;
         self.backend.download_ids(&work.drawn.status, &mut out.status)?;
         for (buf, values) in work.extra.iter().zip(&mut out.extra) {

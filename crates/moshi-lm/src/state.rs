@@ -6,10 +6,12 @@ use moshi_nn::backend::{RowSampling, SilentTokens};
 use moshi_nn::layers::{Rows, StreamState, TransformerState};
 use moshi_nn::{Backend, Error, Fault, stream_state};
 
+use crate::adapters::RowAdapters;
 use crate::conditions::Told;
 use crate::delay::{Cell, DelayConfig, DelayLine};
 use crate::depth::DepthState;
 use crate::guidance::Pairs;
+use crate::replay::Replayed;
 use crate::speech::Speeches;
 use crate::tokens::Input;
 
@@ -19,6 +21,10 @@ pub struct LmState<B: Backend> {
     pub(crate) stack: TransformerState<B>,
     pub(crate) sampler: Sampler<B>,
     pub(crate) lines: Lines,
+    pub(crate) adapters: RowAdapters<B>,
+    pub(crate) replayed: Replayed<B>,
+    /// Most steps that a row takes at once.
+    pub(crate) chunk: usize,
     pub(crate) told: Told<B>,
     pub(crate) speeches: Speeches,
     /// Which rows are guided by which; rows are reset and copied one by one, so a copy is in no pair.
@@ -29,8 +35,8 @@ pub struct LmState<B: Backend> {
 }
 
 stream_state!(LmState {
-    memory: rows, stack, sampler, lines, told, speeches;
-    scratch: pairs, work, recordings, out,
+    memory: rows, stack, sampler, lines, adapters, replayed, told, speeches;
+    scratch: chunk, pairs, work, recordings, out,
 });
 
 impl<B: Backend> LmState<B> {
@@ -103,8 +109,10 @@ pub(crate) struct StepOutput {
 pub(crate) struct Work<B: Backend> {
     /// Rows of the step.
     pub(crate) active: Vec<bool>,
-    /// `[rows, streams]` on the host.
+    /// The tokens that every row reads, `[rows, streams]` on the host.
     pub(crate) read: Vec<i32>,
+    /// What it reads of each embedding table, `[rows, tables]` on the host.
+    pub(crate) placed: Vec<i32>,
     /// `[rows, written]` on the host.
     pub(crate) forced: Vec<i32>,
     /// What one row's written streams must be in the next column, `[written]`.
@@ -113,9 +121,7 @@ pub(crate) struct Work<B: Backend> {
     pub(crate) text: Vec<i32>,
     /// Rows of the step whose audio has begun.
     pub(crate) speaking: Vec<bool>,
-    /// Which adapter each row has, `[rows]`: of a model with one of its own, that one.
-    pub(crate) adapters: B::Ids,
-    /// `[rows, streams]`.
+    /// `[rows, tables]`.
     pub(crate) read_ids: B::Ids,
     /// `[rows, written]`.
     pub(crate) forced_ids: B::Ids,

@@ -8,10 +8,11 @@ mod error;
 mod load;
 mod memory;
 mod moshi;
+mod recognition;
 mod registry;
 mod speech;
 
 pub use builtin::{builtin, builtin_repository};
-pub use load::{Dtype, LoadOptions, Loaded, load_codec, load_model, load_model_on};
+pub use load::{AdapterPath, Dtype, LoadOptions, Loaded, load_codec, load_model, load_model_on};
 pub use registry::{Device, Executors, OnExecutors, Wanted, on_device};
 pub use speech::{Codec, CodecInfo, CodecStream};

@@ -2,16 +2,17 @@
 
 use std::cell::Cell;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use mimi::Mimi;
 use moshi_checkpoint::quantize::{Plan, Quantize};
-use moshi_checkpoint::{Repository, Stop};
+use moshi_checkpoint::{AdapterFile, Repository, Stop};
 use moshi_cpu::cores::Cores;
 use moshi_engine::{EngineError, ModelInfo, ModelMemory, SHARED_ABOVE_BYTES, SessionParams, SpeechModel};
-use moshi_lm::Lm;
 use moshi_lm::text::Detokenizer;
+use moshi_lm::{Lm, LmConfig, NamedAdapter};
 use moshi_nn::{Backend, HostWeight, LowRankPair, WeightData, WeightSource};
 
 use crate::Codec;
@@ -19,6 +20,7 @@ use crate::codec::MimiCodec;
 use crate::error::{ModelError, told};
 use crate::memory::measure;
 use crate::moshi::{Moshi, SharedMoshi};
+use crate::recognition::Recognition;
 use crate::registry::{Device, Executors, OnExecutors, Wanted, on_device};
 
 /// The number format of the weights in memory.
@@ -51,6 +53,15 @@ impl FromStr for Dtype {
     }
 }
 
+/// An adapter to load with a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterPath {
+    /// What sessions call it.
+    pub name: String,
+    /// Where it is: see [`AdapterFile::open`].
+    pub path: PathBuf,
+}
+
 /// How a model is loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadOptions {
@@ -70,6 +81,9 @@ pub struct LoadOptions {
     pub exact: bool,
     /// Threads per step; `None` takes one for each core, or one where steps are too small to share.
     pub threads: Option<NonZeroUsize>,
+    /// Adapters that conversations may choose from, each in a folder of its own (or its file of weights): the base stays as
+    /// it is, in whatever format, and is there once.
+    pub adapters: Vec<AdapterPath>,
     /// Ends the loading, which then errs, between two tensors: a large model takes minutes to lay out.
     pub stop: Stop,
 }
@@ -165,24 +179,40 @@ impl LoadModel<'_> {
         let Self { repository, source, options, notice } = self;
         let (lm_tensors, mimi_tensors) = (repository.lm().map_err(failed)?, repository.mimi().map_err(failed)?);
         let lm_weights = Weights { quantize: options.quantize.map(Plan::from), ..Weights::new(&lm_tensors, &options) };
-        let lm = Lm::load(executors.lm, &lm_weights, &repository.config().lm)?;
+        let lm = load_lm(executors.lm, &lm_weights, &repository.config().lm, &options.adapters)?;
         let codebooks = lm.config().dep_q.max(lm.heard());
         let mimi_weights = Weights::new(&mimi_tensors, &LoadOptions { dtype: None, ..options.clone() });
         let config = repository.mimi_config().map_err(failed)?;
         let mimi = Arc::new(Mimi::load(executors.codec, &mimi_weights, config, codebooks)?);
-        let words = Detokenizer::from_bytes(source, &repository.tokenizer_bytes().map_err(failed)?, lm.config())
-            .map_err(|e| EngineError::Load(e.to_string()))?;
+        let tokenizer = repository.tokenizer_bytes().map_err(failed)?;
+        let words =
+            Detokenizer::from_bytes(source, &tokenizer, lm.config()).map_err(|e| EngineError::Load(e.to_string()))?;
+        let named = (source, tokenizer.as_slice());
+        let recognition = Recognition::of(repository.config(), lm.config(), mimi.frame_rate(), named)?;
         let weight_bytes = lm_weights.read.get() + mimi_weights.read.get();
         let threads = options.threads.map_or(1, NonZeroUsize::get);
         let info = ModelInfo { notice, weight_bytes, threads, ..describe(&lm, source, repository) };
         let codec = Arc::new(MimiCodec(mimi.clone()));
-        let mut model = Arc::new(Moshi::new(mimi, lm, words, info)?);
+        let mut model = Arc::new(Moshi::new(mimi, lm, words, info)?.with_recognition(recognition));
         let memory = measure(&model)?;
         if let Some(model) = Arc::get_mut(&mut model) {
             model.tell(memory);
         }
         Ok(Loaded { model: Arc::new(SharedMoshi(model)), codec })
     }
+}
+
+/// The language model, with adapters to choose from.
+fn load_lm<B: Backend>(
+    executor: B,
+    weights: &dyn WeightSource,
+    config: &LmConfig,
+    adapters: &[AdapterPath],
+) -> Result<Lm<B>, ModelError> {
+    let open = |adapter: &AdapterPath| AdapterFile::open(&adapter.path, config).map_err(failed);
+    let files = adapters.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let named = adapters.iter().zip(&files).map(|(adapter, source)| NamedAdapter { name: &adapter.name, source });
+    Ok(Lm::load_adapted(executor, weights, config, &named.collect::<Vec<_>>())?)
 }
 
 /// A codec to lay out alone.

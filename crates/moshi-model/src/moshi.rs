@@ -14,6 +14,7 @@ use moshi_nn::Backend;
 use moshi_nn::layers::StreamState;
 
 use crate::error::{ModelError, told};
+use crate::recognition::{Listening, Recognition};
 
 /// Codec, language model and tokenizer: weights only, shared by every set of rows.
 pub(crate) struct Moshi<B: Backend> {
@@ -21,6 +22,7 @@ pub(crate) struct Moshi<B: Backend> {
     mimi: Arc<Mimi<B>>,
     lm: Lm<B>,
     words: Detokenizer,
+    recognition: Option<Recognition>,
 }
 
 impl<B: Backend> Moshi<B> {
@@ -38,7 +40,12 @@ impl<B: Backend> Moshi<B> {
         fits("samples per frame", mimi.frame_size(), FRAME_SAMPLES)?;
         fits("codes per codebook", mimi.bins(), config.card)?;
         fits("codebooks", mimi.codebooks(), config.dep_q.max(lm.heard()))?;
-        Ok(Self { info, mimi, lm, words })
+        Ok(Self { info, mimi, lm, words, recognition: None })
+    }
+
+    /// The same, with what makes words with times of its tokens.
+    pub(crate) fn with_recognition(self, recognition: Option<Recognition>) -> Self {
+        Self { recognition, ..self }
     }
 
     /// Where the language model and the codec run.
@@ -104,6 +111,8 @@ pub(crate) struct MoshiRows<B: Backend> {
     lm: LmState<B>,
     decoder: Option<DecoderState<B>>,
     text: Vec<TextState>,
+    /// Of each row, where the model recognises.
+    listening: Vec<Option<Listening>>,
     work: Work,
 }
 
@@ -142,6 +151,7 @@ impl<B: Backend> MoshiRows<B> {
             lm: model.lm.init_state(rows)?,
             decoder,
             text: vec![TextState::default(); rows],
+            listening: vec![model.recognition.as_ref().map(Recognition::listening); rows],
             work,
             model,
         })
@@ -187,6 +197,21 @@ impl<B: Backend> MoshiRows<B> {
             step.output.error = self.lm.fault(step.row).map(|fault| format!("cannot think: {fault}"));
         }
         Ok(())
+    }
+
+    /// Tells what the heads say and what was understood.
+    fn recognise(&mut self, steps: &mut [RowStep<'_>]) {
+        let config = self.model.lm.config();
+        for step in healthy(steps).filter(|_| config.extra_heads_num_heads > 0 || self.model.recognition.is_some()) {
+            let heard = &mut step.output.heard;
+            let heads = (0..config.extra_heads_num_heads).filter_map(|head| self.lm.extra_head(head, step.row));
+            heads.for_each(|head| heard.heads.extend_from_slice(head));
+            let token = self.lm.frame(step.row).and_then(<[i32]>::first);
+            let listening = self.model.recognition.as_ref().zip(self.listening[step.row].as_mut());
+            if let (Some((recognition, listening)), Some(&token)) = (listening, token) {
+                listening.push(recognition, token, config.extra_heads_dim, heard);
+            }
+        }
     }
 
     /// Speaks: complete frames to samples and words.
@@ -247,6 +272,7 @@ impl<B: Backend> MoshiRows<B> {
         }
         self.model.lm.reset(&mut self.lm, row)?;
         self.text[row] = TextState::default();
+        self.listening[row] = self.model.recognition.as_ref().map(Recognition::listening);
         Ok(())
     }
 
@@ -258,6 +284,7 @@ impl<B: Backend> MoshiRows<B> {
         }
         self.model.lm.copy_row(&mut self.lm, row, &src.lm, src_row)?;
         self.text[row] = src.text[src_row];
+        self.listening[row] = src.listening[src_row].clone();
         Ok(())
     }
 }
@@ -289,6 +316,7 @@ impl<B: Backend> FrameModel for MoshiRows<B> {
     fn step(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), EngineError> {
         self.encode(steps)?;
         self.think(steps)?;
+        self.recognise(steps);
         Ok(self.speak(steps)?)
     }
 

@@ -115,7 +115,8 @@ pub struct RingSpec {
     pub rows: usize,
     /// The attention that uses the ring.
     pub attention: AttentionSpec,
-    /// Longest `t` of a step.
+    /// Longest `t` of a step that goes on beyond the ring's first `context + max_chunk - 1` positions. Before that nothing
+    /// is overwritten, and a step is as long as there is room.
     pub max_chunk: usize,
 }
 
@@ -210,6 +211,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     type Matrix: Send + Sync;
     /// An embedding table `[v, d]`.
     type Table: Send + Sync;
+    /// Embedding tables of one shape, of which each row reads its own.
+    type Tables: Send + Sync;
     /// A VQ codebook `[bins, d]` with what the nearest-code search needs.
     type Codebook: Send + Sync;
     /// Keys and values of one attention layer, all rows.
@@ -246,6 +249,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn low_rank(&self, pairs: &[Option<LowRankPair<'_>>]) -> Result<Self::LowRank>;
     /// Lays out an embedding table `[v, d]`.
     fn table(&self, weight: &HostWeight<'_>) -> Result<Self::Table>;
+    /// Lays out embedding tables `[v, d]` for [`Backend::embed_chosen`]. The first is there; after it `None` stands for the
+    /// first.
+    fn tables(&self, weights: &[Option<HostWeight<'_>>]) -> Result<Self::Tables>;
     /// Lays out a codebook `[bins, d]`.
     fn codebook(&self, vectors: &[f32], bins: usize) -> Result<Self::Codebook>;
 
@@ -255,6 +261,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn low_rank_bytes(&self, pairs: &Self::LowRank) -> usize;
     /// Bytes of a table; an embedding reads one entry of it.
     fn table_bytes(&self, table: &Self::Table) -> usize;
+    /// Bytes of all tables.
+    fn tables_bytes(&self, tables: &Self::Tables) -> usize;
     /// Bytes that a search of the nearest code reads.
     fn codebook_bytes(&self, codebook: &Self::Codebook) -> usize;
     /// Bytes that were asked of this executor and its clones since it was made.
@@ -479,6 +487,19 @@ pub trait Backend: Clone + Send + Sync + 'static {
         ids: &Self::Ids,
         column: Column,
         tables: &[&Self::Table],
+        y: &mut Self::Buf,
+        status: &mut Self::Ids,
+    ) -> Result<()>;
+    /// `y [b, t, d]` = the entry `ids[b, t, column.index]` of a table that each row chooses: with `chosen` = (tables, which),
+    /// the table `which[b]`, or the first where there is none of that number. Ids are as in [`Backend::embed`].
+    #[allow(clippy::too_many_arguments)]
+    fn embed_chosen(
+        &self,
+        rows: &Self::Rows,
+        t: usize,
+        ids: &Self::Ids,
+        column: Column,
+        chosen: (&Self::Tables, &Self::Ids),
         y: &mut Self::Buf,
         status: &mut Self::Ids,
     ) -> Result<()>;

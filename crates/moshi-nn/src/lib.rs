@@ -1,10 +1,12 @@
 //! The [`Backend`] trait and the streaming layers written once on top of it. Executors are crates of their own.
 
+mod adapted;
 pub mod backend;
 pub mod fault;
 pub mod layers;
 pub mod weights;
 
+pub use adapted::Adapted;
 pub use backend::Backend;
 pub use fault::{Fault, FaultKind};
 pub use moshi_tensor::weight::{HostWeight, WeightData};

@@ -44,6 +44,25 @@ pub trait WeightSource {
         let _ = (name, rows, cols);
         Ok(None)
     }
+
+    /// What each of several adapters adds to the matrix `name` `[rows, cols]`, by the number that a row of a step has in
+    /// [`Step::adapters`](crate::layers::Step::adapters): of a source without any, number 0 is [`WeightSource::low_rank`].
+    ///
+    /// # Errors
+    /// As [`WeightSource::matrix`].
+    fn low_ranks(&self, name: &str, rows: usize, cols: usize) -> Result<Vec<Option<LowRankPair<'_>>>> {
+        Ok(vec![self.low_rank(name, rows, cols)?])
+    }
+
+    /// What each of several adapters puts in the place of the embedding table `name` `[rows, cols]`, by the same numbers;
+    /// `None` where the table stays, and for all numbers that are left out.
+    ///
+    /// # Errors
+    /// As [`WeightSource::matrix`].
+    fn tables(&self, name: &str, rows: usize, cols: usize) -> Result<Vec<Option<HostWeight<'_>>>> {
+        let _ = (name, rows, cols);
+        Ok(Vec::new())
+    }
 }
 
 /// A matrix `up down` of low rank r.
@@ -114,6 +133,24 @@ impl<'a> At<'a> {
     /// Those of the source.
     pub fn low_rank(&self, name: &str, rows: usize, cols: usize) -> Result<Option<LowRankPair<'a>>> {
         self.source.low_rank(&self.name(name), rows, cols)
+    }
+
+    /// [`WeightSource::low_ranks`] below the prefix; empty where no adapter adds anything.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn low_ranks(&self, name: &str, rows: usize, cols: usize) -> Result<Vec<Option<LowRankPair<'a>>>> {
+        let pairs = self.source.low_ranks(&self.name(name), rows, cols)?;
+        Ok(if pairs.iter().any(Option::is_some) { pairs } else { Vec::new() })
+    }
+
+    /// [`WeightSource::tables`] below the prefix; empty where every adapter leaves the table.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn tables(&self, name: &str, rows: usize, cols: usize) -> Result<Vec<Option<HostWeight<'a>>>> {
+        let tables = self.source.tables(&self.name(name), rows, cols)?;
+        Ok(if tables.iter().any(Option::is_some) { tables } else { Vec::new() })
     }
 
     /// [`WeightSource::vector`] below the prefix.

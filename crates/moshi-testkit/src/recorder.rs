@@ -175,6 +175,7 @@ impl<B: Backend> Backend for Recorder<B> {
     type Matrix = Arc<B::Matrix>;
     type LowRank = Arc<B::LowRank>;
     type Table = Arc<B::Table>;
+    type Tables = Arc<B::Tables>;
     type Codebook = Arc<B::Codebook>;
     type Ring = Handle<B::Ring>;
     type Window = Handle<B::Window>;
@@ -206,6 +207,10 @@ impl<B: Backend> Backend for Recorder<B> {
         self.laid_out(self.inner.table(weight))
     }
 
+    fn tables(&self, weights: &[Option<HostWeight<'_>>]) -> Result<Self::Tables> {
+        self.laid_out(self.inner.tables(weights))
+    }
+
     fn codebook(&self, vectors: &[f32], bins: usize) -> Result<Self::Codebook> {
         self.laid_out(self.inner.codebook(vectors, bins))
     }
@@ -220,6 +225,10 @@ impl<B: Backend> Backend for Recorder<B> {
 
     fn table_bytes(&self, table: &Self::Table) -> usize {
         self.inner.table_bytes(table)
+    }
+
+    fn tables_bytes(&self, tables: &Self::Tables) -> usize {
+        self.inner.tables_bytes(tables)
     }
 
     fn codebook_bytes(&self, codebook: &Self::Codebook) -> usize {
@@ -535,6 +544,23 @@ impl<B: Backend> Backend for Recorder<B> {
         self.call(move |b| {
             let tables: Vec<_> = tables.iter().map(|table| &**table).collect();
             b.embed_add(&rows.get(), t, &ids.get(), column, &tables, &mut y.get(), &mut status.get())
+        })
+    }
+
+    fn embed_chosen(
+        &self,
+        rows: &Self::Rows,
+        t: usize,
+        ids: &Self::Ids,
+        column: Column,
+        (tables, which): (&Self::Tables, &Self::Ids),
+        y: &mut Self::Buf,
+        status: &mut Self::Ids,
+    ) -> Result<()> {
+        noted!(rows, ids, tables, which, y, status);
+        self.call(move |b| {
+            let (ids, which, mut y, mut status) = (ids.get(), which.get(), y.get(), status.get());
+            b.embed_chosen(&rows.get(), t, &ids, column, (&tables, &which), &mut y, &mut status)
         })
     }
 

@@ -142,7 +142,7 @@ pub struct LmConfig {
     pub bias_proj: bool,
 }
 
-const LM_KEYS: [&str; 8] = ["dim", "num_heads", "num_layers", "n_q", "dep_q", "card", "text_card", "delays"];
+pub(super) const LM_KEYS: [&str; 8] = ["dim", "num_heads", "num_layers", "n_q", "dep_q", "card", "text_card", "delays"];
 
 impl LmConfig {
     /// Moshi 7B, as published.
@@ -206,7 +206,8 @@ impl LmConfig {
     /// Reads the LM keys; a file with none of them describes Moshi 7B.
     pub(super) fn parse(r: &Reader<'_>, warnings: &mut Vec<String>) -> Result<Self> {
         if !r.has_any(&LM_KEYS) {
-            warnings.push(format!("{}: no language model sizes; taking those of Moshi 7B", r.path().display()));
+            let rest = "no language model sizes; what its tensors do not tell is as in Moshi 7B";
+            warnings.push(format!("{}: {rest}", r.path().display()));
             return Ok(Self::moshi_7b());
         }
         let mut assume = |key: &str, value: f64| {

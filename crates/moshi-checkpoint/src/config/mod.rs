@@ -152,6 +152,11 @@ impl ModelConfig {
         Ok((Self { raw, ..parsed }, warnings))
     }
 
+    /// Whether there is a file and it says nothing of the language model's sizes.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.raw.as_object().is_some_and(|map| !lm::LM_KEYS.iter().any(|key| map.contains_key(*key)))
+    }
+
     fn parse(reader: &Reader<'_>, lm: LmConfig) -> Result<Self> {
         let types = [
             ("moshi", ModelType::Moshi),

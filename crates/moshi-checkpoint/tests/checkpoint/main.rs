@@ -3,6 +3,7 @@
 // Helpers of tests are tests too: clippy's own exception reaches only functions marked #[test].
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod adapter;
 mod configs;
 mod damage;
 mod export;

@@ -291,12 +291,14 @@ fn check(
         return Err(KernelError::Unsupported { what: "rows", found: last, expected: "rows ascend" });
     }
     KernelError::row(last, ring.rows.min(chunk.positions.len()))?;
-    if chunk.t + shape.context > ring.slots + 1 {
-        let expected = "the chunk is at most as long as the ring was made for";
-        return Err(KernelError::Unsupported { what: "positions of an attention step", found: chunk.t, expected });
-    }
     if chunk.rows.iter().any(|&row| chunk.positions[row] > u64::MAX / 2) {
         return Err(KernelError::Unsupported { what: "position", found: usize::MAX, expected: "it is below 2^63" });
+    }
+    // Before the ring is full, nothing that is still seen is written over.
+    let wraps = |row: &usize| chunk.position(*row, chunk.t) > ring.slots as u64;
+    if chunk.t + shape.context > ring.slots + 1 && chunk.rows.iter().any(wraps) {
+        let expected = "the chunk is at most as long as the ring was made for";
+        return Err(KernelError::Unsupported { what: "positions of an attention step", found: chunk.t, expected });
     }
     let vectors = (last + 1) * chunk.t;
     KernelError::at_least("input of attention", vectors * shape.inputs(), qkv.len())?;

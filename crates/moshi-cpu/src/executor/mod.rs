@@ -42,7 +42,7 @@ use check::{check, exact};
 pub use low_rank::LowRank;
 pub use matrix::Matrix;
 pub use rows::Rows;
-pub use tokens::Sampler;
+pub use tokens::{Sampler, Tables};
 pub use window::Window;
 
 use moshi_nn::backend::{
@@ -114,6 +114,7 @@ impl Backend for Cpu {
     type Ids = Vec<i32>;
     type Matrix = Matrix;
     type Table = Embedding;
+    type Tables = Tables;
     type Codebook = Codebook;
     type Ring = Ring;
     type Window = Window;
@@ -150,6 +151,11 @@ impl Backend for Cpu {
         Ok(table)
     }
 
+    fn tables(&self, weights: &[Option<HostWeight<'_>>]) -> Result<Tables> {
+        let lay_out = |weight: &Option<HostWeight<'_>>| weight.as_ref().map(|weight| self.table(weight)).transpose();
+        Ok(Tables(weights.iter().map(lay_out).collect::<Result<_>>()?))
+    }
+
     fn codebook(&self, vectors: &[f32], bins: usize) -> Result<Codebook> {
         let codebook = Codebook::new(&self.cores, vectors, bins)?;
         self.meter.weights(codebook.bytes());
@@ -172,6 +178,10 @@ impl Backend for Cpu {
 
     fn table_bytes(&self, table: &Embedding) -> usize {
         table.bytes()
+    }
+
+    fn tables_bytes(&self, tables: &Tables) -> usize {
+        tables.0.iter().flatten().map(|table| self.table_bytes(table)).sum()
     }
 
     fn codebook_bytes(&self, codebook: &Codebook) -> usize {
@@ -443,6 +453,23 @@ impl Backend for Cpu {
         status: &mut Vec<i32>,
     ) -> Result<()> {
         tokens::embed(&self.cores, rows.active(), t, (ids, column), tables, (y, tokens::Onto::Output), status)
+    }
+
+    fn embed_chosen(
+        &self,
+        rows: &Rows,
+        t: usize,
+        ids: &Vec<i32>,
+        column: Column,
+        (tables, which): (&Tables, &Vec<i32>),
+        y: &mut Block<f32>,
+        status: &mut Vec<i32>,
+    ) -> Result<()> {
+        check("adapters of rows", rows.active().last().map_or(0, |row| row + 1), which.len())?;
+        rows.active().iter().try_for_each(|&row| {
+            let table = [tables.of(which[row])?];
+            tokens::embed(&self.cores, &[row], t, (ids, column), &table, (y, tokens::Onto::Nothing), status)
+        })
     }
 
     fn sample(

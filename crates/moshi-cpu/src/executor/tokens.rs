@@ -58,6 +58,19 @@ pub(super) fn embed(
     Ok(())
 }
 
+/// Embedding tables of one shape, of which each row reads its own. `None` stands for the first.
+#[derive(Debug)]
+pub struct Tables(pub(super) Vec<Option<Embedding>>);
+
+impl Tables {
+    /// The table of a row with this number.
+    pub(super) fn of(&self, which: i32) -> Result<&Embedding> {
+        let own = usize::try_from(which).ok().and_then(|which| self.0.get(which)?.as_ref());
+        let first = || self.0.first().and_then(Option::as_ref);
+        own.or_else(first).ok_or(Error::Shape { what: "tables", expected: 1, found: 0 })
+    }
+}
+
 /// See [`moshi_nn::Backend::nearest_code`].
 pub(super) fn nearest_code(
     cores: &Cores,

@@ -36,7 +36,7 @@ impl<B: Backend> Attention<B> {
             let own = at.at(split).at(set);
             if at.has(stacked) && !own.has("weight") {
                 let all = at.matrix(stacked, sets * n, k)?;
-                Linear::new(backend, &all.slice_rows(set * n, n)?, None)
+                Linear::new(backend, &all.slice_rows(set * n, n)?, None)?.adapted(backend, &own)
             } else {
                 Linear::load(backend, &own, n, k)
             }

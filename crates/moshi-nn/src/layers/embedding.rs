@@ -5,12 +5,59 @@ use crate::backend::Column;
 use crate::{At, Backend, Result};
 
 /// A table `[entries, width]`, or `[entries, r]` followed by a projection `[width, r]` (`low_rank`), or by one for each of
-/// two tokens (`out1`, `out2`), whose sum it gives.
+/// two tokens (`out1`, `out2`), whose sum it gives. Adapters may put tables of their own in its place.
 pub struct Embedding<B: Backend> {
-    table: B::Table,
+    table: Entries<B>,
     projections: Vec<Linear<B>>,
     entries: usize,
     width: usize,
+}
+
+enum Entries<B: Backend> {
+    /// For every row.
+    One(B::Table),
+    /// By the adapter of each row.
+    Chosen { tables: B::Tables, count: usize },
+}
+
+impl<B: Backend> Entries<B> {
+    fn load(backend: &B, at: &At<'_>, entries: usize, columns: usize) -> Result<Self> {
+        let weight = at.matrix("weight", entries, columns)?;
+        let mut tables = at.tables("weight", entries, columns)?;
+        Ok(match tables.first_mut() {
+            None => Self::One(backend.table(&weight)?),
+            Some(first) => {
+                first.get_or_insert(weight);
+                Self::Chosen { tables: backend.tables(&tables)?, count: tables.iter().flatten().count() }
+            }
+        })
+    }
+
+    /// `y` = the entries, each row's from the table of its adapter.
+    fn step(
+        &self,
+        step: Step<'_, B>,
+        (ids, column): (&B::Ids, Column),
+        y: &mut B::Buf,
+        status: &mut B::Ids,
+    ) -> Result<()> {
+        let Step { backend, rows, t, .. } = step;
+        match self {
+            Self::One(table) => backend.embed(rows, t, ids, column, &[table], y, status),
+            Self::Chosen { tables, .. } => {
+                let chosen = (tables, step.need_adapters()?);
+                backend.embed_chosen(rows, t, ids, column, chosen, y, status)
+            }
+        }
+    }
+
+    /// Bytes of a table.
+    fn bytes(&self, backend: &B) -> usize {
+        match self {
+            Self::One(table) => backend.table_bytes(table),
+            Self::Chosen { tables, count } => backend.tables_bytes(tables) / count,
+        }
+    }
 }
 
 impl<B: Backend> Embedding<B> {
@@ -20,7 +67,7 @@ impl<B: Backend> Embedding<B> {
     /// # Errors
     /// Those of the source and of the device.
     pub fn load(backend: &B, at: &At<'_>, entries: usize, width: usize, rank: Option<usize>) -> Result<Self> {
-        let table = backend.table(&at.matrix("weight", entries, rank.unwrap_or(width))?)?;
+        let table = Entries::load(backend, at, entries, rank.unwrap_or(width))?;
         let low_rank = rank.map(|r| Linear::load(backend, &at.at("low_rank"), width, r)).transpose()?;
         Ok(Self { table, projections: low_rank.into_iter().collect(), entries, width })
     }
@@ -32,7 +79,7 @@ impl<B: Backend> Embedding<B> {
     /// Those of the source and of the device.
     pub fn load_pair(backend: &B, at: &At<'_>, entries: usize, width: usize, rank: Option<usize>) -> Result<Self> {
         let inner = rank.unwrap_or(width);
-        let table = backend.table(&at.matrix("weight", entries, inner)?)?;
+        let table = Entries::load(backend, at, entries, inner)?;
         let projection = |name| Linear::load(backend, &at.at(name), width, inner);
         Ok(Self { table, projections: vec![projection("out1")?, projection("out2")?], entries, width })
     }
@@ -55,10 +102,10 @@ impl<B: Backend> Embedding<B> {
     /// Bytes that an id reads: an entry, and the projection behind it.
     pub fn bytes(&self, backend: &B) -> usize {
         let projections: usize = self.projections.iter().map(|projection| projection.bytes(backend)).sum();
-        backend.table_bytes(&self.table) / self.entries.max(1) * self.columns() + projections
+        self.table.bytes(backend) / self.entries.max(1) * self.columns() + projections
     }
 
-    /// Scratch for [`Embedding::add`] over `values` = rows x time steps. A plain table needs none of any length.
+    /// Scratch for this embedding and others of its width and rank, over `values` = rows x time steps.
     ///
     /// # Errors
     /// When the device fails.
@@ -66,7 +113,7 @@ impl<B: Backend> Embedding<B> {
         let rank = self.projections.first().map(Linear::inputs);
         Ok(EmbeddingScratch {
             low: backend.buf(rank.map_or(0, |r| r * values))?,
-            full: backend.buf(rank.map_or(0, |_| self.width * values))?,
+            full: backend.buf(self.width * values)?,
         })
     }
 
@@ -84,11 +131,10 @@ impl<B: Backend> Embedding<B> {
         y: &mut B::Buf,
         status: &mut B::Ids,
     ) -> Result<()> {
-        let Step { backend, rows, t, .. } = step;
         let Some(first) = self.projections.first() else {
-            return backend.embed(rows, t, ids, column, &[&self.table], y, status);
+            return self.table.step(step, (ids, column), y, status);
         };
-        backend.embed(rows, t, ids, column, &[&self.table], &mut scratch.low, status)?;
+        self.table.step(step, (ids, column), &mut scratch.low, status)?;
         first.step(step, &scratch.low, y)?;
         self.add_from(1, step, ids, column, scratch, y, status)
     }
@@ -106,11 +152,17 @@ impl<B: Backend> Embedding<B> {
         y: &mut B::Buf,
         status: &mut B::Ids,
     ) -> Result<()> {
-        if self.projections.is_empty() {
-            let Step { backend, rows, t, .. } = step;
-            return backend.embed_add(rows, t, ids, column, &[&self.table], y, status);
+        let Step { backend, rows, t, .. } = step;
+        match &self.table {
+            Entries::One(table) if self.projections.is_empty() => {
+                backend.embed_add(rows, t, ids, column, &[table], y, status)
+            }
+            entries if self.projections.is_empty() => {
+                entries.step(step, (ids, column), &mut scratch.full, status)?;
+                backend.residual_add(rows, t, self.width, &scratch.full, None, y)
+            }
+            _ => self.add_from(0, step, ids, column, scratch, y, status),
         }
-        self.add_from(0, step, ids, column, scratch, y, status)
     }
 
     /// Adds what the projections from `first` on give.
@@ -128,7 +180,7 @@ impl<B: Backend> Embedding<B> {
         let Step { backend, rows, t, .. } = step;
         for (i, projection) in self.projections.iter().enumerate().skip(first) {
             let column = Column { index: column.index + i, ..column };
-            backend.embed(rows, t, ids, column, &[&self.table], &mut scratch.low, status)?;
+            self.table.step(step, (ids, column), &mut scratch.low, status)?;
             projection.step(step, &scratch.low, &mut scratch.full)?;
             backend.residual_add(rows, t, self.width, &scratch.full, None, y)?;
         }
@@ -136,7 +188,7 @@ impl<B: Backend> Embedding<B> {
     }
 }
 
-/// Room for the low-rank part of an [`Embedding`].
+/// Room for the parts of an [`Embedding`].
 pub struct EmbeddingScratch<B: Backend> {
     low: B::Buf,
     full: B::Buf,

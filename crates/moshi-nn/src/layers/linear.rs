@@ -1,10 +1,10 @@
 //! A product with a weight matrix.
 
 use super::Step;
-use crate::{At, Backend, Error, HostWeight, Result};
+use crate::{At, Backend, HostWeight, Result};
 
-/// `y = x W^T (+ bias)`, in whatever format the checkpoint holds W; an adapter that could not be merged into W is added
-/// as a product of its own.
+/// `y = x W^T (+ bias)`, in whatever format the checkpoint holds W; adapters that are not merged into W are added
+/// as products of their own, to each row its own.
 pub struct Linear<B: Backend> {
     weight: B::Matrix,
     low_rank: Option<B::LowRank>,
@@ -20,9 +20,17 @@ impl<B: Backend> Linear<B> {
     pub fn load(backend: &B, at: &At<'_>, outputs: usize, inputs: usize) -> Result<Self> {
         let weight = at.matrix("weight", outputs, inputs)?;
         let bias = if at.has("bias") { Some(at.vector("bias", &[outputs])?) } else { None };
-        let pair = at.low_rank("weight", outputs, inputs)?;
-        let low_rank = pair.map(|pair| backend.low_rank(&[Some(pair)])).transpose()?;
-        Ok(Self { low_rank, ..Self::new(backend, &weight, bias.as_deref())? })
+        Self::new(backend, &weight, bias.as_deref())?.adapted(backend, at)
+    }
+
+    /// The same with what adapters add to `weight` as `at` knows it.
+    ///
+    /// # Errors
+    /// Those of the source and of the device.
+    pub fn adapted(self, backend: &B, at: &At<'_>) -> Result<Self> {
+        let pairs = at.low_ranks("weight", self.outputs, self.inputs)?;
+        let low_rank = if pairs.is_empty() { None } else { Some(backend.low_rank(&pairs)?) };
+        Ok(Self { low_rank, ..self })
     }
 
     /// From a matrix `[outputs, inputs]` at hand.
@@ -54,16 +62,11 @@ impl<B: Backend> Linear<B> {
     /// # Errors
     /// When a buffer is too short, or the device fails.
     pub fn step(&self, step: Step<'_, B>, x: &B::Buf, y: &mut B::Buf) -> Result<()> {
-        let Step { backend, rows, t, adapters, .. } = step;
+        let Step { backend, rows, t, .. } = step;
         backend.linear(rows, t, x, &self.weight, y)?;
-        match (&self.low_rank, adapters) {
-            (None, _) => Ok(()),
-            (Some(pairs), Some(which)) => backend.low_rank_add(rows, t, x, pairs, which, y),
-            (Some(_), None) => Err(Error::Config {
-                what: "adapters",
-                found: "a matrix with low-rank pairs in a step that names none".to_owned(),
-                expected: "a step of such a model says which pair each row adds",
-            }),
+        match &self.low_rank {
+            None => Ok(()),
+            Some(pairs) => backend.low_rank_add(rows, t, x, pairs, step.need_adapters()?, y),
         }
     }
 }

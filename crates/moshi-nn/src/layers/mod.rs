@@ -25,7 +25,7 @@ pub use transformer::{
     LayerWeights, Transformer, TransformerConfig, TransformerLayer, TransformerScratch, TransformerState,
 };
 
-use crate::Backend;
+use crate::{Backend, Error, Result};
 
 /// What a layer needs to run: the executor, the rows, and how many time steps each of them takes.
 #[derive(Debug)]
@@ -38,7 +38,8 @@ pub struct Step<'a, B: Backend> {
     pub first: usize,
     /// Time steps of this step, the same for every row.
     pub t: usize,
-    /// Which of a matrix's low-rank pairs each row adds, `[b]`, -1 for none; where no matrix has any, nothing.
+    /// Which adapter each row has, `[b]`: the number of its low-rank pairs and tables, -1 for none; where the model has no
+    /// adapters, nothing.
     pub adapters: Option<&'a B::Ids>,
 }
 
@@ -64,6 +65,18 @@ impl<'a, B: Backend> Step<'a, B> {
     /// The same, each row with its adapter.
     pub fn with_adapters(self, adapters: &'a B::Ids) -> Self {
         Self { adapters: Some(adapters), ..self }
+    }
+
+    /// Which adapter each row has.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where nobody said: a part with adapters needs to know.
+    pub fn need_adapters(self) -> Result<&'a B::Ids> {
+        self.adapters.ok_or_else(|| Error::Config {
+            what: "adapters",
+            found: "weights with adapters in a step that names none".to_owned(),
+            expected: "a step of such a model says which adapter each row has",
+        })
     }
 
     /// The same rows with another number of time steps (past a resampling layer).

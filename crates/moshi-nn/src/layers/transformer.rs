@@ -101,9 +101,22 @@ impl<B: Backend> Transformer<B> {
     /// # Errors
     /// When the device fails.
     pub fn init_state(&self, backend: &B, rows: usize, max_chunk: usize) -> Result<TransformerState<B>> {
+        self.state(backend, (rows, max_chunk), max_chunk)
+    }
+
+    /// As [`Transformer::init_state`] for steps of one time step, with room to compute `steps` at once as long as they
+    /// end within the context ([`RingSpec::max_chunk`]): a row of it can be copied to a state for single steps.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn init_prompt_state(&self, backend: &B, rows: usize, steps: usize) -> Result<TransformerState<B>> {
+        self.state(backend, (rows, 1), steps)
+    }
+
+    fn state(&self, backend: &B, (rows, max_chunk): (usize, usize), steps: usize) -> Result<TransformerState<B>> {
         let spec = RingSpec { rows, attention: self.config.attention, max_chunk };
         let rings = self.layers.iter().map(|_| Ring::new(backend, &spec)).collect::<Result<_>>()?;
-        let scratch = TransformerScratch::new(backend, &self.config, rows * max_chunk)?;
+        let scratch = TransformerScratch::new(backend, &self.config, rows * steps)?;
         Ok(TransformerState { rings, cross: CrossMemory::new(backend, &self.config, rows)?, scratch })
     }
 

@@ -253,6 +253,27 @@ pub fn low_rank_pairs_are_added_for_the_rows_that_ask<B: Backend>(backend: B) {
     }
 }
 
+/// A row reads the table of its adapter, or the first.
+pub fn a_row_reads_the_table_of_its_adapter<B: Backend>(backend: B) {
+    let values = [31, 32, 33].map(|seed| noise::signal(seed, 5 * 4));
+    let [zero, one, three] = [0, 1, 2].map(|i| HostWeight::from_f32(5, 4, values[i].clone()).unwrap());
+    let tables = backend.tables(&[Some(zero), Some(one), None, Some(three)]).unwrap();
+    let rows = running(&backend, &[true, true, true, false, true, true, true]);
+    let (mut ids, mut which) = (backend.ids(7 * 2).unwrap(), backend.ids(7).unwrap());
+    backend.upload_ids(&[9, 1, 9, 2, 9, 3, 9, 4, 9, 0, 9, -1, 9, 7], &mut ids).unwrap();
+    backend.upload_ids(&[0, 1, 2, 1, 3, 1, -1], &mut which).unwrap();
+    let (mut y, mut status) = (filled(&backend, &[0.5; 7 * 4]), backend.ids(7).unwrap());
+    let column = Column { index: 1, of: 2 };
+    backend.embed_chosen(rows.inner(), 1, &ids, column, (&tables, &which), &mut y, &mut status).unwrap();
+    let entry = |table: usize, id: usize| values[table][id * 4..(id + 1) * 4].to_vec();
+    let found = read(&backend, &y, 7 * 4);
+    for (row, expected) in [(0, entry(0, 1)), (1, entry(1, 2)), (2, entry(0, 3)), (4, entry(2, 0)), (5, vec![0.0; 4])] {
+        assert_eq!(found[row * 4..(row + 1) * 4], expected, "row {row}");
+    }
+    let bad = Some(Fault { kind: FaultKind::Id, column: 1 });
+    assert_eq!(faults(&backend, &status, 7), [None, None, None, None, None, None, bad]);
+}
+
 /// Keys and values that lie in a ring from the beginning: softmax(q K^T / sqrt(d)) V over the row's own length.
 pub fn queries_attend_to_what_a_row_was_filled_with<B: Backend>(backend: B) {
     let (heads, kv_heads, d, t, places) = (4, 2, 6, 2, 7);

@@ -47,6 +47,7 @@ macro_rules! backend_conformance {
                 upsampling_overlaps_two_inputs,
                 rotations_stay_exact_after_hours,
                 low_rank_pairs_are_added_for_the_rows_that_ask,
+                a_row_reads_the_table_of_its_adapter,
                 queries_attend_to_what_a_row_was_filled_with,
                 guided_rows_share_their_logits,
                 the_nearest_code_is_subtracted_and_ties_go_low,
