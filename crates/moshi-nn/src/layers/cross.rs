@@ -35,11 +35,6 @@ impl<B: Backend> CrossMemory<B> {
         self.lengths.get(row).map(|length| *length as usize)
     }
 
-    /// Bytes of keys and values, all layers and rows.
-    pub fn bytes(&self, backend: &B) -> usize {
-        self.rings.iter().map(|ring| backend.ring_bytes(&ring.0)).sum()
-    }
-
     /// What one layer attends to, and the lengths of all rows.
     pub(super) fn of_layer(&self, layer: usize) -> Option<(&Ring<B>, &B::Ids)> {
         self.rings.get(layer).map(|ring| (ring, &self.ids))
@@ -57,6 +52,14 @@ impl<B: Backend> CrossMemory<B> {
 impl<B: Backend> StreamState<B> for CrossMemory<B> {
     fn reset_row(&mut self, _: &B, _: usize) -> Result<()> {
         Ok(()) // a row knows after a reset what it was told before its first step
+    }
+
+    fn reserve_row(&mut self, backend: &B, row: usize) -> Result<()> {
+        self.rings.reserve_row(backend, row)
+    }
+
+    fn release_row(&mut self, backend: &B, row: usize) {
+        self.rings.release_row(backend, row);
     }
 
     fn copy_row(&mut self, backend: &B, row: usize, src: &Self, src_row: usize) -> Result<()> {
