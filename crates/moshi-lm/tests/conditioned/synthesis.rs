@@ -31,7 +31,7 @@ fn voice(file: &str) -> Sequence {
 }
 
 /// What the session of a run is told.
-fn values<B: Backend>(lm: &Lm<B>, run: &Value) -> ConditionValues {
+pub(crate) fn values<B: Backend>(lm: &Lm<B>, run: &Value) -> ConditionValues {
     let mut values = ConditionValues::new();
     for conditioner in &lm.config().conditioners {
         values = match conditioner.name.as_str() {

@@ -9,7 +9,7 @@ use moshi_testkit::{FileTensors, Golden, assert_close};
 use crate::{assert_teacher_forced, load, text_logits};
 
 /// A translation that was told how good it is; nothing in a model that cannot be told.
-fn told<B: Backend>(lm: &Lm<B>, quality: &str) -> Conditions<B> {
+pub(crate) fn told<B: Backend>(lm: &Lm<B>, quality: &str) -> Conditions<B> {
     let values = match lm.config().conditioners.is_empty() {
         true => ConditionValues::new(),
         false => ConditionValues::new().text("description", quality),
