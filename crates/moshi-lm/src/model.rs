@@ -31,7 +31,7 @@ pub struct Lm<B: Backend> {
     pub(crate) text_head: Linear<B>,
     pub(crate) extra_heads: Vec<Linear<B>>,
     pub(crate) depth: Option<Depth<B>>,
-    adapters: Vec<String>,
+    pub(crate) adapters: Vec<String>,
 }
 
 /// What one row hears and must say in a step.
@@ -189,35 +189,6 @@ impl<B: Backend> Lm<B> {
         }
     }
 
-    /// The names of the adapters that the model was loaded with.
-    pub fn adapters(&self) -> &[String] {
-        &self.adapters
-    }
-
-    /// Gives a row one of the model's adapters, from its next step on, or takes it away. (Keys and values that it has
-    /// written already stay: a conversation that shall have it from the beginning is given it before its first step.)
-    ///
-    /// # Errors
-    /// [`LmError::Adapter`]; a row that the state does not have.
-    pub fn set_adapter(&self, state: &mut LmState<B>, row: usize, adapter: Option<usize>) -> Result<()> {
-        let number = self.adapter_number(adapter)?;
-        state.adapters.set(&self.backend, row, number)?;
-        match guidance_of(&state.pairs, row) {
-            Some(pair) => Ok(state.adapters.set(&self.backend, pair.null_row, number)?),
-            None => Ok(()),
-        }
-    }
-
-    /// The number by which layers know an adapter.
-    pub(crate) fn adapter_number(&self, adapter: Option<usize>) -> Result<i32> {
-        let count = self.adapters.len();
-        match adapter {
-            None => Ok(0),
-            Some(index) if index < count => Ok(index as i32 + 1),
-            Some(index) => Err(LmError::Adapter { index, count }),
-        }
-    }
-
     /// Makes a row as before its first step, with nothing to say. Its sampling parameters stay, and so do its adapter, its
     /// conditions, its number of codebooks and its guidance.
     ///
@@ -236,15 +207,6 @@ impl<B: Backend> Lm<B> {
     /// A row that a state does not have; failures of the device.
     pub fn copy_row(&self, state: &mut LmState<B>, row: usize, src: &LmState<B>, src_row: usize) -> Result<()> {
         Ok(state.copy_row(&self.backend, row, src, src_row)?)
-    }
-
-    /// Gives a row the input of its next step: `input [dim]` is what the temporal transformer reads in place of the sum of
-    /// its tokens' embeddings. The streams go on as they would. (A published voice of a role-play is such inputs.)
-    ///
-    /// # Errors
-    /// An input of another width; a row that the state does not have.
-    pub fn replay_input(&self, state: &mut LmState<B>, row: usize, input: &[f32]) -> Result<()> {
-        Ok(state.replayed.give(row, input)?)
     }
 
     /// Takes one step of the rows that `inputs` name; all others stay as they are, bit for bit. Results are in the state:

@@ -3,6 +3,20 @@
 use moshi_nn::layers::StreamState;
 use moshi_nn::{Backend, Error};
 
+use crate::state::LmState;
+use crate::{Lm, Result};
+
+impl<B: Backend> Lm<B> {
+    /// Gives a row the input of its next step: `input [dim]` is what the temporal transformer reads in place of the sum of
+    /// its tokens' embeddings. The streams go on as they would. (A published voice of a role-play is such inputs.)
+    ///
+    /// # Errors
+    /// An input of another width; a row that the state does not have.
+    pub fn replay_input(&self, state: &mut LmState<B>, row: usize, input: &[f32]) -> Result<()> {
+        Ok(state.replayed.give(row, input)?)
+    }
+}
+
 /// The inputs that the next steps of rows are given. A row that is given none adds zeros to the sum of its embeddings; one
 /// that is reads no token, so that what is added is all there is. The calls of a step are the same either way.
 pub(crate) struct Replayed<B: Backend> {

@@ -60,6 +60,8 @@ impl<B: Backend> StreamState<B> for CrossMemory<B> {
 
     fn release_row(&mut self, backend: &B, row: usize) {
         self.rings.release_row(backend, row);
+        // Whoever comes next was told nothing yet. A device that fails here fails again at the next step.
+        let _ = self.set_length(backend, row, 0);
     }
 
     fn copy_row(&mut self, backend: &B, row: usize, src: &Self, src_row: usize) -> Result<()> {
