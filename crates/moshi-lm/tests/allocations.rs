@@ -1,9 +1,19 @@
-//! The rules that run at every step of a session ask for no memory.
+//! What runs at every step of a session asks for no memory.
 
+#![allow(clippy::unwrap_used)] // a failure is the test's answer
+
+use std::num::NonZeroUsize;
+
+use moshi_checkpoint::config::ModelConfig;
+use moshi_cpu::Cpu;
+use moshi_lm::conditions::{ConditionValues, Sequence};
+use moshi_lm::guidance::{Guidance, Guided};
 use moshi_lm::script::Entry;
 use moshi_lm::text_rule::{TextRule, TextRuleConfig};
 use moshi_lm::translation::Translation;
 use moshi_lm::words::Pauses;
+use moshi_lm::{Lm, RowInput, Speech};
+use moshi_testkit::Golden;
 
 #[test]
 fn a_step_of_the_text_rule_asks_for_no_memory() {
@@ -35,5 +45,28 @@ fn pauses_and_the_end_of_a_translation_ask_for_no_memory() {
             translation.stepped(Some(step));
         }
     });
+    assert_eq!(asked.count_total, 0, "{asked:?}");
+}
+
+#[test]
+fn a_step_of_a_guided_synthesis_asks_for_no_memory() {
+    let golden = Golden::TINY_TTS_GUIDED;
+    let config = ModelConfig::read(&golden.config()).unwrap().0.lm;
+    let lm = Lm::load(Cpu::new(NonZeroUsize::MIN), &golden.lm().unwrap(), &config).unwrap();
+    let mut state = lm.init_state(2).unwrap();
+    let absent = ConditionValues::new().sequence("speaker_wavs", Sequence::absent(32, 60));
+    let told = lm.conditions(&absent).unwrap();
+    (0..2).for_each(|row| lm.set_conditions(&mut state, row, &told).unwrap());
+    let guidance = Guidance { null_row: 1, coefficient: 2.0, guided: Guided::Audio };
+    lm.set_guidance(&mut state, 0, Some(guidance)).unwrap();
+    let mut rule = TextRule::new(TextRuleConfig { second_stream_ahead: 2, ..TextRuleConfig::new(84, 8) });
+    for word in 0..20 {
+        rule.push(Entry { text: "word".to_owned(), tokens: vec![9; 1 + word % 3], padding: 1 });
+    }
+    rule.end();
+    lm.set_speech(&mut state, 0, Some(Speech::new(rule))).unwrap();
+    let input = [RowInput { row: 0, heard: &[], forced: &[] }];
+    (0..20).for_each(|_| lm.step(&mut state, &input).unwrap());
+    let asked = allocation_counter::measure(|| (0..20).for_each(|_| lm.step(&mut state, &input).unwrap()));
     assert_eq!(asked.count_total, 0, "{asked:?}");
 }
