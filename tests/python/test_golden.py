@@ -65,7 +65,12 @@ def test_the_whole_session_speaks_the_same_samples(golden: Golden) -> None:
 def test_the_reference_executor_agrees(moshi: Golden) -> None:
     import rustymoshi
 
-    model = rustymoshi.Model.load(moshi.folder, device="reference")
+    try:
+        model = rustymoshi.Model.load(moshi.folder, device="reference")
+    except rustymoshi.RustymoshiError as error:
+        if "not in this build" in str(error):
+            pytest.skip("built without the reference executor")
+        raise
     text, _audio = model.lm.forward(moshi["tf_codes"])
     assert relative_error(text, moshi["tf_text_logits"]) < 1e-4
 

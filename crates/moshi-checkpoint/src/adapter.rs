@@ -7,8 +7,9 @@ use moshi_nn::{LowRankPair, WeightSource};
 use moshi_tensor::weight::HostWeight;
 
 use crate::config::{LmConfig, LoraConfig, ModelConfig};
+use crate::entry::Adapter;
 use crate::file::TensorFile;
-use crate::lora::{Adapter, Given, is_table};
+use crate::lora::{Given, is_table};
 use crate::names::lm_tensors;
 use crate::tensors::Tensors;
 use crate::{Error, Result};

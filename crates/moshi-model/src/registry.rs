@@ -37,6 +37,15 @@ impl Device {
         ("reference", Self::Reference),
     ];
 
+    /// Whether this build has an executor for it.
+    pub fn is_built(self) -> bool {
+        match self {
+            Self::Auto | Self::Cpu => true,
+            Self::Reference => cfg!(feature = "reference"),
+            Self::Cuda | Self::Metal => false,
+        }
+    }
+
     /// As users write it.
     pub fn name(self) -> &'static str {
         Self::NAMED.iter().find(|(_, device)| *device == self).map_or("auto", |(name, _)| name)

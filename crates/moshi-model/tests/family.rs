@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // a failure is the test's answer
 
 use moshi_checkpoint::{OpenOptions, Repository, Source};
-use moshi_engine::{FRAME_SAMPLES, Heard, RowOutput, RowStep, SessionParams, WordEvent};
+use moshi_engine::{FRAME_SAMPLES, FrameInput, Heard, RowOutput, RowStep, SessionParams, SessionSpec, WordEvent};
 use moshi_lm::spelling::Speller;
 use moshi_lm::words::{self, LiveWords, Pauses};
 use moshi_model::{AdapterPath, LoadOptions, Loaded, load_model};
@@ -28,14 +28,14 @@ fn wave(golden: Golden, file: &str) -> Vec<f32> {
 fn recognise(loaded: &Loaded, pcm: &[f32]) -> Vec<Heard> {
     let mut rows = loaded.model.new_rows(2).unwrap();
     let greedy = SessionParams { temperature: 0.0, text_temperature: 0.0, ..SessionParams::default() };
-    rows.open(1, &greedy).unwrap();
+    rows.open(1, &SessionSpec::live(greedy)).unwrap();
     let mut pcm_out = vec![0.0; FRAME_SAMPLES];
     let mut heard = Vec::new();
     for frame in pcm.chunks(FRAME_SAMPLES) {
         let mut samples = frame.to_vec();
         samples.resize(FRAME_SAMPLES, 0.0);
         let output = RowOutput::default();
-        let mut steps = [RowStep { row: 1, pcm_in: &samples, pcm_out: &mut pcm_out, output }];
+        let mut steps = [RowStep { row: 1, input: FrameInput::Pcm(&samples), pcm_out: &mut pcm_out, output }];
         rows.step(&mut steps).unwrap();
         let [RowStep { output, .. }] = steps;
         assert_eq!((output.error, output.audio), (None, false));

@@ -21,7 +21,8 @@ const LEAST: u64 = 2 * 2 * 20 * 32;
 fn weights_and_sessions_are_counted_on_every_executor() {
     let file = |name: &str| std::fs::metadata(Golden::TINY_MOSHI.path(name)).unwrap().len();
     let files = file("model.safetensors") + file("mimi.safetensors");
-    for (device, exact) in [(Device::Cpu, false), (Device::Cpu, true), (Device::Reference, false)] {
+    let wanted = [(Device::Cpu, false), (Device::Cpu, true), (Device::Reference, false)];
+    for (device, exact) in wanted.into_iter().filter(|(device, _)| device.is_built()) {
         let memory = load(device, exact).model.info().memory;
         assert!((files / 2..4 * files).contains(&memory.weights), "{device:?}: {memory:?}, files of {files}");
         assert!(memory.session > LEAST, "{device:?}: {memory:?}");

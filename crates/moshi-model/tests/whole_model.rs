@@ -63,7 +63,7 @@ fn converse(session: &mut StreamingSession, pcm: &[f32]) -> (Vec<f32>, String) {
 #[test]
 fn a_greedy_session_speaks_the_golden_samples_on_every_executor() {
     for golden in Golden::ALL {
-        for device in [Device::Cpu, Device::Reference] {
+        for device in [Device::Cpu, Device::Reference].into_iter().filter(|device| device.is_built()) {
             let loaded = load(golden, device);
             let mut session = StreamingSession::open(rows(&loaded, 1), greedy()).unwrap();
             let (said, text) = converse(&mut session, &result(golden, "pcm_in"));
