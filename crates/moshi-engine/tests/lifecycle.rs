@@ -316,7 +316,7 @@ proptest! {
 }
 
 fn check_story(who: usize, spec: &SessionSpec, story: &[&SessionEvent]) -> Result<(), TestCaseError> {
-    let prompted = spec.sampling.seed % 100 > 0;
+    let prompted = !spec.sampling.seed.is_multiple_of(100);
     let (mut speaks, mut last, mut over) = (!prompted, f32::MIN, false);
     for event in story {
         prop_assert!(!over, "{event:?} after the end");

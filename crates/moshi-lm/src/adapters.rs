@@ -3,10 +3,6 @@
 use moshi_nn::layers::StreamState;
 use moshi_nn::{Backend, Error, WeightSource};
 
-use crate::guidance::guidance_of;
-use crate::state::LmState;
-use crate::{Lm, LmError, Result};
-
 /// An adapter that rows of a model may have.
 #[derive(Clone, Copy)]
 pub struct NamedAdapter<'a> {
@@ -17,40 +13,9 @@ pub struct NamedAdapter<'a> {
     pub source: &'a dyn WeightSource,
 }
 
-impl<B: Backend> Lm<B> {
-    /// The names of the adapters that the model was loaded with.
-    pub fn adapters(&self) -> &[String] {
-        &self.adapters
-    }
-
-    /// Gives a row one of the model's adapters, from its next step on, or takes it away. (Keys and values that it has
-    /// written already stay: a conversation that shall have it from the beginning is given it before its first step.)
-    ///
-    /// # Errors
-    /// [`LmError::Adapter`]; a row that the state does not have.
-    pub fn set_adapter(&self, state: &mut LmState<B>, row: usize, adapter: Option<usize>) -> Result<()> {
-        let number = self.adapter_number(adapter)?;
-        state.adapters.set(&self.backend, row, number)?;
-        match guidance_of(&state.pairs, row) {
-            Some(pair) => Ok(state.adapters.set(&self.backend, pair.null_row, number)?),
-            None => Ok(()),
-        }
-    }
-
-    /// The number by which layers know an adapter.
-    pub(crate) fn adapter_number(&self, adapter: Option<usize>) -> Result<i32> {
-        let count = self.adapters.len();
-        match adapter {
-            None => Ok(0),
-            Some(index) if index < count => Ok(index as i32 + 1),
-            Some(index) => Err(LmError::Adapter { index, count }),
-        }
-    }
-}
-
 /// Which adapter each row has: 0 for the model as it is, i + 1 for its i-th adapter. A reset keeps it.
 pub(crate) struct RowAdapters<B: Backend> {
-    which: Vec<i32>,
+    pub(crate) which: Vec<i32>,
     /// The same on the device.
     pub(crate) ids: B::Ids,
 }

@@ -21,7 +21,7 @@ use moshi_checkpoint::config::{ConditionerConfig, ConditionerKind, LmConfig};
 use moshi_nn::layers::{CrossMemory, Linear, Rows, Step, StreamState};
 use moshi_nn::{At, Backend, Error, HostWeight};
 
-use crate::{Lm, LmError, LmState, Result};
+use crate::{LmError, Result};
 
 /// Places of a row's memory: the published voices, five of ten seconds with 12.5 vectors each.
 pub const MEMORY_PLACES: usize = 625;
@@ -105,7 +105,7 @@ pub enum ConditionValue {
 
 /// Values of a session's conditions by name. One that has none is heard as "not given".
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct ConditionValues(BTreeMap<String, ConditionValue>);
+pub struct ConditionValues(pub(crate) BTreeMap<String, ConditionValue>);
 
 impl ConditionValues {
     /// No values.
@@ -139,15 +139,15 @@ pub struct Fused {
 
 /// What a session was told, ready for any row: [`Lm::set_conditions`].
 pub struct Conditions<B: Backend> {
-    sum: Vec<f32>,
-    memory: Option<CrossMemory<B>>,
+    pub(crate) sum: Vec<f32>,
+    pub(crate) memory: Option<CrossMemory<B>>,
 }
 
 /// The conditioners of a model.
 pub(crate) struct Conditioners<B: Backend> {
     all: Vec<Conditioner<B>>,
     /// What is added for a session that was told nothing.
-    absent: Vec<f32>,
+    pub(crate) absent: Vec<f32>,
 }
 
 struct Conditioner<B: Backend> {
@@ -171,14 +171,14 @@ impl<B: Backend> Conditioners<B> {
     }
 
     /// The vectors `[len, dim]` of one condition.
-    fn vectors(&self, backend: &B, name: &str, values: &ConditionValues) -> Result<Vec<f32>> {
+    pub(crate) fn vectors(&self, backend: &B, name: &str, values: &ConditionValues) -> Result<Vec<f32>> {
         match self.all.iter().find(|one| one.config.name == name) {
             Some(one) => one.vectors(backend, values.0.get(name)),
             None => Ok(Vec::new()), // the configuration was checked
         }
     }
 
-    fn sum(&self, backend: &B, config: &LmConfig, values: &ConditionValues) -> Result<Vec<f32>> {
+    pub(crate) fn sum(&self, backend: &B, config: &LmConfig, values: &ConditionValues) -> Result<Vec<f32>> {
         let mut sum = vec![0.0; if config.fuser.sum.is_empty() { 0 } else { config.dim }];
         for name in &config.fuser.sum {
             let vectors = self.vectors(backend, name, values)?;
@@ -206,7 +206,7 @@ impl<B: Backend> Conditioner<B> {
         Err(LmError::Condition { name: self.config.name.clone(), found, expected })
     }
 
-    fn vectors(&self, backend: &B, value: Option<&ConditionValue>) -> Result<Vec<f32>> {
+    pub(crate) fn vectors(&self, backend: &B, value: Option<&ConditionValue>) -> Result<Vec<f32>> {
         match (&self.config.kind, value) {
             (ConditionerKind::Lut { .. }, None) => Ok(self.padding.clone()),
             (ConditionerKind::Lut { dim, values, .. }, Some(ConditionValue::Text(text))) => {
@@ -251,7 +251,7 @@ impl<B: Backend> Conditioner<B> {
 
 /// Adds scale * [cos, sin] of the positions to `places [len, dim]`: all cosines first, and the exponent reaches 1 at the
 /// last of them.
-fn add_positions(places: &mut [f32], dim: usize, scale: f64) {
+pub(crate) fn add_positions(places: &mut [f32], dim: usize, scale: f64) {
     let half = dim / 2;
     for (position, place) in places.chunks_exact_mut(dim).enumerate() {
         let (cos, sin) = place.split_at_mut(half);
@@ -263,80 +263,12 @@ fn add_positions(places: &mut [f32], dim: usize, scale: f64) {
     }
 }
 
-impl<B: Backend> Lm<B> {
-    /// What values come to in this model: the sum, and the places that its layers attend to.
-    ///
-    /// # Errors
-    /// [`LmError::Condition`] for a name or value that the model does not know; failures of the device.
-    pub fn fuse(&self, values: &ConditionValues) -> Result<Fused> {
-        let (backend, config) = (&self.backend, &self.config);
-        if let Some(name) = values.0.keys().find(|name| config.conditioners.iter().all(|known| known.name != **name)) {
-            let names: Vec<_> = config.conditioners.iter().map(|known| &known.name).collect();
-            let (found, expected) = ("a value".to_owned(), format!("a condition of the model, which has {names:?}"));
-            return Err(LmError::Condition { name: name.clone(), found, expected });
-        }
-        let mut places = Vec::new();
-        for name in &config.fuser.cross {
-            places.extend(self.conditioners.vectors(backend, name, values)?);
-        }
-        if places.len() > MEMORY_PLACES * config.dim {
-            let (found, expected) =
-                (format!("{} vectors", places.len() / config.dim), format!("at most {MEMORY_PLACES}"));
-            return Err(LmError::Condition { name: config.fuser.cross.join(", "), found, expected });
-        }
-        if let Some(scale) = config.fuser.cross_positions {
-            add_positions(&mut places, config.dim, scale);
-        }
-        Ok(Fused { sum: self.conditioners.sum(backend, config, values)?, places })
-    }
-
-    /// What a session that has these values is told, for any number of rows: keys and values of all layers are computed
-    /// here.
-    ///
-    /// # Errors
-    /// As [`Lm::fuse`].
-    pub fn conditions(&self, values: &ConditionValues) -> Result<Conditions<B>> {
-        let Fused { sum, places } = self.fuse(values)?;
-        let mut adapters = self.backend.ids(1)?;
-        self.backend.upload_ids(&[0], &mut adapters)?;
-        let memory = || self.temporal.remember(&self.backend, &places, &adapters);
-        Ok(Conditions { sum, memory: self.config.cross_attention.then(memory).transpose()? })
-    }
-
-    /// Tells a row what it is from its next step on. A reset leaves that as it is, a copy takes it along.
-    ///
-    /// # Errors
-    /// A row that the state does not have; failures of the device.
-    pub fn set_conditions(&self, state: &mut LmState<B>, row: usize, conditions: &Conditions<B>) -> Result<()> {
-        state.told.set(&self.backend, row, &conditions.sum)?;
-        self.recall(state.stack.cross(), row, conditions)
-    }
-
-    pub(crate) fn recall(&self, memory: &mut CrossMemory<B>, row: usize, conditions: &Conditions<B>) -> Result<()> {
-        match &conditions.memory {
-            Some(src) => Ok(memory.copy_row(&self.backend, row, src, 0)?),
-            None => Ok(()),
-        }
-    }
-
-    /// What is added to the input of `rows` rows.
-    pub(crate) fn told(&self, rows: usize) -> Result<Told<B>> {
-        let absent = &self.conditioners.absent;
-        let host = absent.repeat(rows);
-        let mut sums = (!host.is_empty()).then(|| self.backend.buf(host.len())).transpose()?;
-        if let Some(sums) = &mut sums {
-            self.backend.upload(&host, sums)?;
-        }
-        Ok(Told { dim: absent.len(), host, sums })
-    }
-}
-
 /// What each row adds to its temporal input at every step.
 pub(crate) struct Told<B: Backend> {
     /// 0 where the model adds nothing.
-    dim: usize,
+    pub(crate) dim: usize,
     /// `[rows, dim]`.
-    host: Vec<f32>,
+    pub(crate) host: Vec<f32>,
     /// The same on the device.
     pub(crate) sums: Option<B::Buf>,
 }

@@ -5,7 +5,7 @@ use moshi_nn::backend::Column;
 use moshi_nn::layers::{Embedding, EmbeddingScratch, Linear, Norm, Rows, Step, Transformer, TransformerState};
 use moshi_nn::{At, Backend};
 
-use crate::state::Drawn;
+use crate::drawn::Drawn;
 use crate::watch::{Place, Watcher};
 use crate::{Result, shape};
 

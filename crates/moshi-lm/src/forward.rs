@@ -5,7 +5,7 @@ use moshi_nn::layers::{Rows, Step};
 
 use crate::conditions::{Conditions, Told};
 use crate::depth::{Depth, DepthState};
-use crate::state::Drawn;
+use crate::drawn::Drawn;
 use crate::tokens::{Input, Reading};
 use crate::watch::{Place, Watcher};
 use crate::{Lm, LmError, Result};

@@ -9,8 +9,9 @@ use moshi_nn::backend::{Column, FREE};
 use moshi_nn::layers::Step;
 
 use crate::delay::{Cell, DelayLine};
+use crate::drawn::Drawn;
 use crate::prompt::Prompt;
-use crate::state::{Drawn, LmState, Work};
+use crate::state::{LmState, Work};
 use crate::tokens::Reading;
 use crate::{Lm, LmError, Result, RowInput};
 

@@ -3,31 +3,17 @@
 use moshi_nn::layers::StreamState;
 use moshi_nn::{Backend, Error};
 
-use crate::state::LmState;
-use crate::{Lm, Result};
-
-impl<B: Backend> Lm<B> {
-    /// Gives a row the input of its next step: `input [dim]` is what the temporal transformer reads in place of the sum of
-    /// its tokens' embeddings. The streams go on as they would. (A published voice of a role-play is such inputs.)
-    ///
-    /// # Errors
-    /// An input of another width; a row that the state does not have.
-    pub fn replay_input(&self, state: &mut LmState<B>, row: usize, input: &[f32]) -> Result<()> {
-        Ok(state.replayed.give(row, input)?)
-    }
-}
-
 /// The inputs that the next steps of rows are given. A row that is given none adds zeros to the sum of its embeddings; one
 /// that is reads no token, so that what is added is all there is. The calls of a step are the same either way.
 pub(crate) struct Replayed<B: Backend> {
-    dim: usize,
-    given: Vec<bool>,
+    pub(crate) dim: usize,
+    pub(crate) given: Vec<bool>,
     /// `[rows, dim]`; zeros where nothing is given.
-    host: Vec<f32>,
+    pub(crate) host: Vec<f32>,
     /// The same on the device, `[rows, steps, dim]`.
     pub(crate) inputs: B::Buf,
     /// Whether the device lacks a change.
-    stale: bool,
+    pub(crate) stale: bool,
 }
 
 impl<B: Backend> Replayed<B> {

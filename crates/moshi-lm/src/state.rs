@@ -10,6 +10,7 @@ use crate::adapters::RowAdapters;
 use crate::conditions::Told;
 use crate::delay::{Cell, DelayConfig, DelayLine};
 use crate::depth::DepthState;
+use crate::drawn::Drawn;
 use crate::guidance::Pairs;
 use crate::replay::Replayed;
 use crate::speech::Speeches;
@@ -132,24 +133,6 @@ pub(crate) struct Work<B: Backend> {
     /// `[heads][rows, head]`.
     pub(crate) extra: Vec<B::Buf>,
     pub(crate) depth: Option<DepthState<B>>,
-}
-
-/// What a step writes for each row on the device.
-pub(crate) struct Drawn<B: Backend> {
-    /// `[rows, written]`.
-    pub(crate) tokens: B::Ids,
-    /// The text token as two, `[rows, 2]`, in models with two text streams: first that which is read, then that which
-    /// was decided.
-    pub(crate) pairs: B::Ids,
-    /// What was found wrong, `[rows]`: see [`Fault`].
-    pub(crate) status: B::Ids,
-}
-
-impl<B: Backend> Drawn<B> {
-    /// Nothing drawn for `rows` rows yet.
-    pub(crate) fn new(backend: &B, rows: usize, written: usize) -> moshi_nn::Result<Self> {
-        Ok(Self { tokens: backend.ids(rows * written)?, pairs: backend.ids(rows * 2)?, status: backend.ids(rows)? })
-    }
 }
 
 /// One delay line per row.

@@ -166,9 +166,9 @@ fn forced_together_or_one_by_one(backend: Cpu, file: &str) {
         }
         assert_eq!(state.position(0), Some(steps as u64));
     }
-    for at in 0..context {
+    for (at, heard) in heard.iter().enumerate().take(context) {
         for state in [&mut one_by_one, &mut together] {
-            lm.step(state, &[RowInput { row: 0, heard: &heard[at], forced: &[] }]).unwrap();
+            lm.step(state, &[RowInput { row: 0, heard, forced: &[] }]).unwrap();
         }
         assert_eq!(one_by_one.frame(0), together.frame(0), "{file}, step {at}");
         let bits = |state| lm.text_logits(state).unwrap().into_iter().map(f32::to_bits).collect::<Vec<_>>();

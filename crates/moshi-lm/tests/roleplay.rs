@@ -123,8 +123,11 @@ fn cpu_says_what_the_reference_says() {
     the_call_is_that_of_the_reference(Cpu::new(NonZeroUsize::MIN.saturating_add(1)));
 }
 
+/// Tokens and logits.
+type Said = (Vec<i32>, Vec<f32>);
+
 /// A prompt in pieces of so many steps against one step by step: how close is `same`'s business.
-fn in_one_piece<B: Backend>(backend: B, pieces: usize, same: fn(&str, &(Vec<i32>, Vec<f32>), &(Vec<i32>, Vec<f32>))) {
+fn in_one_piece<B: Backend>(backend: B, pieces: usize, same: fn(&str, &Said, &Said)) {
     let lm = load(backend);
     let text = SamplingParams { temperature: 0.7, top_k: 25, top_p: 1.0 };
     let lively = RowSampling { seed: 5, text, repetition_penalty: 1.5, repetition_context: 32, ..RowSampling::GREEDY };

@@ -5,6 +5,7 @@
 //! an allocation, a transfer or a change of memory inside of a stretch. It counts what a card would pay for.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moshi_nn::backend::{
@@ -129,6 +130,18 @@ impl<B: Backend> Recorder<B> {
         notes.running = true;
         drop(notes);
         call(&self.inner)
+    }
+
+    /// Notes the calls of a stretch without running them.
+    fn record(&self, record: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Call<B>>> {
+        self.outside("recording of a stretch")?;
+        self.notes().recording = Some(Vec::new());
+        let made = record();
+        let mut notes = self.notes();
+        let calls = notes.recording.take().unwrap_or_default();
+        made?;
+        notes.counts.recordings += 1;
+        Ok(calls)
     }
 
     /// What only the host may do, and only outside of stretches.
@@ -332,17 +345,10 @@ impl<B: Backend> Backend for Recorder<B> {
     }
 
     fn replay(&self, recordings: &mut Recordings<B>, plan: Plan, record: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-        if !recordings.0.contains_key(&plan) {
-            self.outside("recording of a stretch")?;
-            self.notes().recording = Some(Vec::new());
-            let made = record();
-            let mut notes = self.notes();
-            let calls = notes.recording.take().unwrap_or_default();
-            made?;
-            notes.counts.recordings += 1;
-            recordings.0.insert(plan, calls);
-        }
-        let calls = recordings.0.get(&plan).map_or(&[][..], |calls| calls);
+        let calls = match recordings.0.entry(plan) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(self.record(record)?),
+        };
         {
             let mut notes = self.notes();
             notes.counts.replays += 1;

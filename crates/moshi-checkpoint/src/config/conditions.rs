@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Reader;
-use super::lm::MAX_WIDTH;
+use super::limits::MAX_WIDTH;
 use crate::Result;
 
 /// Where each condition goes. A name stands for a conditioner.

@@ -1,6 +1,7 @@
 //! Sizes and options of the depth transformer.
 
-use super::lm::{MAX_LAYERS, MAX_STREAMS, MAX_WIDTH, check_heads};
+use super::limits::{MAX_LAYERS, MAX_STREAMS, MAX_WIDTH};
+use super::lm::check_heads;
 use super::{Gating, LmConfig, NormKind, PositionalEmbedding, Reader, gated_hidden};
 use crate::Result;
 

@@ -1,13 +1,9 @@
 //! Sizes and options of the language model.
 
 use super::conditions::{parse_conditioners, parse_fuser};
+use super::limits::{MAX_LAYERS, MAX_STREAMS, MAX_WIDTH};
 use super::{ConditionerConfig, DepformerConfig, FuserConfig, Reader};
 use crate::Result;
-
-/// Largest width or table that is taken for meant; published models stay below a hundredth of it.
-pub(crate) const MAX_WIDTH: usize = 1 << 20;
-pub(crate) const MAX_LAYERS: usize = 512;
-pub(crate) const MAX_STREAMS: usize = 256;
 
 /// Which norm a transformer uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -291,6 +287,12 @@ impl LmConfig {
     }
 }
 
+/// Hidden width of a gated feed-forward block of `dim_feedforward` in a model of width `dim`: two thirds of it, except
+/// that four times the width gives 21/8 of it. (Published PyTorch package; 16,896 at width 4,096 gives 11,264.)
+pub fn gated_hidden(dim: usize, dim_feedforward: usize) -> usize {
+    if dim_feedforward == 4 * dim { 21 * dim / 8 } else { 2 * dim_feedforward / 3 }
+}
+
 /// Checks that heads divide the width, that key heads divide heads, and that rotary pairs are whole.
 pub(super) fn check_heads(
     r: &Reader<'_>,
@@ -311,10 +313,4 @@ pub(super) fn check_heads(
         return Err(r.error(&format!("{prefix}num_heads"), heads, expected));
     }
     Ok(())
-}
-
-/// Hidden width of a gated feed-forward block of `dim_feedforward` in a model of width `dim`: two thirds of it, except
-/// that four times the width gives 21/8 of it. (Published PyTorch package; 16,896 at width 4,096 gives 11,264.)
-pub fn gated_hidden(dim: usize, dim_feedforward: usize) -> usize {
-    if dim_feedforward == 4 * dim { 21 * dim / 8 } else { 2 * dim_feedforward / 3 }
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::lm::{MAX_LAYERS, MAX_STREAMS, MAX_WIDTH, check_heads};
+use super::limits::{MAX_LAYERS, MAX_STREAMS, MAX_WIDTH};
+use super::lm::check_heads;
 use super::{Gating, NormKind, PositionalEmbedding, Reader, as_object, read_json, refuse_foreign};
 use crate::Result;
 

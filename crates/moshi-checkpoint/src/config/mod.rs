@@ -8,6 +8,7 @@
 
 mod conditions;
 mod depth;
+mod limits;
 mod lm;
 mod mimi;
 mod reader;

@@ -17,6 +17,13 @@ pub struct CrossMemory<B: Backend> {
     ids: B::Ids,
 }
 
+/// What one layer attends to.
+pub struct LayerMemory<'a, B: Backend> {
+    ring: &'a Ring<B>,
+    /// Places that each row remembers.
+    lengths: &'a B::Ids,
+}
+
 impl<B: Backend> CrossMemory<B> {
     /// Memory of `rows` rows, all of length 0.
     ///
@@ -36,8 +43,8 @@ impl<B: Backend> CrossMemory<B> {
     }
 
     /// What one layer attends to, and the lengths of all rows.
-    pub(super) fn of_layer(&self, layer: usize) -> Option<(&Ring<B>, &B::Ids)> {
-        self.rings.get(layer).map(|ring| (ring, &self.ids))
+    pub(super) fn of_layer(&self, layer: usize) -> Option<LayerMemory<'_, B>> {
+        self.rings.get(layer).map(|ring| LayerMemory { ring, lengths: &self.ids })
     }
 
     /// Says that a row remembers so many places from now on. Its layers' keys are filled before.
@@ -142,7 +149,7 @@ impl<B: Backend> CrossAttention<B> {
     pub(super) fn step(
         &self,
         step: Step<'_, B>,
-        (ring, lengths): (&Ring<B>, &B::Ids),
+        memory: LayerMemory<'_, B>,
         (normed, branch): (&mut B::Buf, &mut B::Buf),
         scratch: &mut AttentionScratch<B>,
         x: &mut B::Buf,
@@ -151,7 +158,7 @@ impl<B: Backend> CrossAttention<B> {
         let AttentionScratch { qkv, heads } = scratch;
         self.norm.step(step, x, normed)?;
         self.queries.step(step, normed, qkv)?;
-        backend.attend_ring(rows, t, qkv, lengths, &ring.0, heads)?;
+        backend.attend_ring(rows, t, qkv, memory.lengths, &memory.ring.0, heads)?;
         self.out.step(step, heads, branch)?;
         backend.residual_add(rows, t, self.width, branch, self.scale.as_ref(), x)
     }

@@ -15,7 +15,7 @@ mod transformer;
 
 pub use attention::{Attention, AttentionConfig, AttentionScratch};
 pub use conv::{ConvConfig, StreamingConv, StreamingConvTranspose, StreamingUpsample};
-pub use cross::{CrossAttention, CrossMemory};
+pub use cross::{CrossAttention, CrossMemory, LayerMemory};
 pub use embedding::{Embedding, EmbeddingScratch};
 pub use linear::Linear;
 pub use mlp::{Mlp, MlpConfig, MlpKind, MlpScratch};

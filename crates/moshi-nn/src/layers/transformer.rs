@@ -7,8 +7,8 @@ use super::attention::AttentionScratch;
 use super::mlp::MlpScratch;
 use super::norm::constant;
 use super::{
-    Attention, AttentionConfig, CrossAttention, CrossMemory, Mlp, MlpConfig, MlpKind, Norm, NormConfig, Ring, Rows,
-    Step,
+    Attention, AttentionConfig, CrossAttention, CrossMemory, LayerMemory, Mlp, MlpConfig, MlpKind, Norm, NormConfig,
+    Ring, Rows, Step,
 };
 use crate::backend::{AttentionSpec, RingSpec};
 use crate::{At, Backend, Error, Result, stream_state};
@@ -228,7 +228,7 @@ impl<B: Backend> TransformerLayer<B> {
         &self,
         step: Step<'_, B>,
         set: usize,
-        (ring, memory): (&mut Ring<B>, Option<(&Ring<B>, &B::Ids)>),
+        (ring, memory): (&mut Ring<B>, Option<LayerMemory<'_, B>>),
         scratch: &mut TransformerScratch<B>,
         x: &mut B::Buf,
     ) -> Result<()> {

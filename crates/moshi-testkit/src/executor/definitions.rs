@@ -200,13 +200,13 @@ pub fn upsampling_overlaps_two_inputs<B: Backend>(backend: B) {
 
 /// Attention far from position 0, where single-precision angles would be off by whole turns.
 pub fn rotations_stay_exact_after_hours<B: Backend>(backend: B) {
-    let rope = Some(Rope { max_period: 10_000.0, layout: RopeLayout::Interleaved });
-    let attention = AttentionSpec { heads: 1, kv_heads: 1, head_dim: 4, context: 8, rope };
+    let rope = Rope { max_period: 10_000.0, layout: RopeLayout::Interleaved };
+    let attention = AttentionSpec { heads: 1, kv_heads: 1, head_dim: 4, context: 8, rope: Some(rope) };
     let spec = RingSpec { rows: 1, attention, max_chunk: 1 };
     let inputs: Vec<Vec<f32>> = (0..6).map(|i| noise::signal(11 + i, 12)).collect();
     let run = |start: u64| -> Vec<f32> {
         let mut ring = backend.ring(&spec).unwrap();
-        let mut rows = backend.rows(1, &[HeadRope { head_dim: 4, rope: rope.unwrap() }]).unwrap();
+        let mut rows = backend.rows(1, &[HeadRope { head_dim: 4, rope }]).unwrap();
         let mut y = backend.buf(4).unwrap();
         for (i, x) in inputs.iter().enumerate() {
             // Two steps a stretch: the second begins where the first ended.
