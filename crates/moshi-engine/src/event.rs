@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::EngineError;
+use crate::{EngineError, WordEvent};
 
 /// Names one session for its whole life; never used twice by one engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,6 +52,12 @@ pub enum SessionEvent {
         /// In which of the session's steps it was said: the first frame that the caller is heard in is step 0.
         step: u64,
     },
+    /// A word that the caller said began or ended. Only of a model for recognition.
+    Word(WordEvent),
+    /// The caller has finished, as the model thinks: told once, until the next word. Only of a model for recognition.
+    Pause,
+    /// The probabilities of the model's extra heads in a step, `[heads, classes]`; only of a model that has some.
+    Heads(Vec<f32>),
     /// The frame that became complete in a step of codes: text token, then the agent's codes.
     Codes(Vec<i32>),
     /// The backlog grew past the limit: this many of the caller's frames were dropped unheard.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::engine::{Engine, JobReport, Model};
 use crate::job::{Batch, BatchRow, Opening, Work};
-use crate::waiting::Heard;
-use crate::{EngineError, FRAME_SAMPLES, Job, Output, RowOutput, SessionEvent, SessionId};
+use crate::waiting;
+use crate::{EngineError, FRAME_SAMPLES, Heard, Job, Output, RowOutput, SessionEvent, SessionId};
 
 impl Engine {
     /// Takes the model back from a job that has run, at time `now`, and collects what came of it.
@@ -96,14 +96,14 @@ impl Engine {
             }
             return;
         }
-        if let Heard::Prompt = row.frame.heard {
+        if let waiting::Heard::Prompt = row.frame.heard {
             if row.priming == 0 {
                 session.opened(0);
                 out.push(Output { session: id, event: SessionEvent::Primed });
             }
             return;
         }
-        if let Heard::Nothing = row.frame.heard {
+        if let waiting::Heard::Nothing = row.frame.heard {
             session.shorten_tail();
         }
         let step = session.heard();
@@ -134,7 +134,7 @@ impl Engine {
     /// Buffers of a row that has run, for the next frames.
     fn keep_buffers(&mut self, row: BatchRow) {
         let BatchRow { frame, said, .. } = row;
-        let heard = if let Heard::Pcm(pcm) = frame.heard { Some(pcm) } else { None };
+        let heard = if let waiting::Heard::Pcm(pcm) = frame.heard { Some(pcm) } else { None };
         let most = 2 * self.rows.len();
         let buffers = heard.into_iter().chain([said]).filter(|buffer| buffer.len() == FRAME_SAMPLES);
         self.spare.extend(buffers);
@@ -147,6 +147,14 @@ fn tell(row: &mut BatchRow, output: RowOutput, step: u64, (began, now): (Duratio
     let mut tell = |event| out.push(Output { session: row.id, event });
     if !output.text.is_empty() {
         tell(SessionEvent::Text { text: output.text, step });
+    }
+    let Heard { words, pause, heads } = output.heard;
+    words.into_iter().for_each(|word| tell(SessionEvent::Word(word)));
+    if pause {
+        tell(SessionEvent::Pause);
+    }
+    if !heads.is_empty() {
+        tell(SessionEvent::Heads(heads));
     }
     if !output.codes.is_empty() {
         tell(SessionEvent::Codes(output.codes));

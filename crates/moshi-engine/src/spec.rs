@@ -1,6 +1,8 @@
 //! What a session is, as data.
 
-use crate::SessionParams;
+use std::sync::Arc;
+
+use crate::{Prompt, SessionParams};
 
 /// Everything that makes one session different from another; shared by whoever needs it in an `Arc`.
 ///
@@ -22,17 +24,22 @@ pub struct SessionSpec {
     /// Most frames for which it goes on by itself after [`Input::End`](crate::Input::End); 0 ends it when everything was
     /// heard. The model may end it earlier.
     pub tail: usize,
+    /// The name of the adapter that it speaks with, one of those that were loaded with the model; `None` for the model as
+    /// it is.
+    pub adapter: Option<String>,
+    /// What it is told before its caller is heard.
+    pub prompt: Option<Arc<Prompt>>,
 }
 
 impl SessionSpec {
     /// A call: late audio is dropped, and a failure ends it.
     pub fn live(sampling: SessionParams) -> Self {
-        Self { sampling, pace: Pace::default(), on_failure: OnFailure::Close, tail: 0 }
+        Self { sampling, on_failure: OnFailure::Close, ..Self::default() }
     }
 
     /// A session whose owner waits for each step and can reset it: nothing is dropped, and a failure leaves it broken.
     pub fn lossless(sampling: SessionParams) -> Self {
-        Self { sampling, pace: Pace::Lossless, on_failure: OnFailure::Break, tail: 0 }
+        Self { sampling, pace: Pace::Lossless, on_failure: OnFailure::Break, ..Self::default() }
     }
 }
 

@@ -103,6 +103,23 @@ impl<B: Backend> Lm<B> {
         self.prefill(state, row, &given.collect::<Vec<_>>())
     }
 
+    /// Refuses what a step of a prompt in this row is given where it does not fit the model, whenever it will run.
+    ///
+    /// # Errors
+    /// Codes or tokens that the model does not have, another number of them, an input of another width; a row that the state
+    /// does not have.
+    pub fn check_prompt(&self, state: &LmState<B>, row: usize, input: &PromptInput<'_>) -> Result<()> {
+        let line = state.lines.0.get(row).ok_or(LmError::Row { row, rows: state.rows() })?;
+        self.check_input(line, &RowInput { row, heard: input.heard, forced: input.forced })?;
+        input.replayed.map_or(Ok(()), |values| self.check_replayed(values))
+    }
+
+    fn check_replayed(&self, values: &[f32]) -> Result<()> {
+        let (expected, found) = (self.config.dim, values.len());
+        let wrong = moshi_nn::Error::Shape { what: "input of a step", expected, found };
+        if expected == found { Ok(()) } else { Err(wrong.into()) }
+    }
+
     /// Goes through the steps on a copy of the row's delay line.
     fn read_ahead<'a>(&self, state: &mut LmState<B>, row: usize, inputs: &[PromptInput<'a>]) -> Result<Read<'a>> {
         let (rows, adapter, tables) = (state.rows(), state.adapters.of(row), self.tables.columns());
@@ -125,10 +142,7 @@ impl<B: Backend> Lm<B> {
                 return Err(LmError::Unforced { step, stream });
             }
             if let Some(values) = input.replayed {
-                if values.len() != self.config.dim {
-                    let (expected, found) = (self.config.dim, values.len());
-                    return Err(moshi_nn::Error::Shape { what: "input of a step", expected, found }.into());
-                }
+                self.check_replayed(values)?;
                 tokens.fill(-1);
             }
             self.tables.place(adapter, &tokens, ids);

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use mimi::{DecoderState, EncoderState, Mimi};
 use moshi_engine::{
     EngineError, FRAME_SAMPLES, ForwardLogits, FrameInput, FrameModel, GoOn, HeardCodes, ModelInfo, ModelMemory,
-    RowStep, SessionParams, SessionSpec, SpeechModel,
+    RowStep, SessionSpec, SpeechModel,
 };
 use moshi_lm::text::{Detokenizer, TextState};
-use moshi_lm::{Lm, LmState, Place, RowInput, RowSampling, SamplingParams, Watcher};
+use moshi_lm::{Lm, LmState, Place, PromptInput, RowInput, Watcher};
 use moshi_nn::Backend;
 use moshi_nn::layers::StreamState;
 
+use crate::choices::{adapter, sampling};
 use crate::error::{ModelError, told};
+use crate::priming::Priming;
 use crate::recognition::{Listening, Recognition};
 
 /// Codec, language model and tokenizer: weights only, shared by every set of rows.
@@ -113,6 +115,10 @@ pub(crate) struct MoshiRows<B: Backend> {
     text: Vec<TextState>,
     /// Of each row, where the model recognises.
     listening: Vec<Option<Listening>>,
+    /// Rows that heard codes last: they are answered in codes.
+    by_codes: Vec<bool>,
+    /// The prompt of each row that has one.
+    priming: Vec<Option<Priming>>,
     work: Work,
 }
 
@@ -152,6 +158,8 @@ impl<B: Backend> MoshiRows<B> {
             decoder,
             text: vec![TextState::default(); rows],
             listening: vec![model.recognition.as_ref().map(Recognition::listening); rows],
+            by_codes: vec![false; rows],
+            priming: vec![None; rows],
             work,
             model,
         })
@@ -165,15 +173,26 @@ impl<B: Backend> MoshiRows<B> {
         for step in steps.iter_mut() {
             match step.input {
                 FrameInput::Pcm(samples) => {
-                    active[step.row] = true;
+                    (active[step.row], self.by_codes[step.row]) = (true, false);
                     pcm[step.row * FRAME_SAMPLES..][..FRAME_SAMPLES].copy_from_slice(samples);
                 }
                 FrameInput::Codes(codes) => match self.model.heard_codes().check(codes) {
-                    Ok(()) => given[step.row * users..][..users].copy_from_slice(codes),
+                    Ok(()) => {
+                        self.by_codes[step.row] = true;
+                        given[step.row * users..][..users].copy_from_slice(codes);
+                    }
                     Err(error) => step.output.error = Some(error.to_string()),
                 },
+                // Words come later than their sound: a recognition hears silence for them.
+                FrameInput::Nothing if self.model.recognition.is_some() && !self.by_codes[step.row] => {
+                    active[step.row] = true;
+                    pcm[step.row * FRAME_SAMPLES..][..FRAME_SAMPLES].fill(0.0);
+                }
                 FrameInput::Nothing => given[step.row * users..][..users].fill(NOTHING),
-                FrameInput::Prompt => step.output.error = Some("it was opened without a prompt".to_owned()),
+                FrameInput::Prompt => match self.priming[step.row].as_ref().and_then(Priming::next) {
+                    Some((frame, _)) => given[step.row * users..][..users].copy_from_slice(&frame.heard),
+                    None => step.output.error = Some("its prompt has run, or it has none".to_owned()),
+                },
             }
         }
         if active.contains(&true) {
@@ -188,11 +207,21 @@ impl<B: Backend> MoshiRows<B> {
 
     /// Thinks: codes of the rows that heard to the frames that became complete.
     fn think(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), ModelError> {
-        let (users, given) = (self.model.lm.heard(), &self.work.given);
-        let input = |row: usize| RowInput { row, heard: &given[row * users..][..users], forced: &[] };
+        let (users, given, priming) = (self.model.lm.heard(), &self.work.given, &mut self.priming);
         let mut inputs = Vec::with_capacity(steps.len());
-        inputs.extend(healthy(steps).map(|step| input(step.row)));
+        for step in healthy(steps) {
+            let (row, heard) = (step.row, &given[step.row * users..][..users]);
+            let prompt = if let FrameInput::Prompt = step.input { priming[row].as_ref() } else { None };
+            let (frame, forced) = prompt.and_then(Priming::next).unzip();
+            if let Some(input) = frame.and_then(|frame| frame.input.as_deref()) {
+                self.model.lm.replay_input(&mut self.lm, row, input)?;
+            }
+            inputs.push(RowInput { row, heard, forced: forced.unwrap_or(&[]) });
+        }
         self.model.lm.step(&mut self.lm, &inputs)?;
+        for step in healthy(steps).filter(|step| step.input == FrameInput::Prompt) {
+            priming[step.row].iter_mut().for_each(Priming::advance);
+        }
         for step in healthy(steps) {
             step.output.error = self.lm.fault(step.row).map(|fault| format!("cannot think: {fault}"));
         }
@@ -202,7 +231,8 @@ impl<B: Backend> MoshiRows<B> {
     /// Tells what the heads say and what was understood.
     fn recognise(&mut self, steps: &mut [RowStep<'_>]) {
         let config = self.model.lm.config();
-        for step in healthy(steps).filter(|_| config.extra_heads_num_heads > 0 || self.model.recognition.is_some()) {
+        let tells = config.extra_heads_num_heads > 0 || self.model.recognition.is_some();
+        for step in healthy(steps).filter(|step| tells && step.input != FrameInput::Prompt) {
             let heard = &mut step.output.heard;
             let heads = (0..config.extra_heads_num_heads).filter_map(|head| self.lm.extra_head(head, step.row));
             heads.for_each(|head| heard.heads.extend_from_slice(head));
@@ -210,6 +240,7 @@ impl<B: Backend> MoshiRows<B> {
             let listening = self.model.recognition.as_ref().zip(self.listening[step.row].as_mut());
             if let (Some((recognition, listening)), Some(&token)) = (listening, token) {
                 listening.push(recognition, token, config.extra_heads_dim, heard);
+                step.output.ended = step.input == FrameInput::Nothing && listening.go_on();
             }
         }
     }
@@ -219,9 +250,10 @@ impl<B: Backend> MoshiRows<B> {
         let Work { whole, pcm, said, .. } = &mut self.work;
         let dep_q = self.model.lm.config().dep_q;
         whole.fill(false);
-        for step in healthy(steps) {
+        // What a prompt makes is nobody's.
+        for step in healthy(steps).filter(|step| step.input != FrameInput::Prompt) {
             let Some(frame) = self.lm.frame(step.row) else { continue };
-            if let FrameInput::Codes(_) = step.input {
+            if self.by_codes[step.row] {
                 step.output.codes.extend_from_slice(frame);
                 continue;
             }
@@ -264,6 +296,20 @@ impl<B: Backend> MoshiRows<B> {
         self.lm.release_row(backend, row);
     }
 
+    /// Gives a row that is before its first step what its session was told.
+    fn tell(&mut self, row: usize, spec: &SessionSpec) -> Result<(), ModelError> {
+        let (lm, state) = (&self.model.lm, &mut self.lm);
+        lm.set_adapter(state, row, adapter(lm.adapters(), spec)?)?;
+        let priming = spec.prompt.clone().map(Priming::new);
+        for (frame, forced) in priming.iter().flat_map(Priming::steps) {
+            self.model.heard_codes().check(&frame.heard)?;
+            let input = PromptInput { heard: &frame.heard, forced, replayed: frame.input.as_deref() };
+            lm.check_prompt(state, row, &input)?;
+        }
+        self.priming[row] = priming;
+        Ok(lm.set_sampling(state, row, &sampling(&spec.sampling))?)
+    }
+
     fn reset(&mut self, row: usize) -> Result<(), ModelError> {
         let backend = self.model.lm.backend();
         self.encoder.reset_row(backend, row)?;
@@ -273,6 +319,7 @@ impl<B: Backend> MoshiRows<B> {
         self.model.lm.reset(&mut self.lm, row)?;
         self.text[row] = TextState::default();
         self.listening[row] = self.model.recognition.as_ref().map(Recognition::listening);
+        (self.by_codes[row], self.priming[row]) = (false, None);
         Ok(())
     }
 
@@ -285,6 +332,7 @@ impl<B: Backend> MoshiRows<B> {
         self.model.lm.copy_row(&mut self.lm, row, &src.lm, src_row)?;
         self.text[row] = src.text[src_row];
         self.listening[row] = src.listening[src_row].clone();
+        (self.by_codes[row], self.priming[row]) = (src.by_codes[src_row], src.priming[src_row].clone());
         Ok(())
     }
 }
@@ -304,13 +352,22 @@ impl<B: Backend> FrameModel for MoshiRows<B> {
 
     fn open(&mut self, row: usize, spec: &SessionSpec) -> Result<(), EngineError> {
         spec.sampling.validate()?;
+        adapter(self.model.lm.adapters(), spec)?;
         self.reserve(row)?;
-        self.reset(row)?;
-        self.model.lm.set_sampling(&mut self.lm, row, &sampling(&spec.sampling)).map_err(told)
+        let told = self.reset(row).and_then(|()| self.tell(row, spec));
+        if told.is_err() {
+            self.close(row);
+        }
+        Ok(told?)
     }
 
     fn close(&mut self, row: usize) {
+        self.priming[row] = None;
         self.release(row);
+    }
+
+    fn priming(&self, row: usize) -> usize {
+        self.priming[row].as_ref().map_or(0, Priming::left)
     }
 
     fn step(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), EngineError> {
@@ -336,16 +393,4 @@ impl<B: Backend> FrameModel for MoshiRows<B> {
 /// The rows of a step that have not failed in an earlier part of it.
 fn healthy<'a, 'b>(steps: &'a mut [RowStep<'b>]) -> impl Iterator<Item = &'a mut RowStep<'b>> {
     steps.iter_mut().filter(|step| step.output.error.is_none())
-}
-
-fn sampling(params: &SessionParams) -> RowSampling {
-    let stream = |temperature, top_k| SamplingParams { temperature, top_k, top_p: params.top_p };
-    RowSampling {
-        seed: params.seed,
-        text: stream(params.text_temperature, params.text_top_k),
-        audio: stream(params.temperature, params.top_k),
-        pad_mult: params.pad_mult,
-        repetition_penalty: params.repetition_penalty,
-        repetition_context: params.repetition_context,
-    }
 }

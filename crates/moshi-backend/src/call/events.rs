@@ -81,7 +81,9 @@ impl<'a> CallEvents<'a> {
             }
             SessionEvent::Ended => return Err(Ending::because(CloseReason::Finished)),
             SessionEvent::Failed(why) => return Err(Ending::model_failed(&why.to_string())),
+            // What a wire of a call has no words for.
             SessionEvent::Opened | SessionEvent::Primed | SessionEvent::Reset | SessionEvent::Codes(_) => None,
+            SessionEvent::Word(_) | SessionEvent::Pause | SessionEvent::Heads(_) => None,
         })
     }
 

@@ -1,0 +1,267 @@
+//! What the language model can, as sessions of the engine: recognition, adapters and prompts, each with the bits it has
+//! alone, whoever had its row before.
+
+#![allow(clippy::unwrap_used)] // a failure is the test's answer
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moshi_checkpoint::{OpenOptions, Repository, Source, VoiceFile};
+use moshi_engine::{
+    Engine, EngineConfig, EngineError, FRAME_SAMPLES, Input, Output, Prompt, PromptFrame, SessionEvent, SessionId,
+    SessionParams, SessionSpec, WordEvent,
+};
+use moshi_lm::prompt::{CODEBOOKS, ReplayedVoice, Voice};
+use moshi_lm::spelling::Speller;
+use moshi_lm::words::{self, LiveWords, Pauses};
+use moshi_model::{AdapterPath, LoadOptions, load_model, role_play};
+use moshi_testkit::{Golden, assert_close};
+
+fn open(golden: Golden) -> Repository {
+    Repository::open(&Source::Folder(golden.path("")), &OpenOptions::default(), &mut ()).unwrap()
+}
+
+fn engine(golden: Golden, rows: usize, adapters: &[&str]) -> Engine {
+    let adapters = adapters
+        .iter()
+        .map(|name| AdapterPath { name: (*name).to_owned(), path: Golden::TINY_LORA.path(name) })
+        .collect();
+    let options = LoadOptions { exact: true, adapters, ..LoadOptions::default() };
+    let loaded = load_model(&open(golden), golden.name(), &options).unwrap();
+    Engine::new(loaded.model.new_rows(rows).unwrap(), EngineConfig::default())
+}
+
+fn greedy() -> SessionSpec {
+    let sampling = SessionParams { temperature: 0.0, text_temperature: 0.0, ..SessionParams::default() };
+    SessionSpec::lossless(sampling)
+}
+
+fn adapted(name: &str) -> SessionSpec {
+    SessionSpec { adapter: Some(name.to_owned()).filter(|name| name != "none"), ..greedy() }
+}
+
+/// Codes `[streams, frames]` frame by frame.
+fn frames(codes: &[i32], streams: usize) -> Vec<Vec<i32>> {
+    let frames = codes.len() / streams;
+    (0..frames).map(|f| (0..streams).map(|q| codes[q * frames + f]).collect()).collect()
+}
+
+fn say(engine: &mut Engine, id: SessionId, frames: &[Vec<i32>]) {
+    for frame in frames {
+        engine.push(Duration::ZERO, id, Input::Codes(frame)).unwrap();
+    }
+}
+
+/// Steps until nothing is due.
+fn run(engine: &mut Engine) -> Vec<Output> {
+    let mut out = Vec::new();
+    while engine.ready() {
+        engine.tick(Duration::ZERO, &mut out).unwrap();
+    }
+    out
+}
+
+fn events(out: &[Output], id: SessionId) -> Vec<&SessionEvent> {
+    out.iter().filter(|output| output.session == id).map(|output| &output.event).collect()
+}
+
+fn codes(out: &[Output], id: SessionId) -> Vec<i32> {
+    let codes = |event: &&SessionEvent| if let SessionEvent::Codes(codes) = event { codes.clone() } else { vec![] };
+    events(out, id).iter().flat_map(codes).collect()
+}
+
+/// The samples of a 16-bit file of one channel.
+fn wave(golden: Golden, file: &str) -> Vec<f32> {
+    let bytes = std::fs::read(golden.path(file)).unwrap();
+    let data = bytes.windows(4).position(|tag| tag == b"data").unwrap() + 8;
+    bytes[data..].as_chunks::<2>().0.iter().map(|b| f32::from(i16::from_le_bytes(*b)) / 32_768.0).collect()
+}
+
+/// What a recognition tells of these tokens and heads.
+fn recognised(tokens: &[i32], heads: Option<&[f32]>) -> Vec<SessionEvent> {
+    let repository = open(Golden::TINY_STT);
+    let lm = &repository.config().lm;
+    let speller = Speller::from_bytes("tiny", &repository.tokenizer_bytes().unwrap(), lm).unwrap();
+    let (mut words, mut pauses, mut events) = (LiveWords::new(12.5, 6), Pauses::default(), Vec::new());
+    let mut told = Vec::new();
+    for (step, &token) in tokens.iter().enumerate() {
+        words.push(token, &speller, &mut events);
+        told.extend(events.drain(..).map(|event| match event {
+            words::WordEvent::Started { text, start } => {
+                pauses.word();
+                SessionEvent::Word(WordEvent::Started { text, start })
+            }
+            words::WordEvent::Ended { stop } => SessionEvent::Word(WordEvent::Ended { stop }),
+        }));
+        let heads = heads.map(|heads| &heads[step * 4 * lm.extra_heads_dim..][..4 * lm.extra_heads_dim]);
+        if heads.is_some_and(|heads| pauses.push(heads, lm.extra_heads_dim)) {
+            told.push(SessionEvent::Pause);
+        }
+    }
+    told
+}
+
+fn is_word(event: &&SessionEvent) -> bool {
+    matches!(event, SessionEvent::Word(_))
+}
+
+#[test]
+fn a_recognition_tells_words_with_times_until_the_last_word_has_come() {
+    let golden = Golden::TINY_STT;
+    let (results, meta) = (golden.results().unwrap(), golden.meta().unwrap());
+    let silence = vec![0.0; meta["frames_before"].as_u64().unwrap() as usize * FRAME_SAMPLES];
+    let (tokens, heads) = (results.i32("text_tokens").unwrap(), results.f32("extra_heads").unwrap());
+    let coded = frames(&results.i32("file_codes").unwrap(), 8);
+    let mut engine = engine(golden, 3, &[]);
+    let spec = || SessionSpec { tail: 100, ..greedy() };
+    let (spoken, told) = (engine.open(spec()).unwrap(), engine.open(spec()).unwrap());
+    engine.push(Duration::ZERO, spoken, Input::Audio(&silence)).unwrap();
+    engine.push(Duration::ZERO, spoken, Input::Audio(&wave(golden, "speech.wav"))).unwrap();
+    say(&mut engine, told, &coded);
+    [spoken, told].iter().for_each(|id| engine.push(Duration::ZERO, *id, Input::End).unwrap());
+    let out = run(&mut engine);
+    let events = [events(&out, spoken), events(&out, told)];
+    let expected = recognised(&tokens, Some(&heads));
+    let tells = |event: &&&SessionEvent| is_word(*event) || matches!(event, SessionEvent::Pause);
+    let found: Vec<&SessionEvent> = events[0].iter().filter(tells).copied().collect();
+    assert_eq!(found, expected.iter().collect::<Vec<_>>());
+    assert!(found.iter().any(is_word));
+    let head = |event: &&&SessionEvent| if let SessionEvent::Heads(heads) = **event { heads.clone() } else { vec![] };
+    assert_close("heads", &events[0].iter().flat_map(|event| head(&event)).collect::<Vec<_>>(), &heads, 1e-4);
+    // Codes: the reference's words, and a token for each step, those of the tail too.
+    let tokens = results.i32("file_text_tokens").unwrap();
+    let said = codes(&out, told);
+    let (found, after) = said.split_at(tokens.len());
+    assert_eq!((found, after.len()), (&tokens[..], 7));
+    let words = recognised(&said, None);
+    assert_eq!(
+        events[1].iter().filter(|event| is_word(event)).copied().collect::<Vec<_>>(),
+        words.iter().collect::<Vec<_>>()
+    );
+    for events in events {
+        assert_eq!(events.last().unwrap(), &&SessionEvent::Ended);
+        assert!(!events.iter().any(|event| matches!(event, SessionEvent::Audio { .. })));
+    }
+}
+
+#[test]
+fn sessions_of_one_batch_speak_with_adapters_of_their_own() {
+    let results = Golden::TINY_LORA.results().unwrap();
+    let user = frames(&results.i32("user_codes").unwrap(), 8);
+    let expected = |name: &str| results.i32(&format!("bf16_{name}_out_tokens")).unwrap();
+    let names = ["none", "a", "b"];
+    let mut house = engine(Golden::TINY_MOSHI, 3, &names[1..]);
+    // Rows change their adapters: each has had another's before.
+    for turn in 0..3 {
+        let name = |i: usize| names[(i + turn) % 3];
+        let ids: Vec<_> = (0..3).map(|i| house.open(adapted(name(i))).unwrap()).collect();
+        ids.iter().for_each(|id| say(&mut house, *id, &user));
+        let out = run(&mut house);
+        for (i, id) in ids.into_iter().enumerate() {
+            assert_eq!(codes(&out, id), expected(name(i)), "{} in turn {turn}", name(i));
+            house.close(id);
+        }
+    }
+    for name in names {
+        let id = house.open(adapted(name)).unwrap();
+        say(&mut house, id, &user);
+        assert_eq!(codes(&run(&mut house), id), expected(name), "{name} alone");
+        house.close(id);
+    }
+    let refused = house.admit(adapted("c")).unwrap_err();
+    assert!(matches!(refused, EngineError::Parameter { name: "adapter", .. }), "{refused}");
+    assert!(refused.to_string().contains("a, b"), "{refused}");
+    assert!(house.admit(adapted("a")).is_ok(), "the row is free");
+}
+
+/// A run of the reference: its prompt, and the frames that follow.
+fn role(run: &str) -> (Arc<Prompt>, Vec<i32>) {
+    let (golden, repository) = (Golden::TINY_PERSONAPLEX, open(Golden::TINY_PERSONAPLEX));
+    let (results, meta, config) = (golden.results().unwrap(), golden.meta().unwrap(), &repository.config().lm);
+    let (voice, inputs) = if run == "wav" {
+        let frames = meta["runs"]["wav"]["voice_frames"].as_u64().unwrap() as usize;
+        let codes = results.i32("prompt_agent").unwrap();
+        let codes: Vec<[i32; CODEBOOKS]> = codes.chunks_exact(CODEBOOKS).map(|c| c.try_into().unwrap()).collect();
+        (Voice::Codes(codes[..frames].to_vec()), Vec::new())
+    } else {
+        let file = VoiceFile::read(&golden.path("voices/VARF0.pt")).unwrap();
+        let voice = ReplayedVoice::new(file.inputs, &file.table, config).unwrap();
+        (Voice::Replayed(voice), file.embeddings)
+    };
+    let role: Vec<i32> =
+        meta["runs"][run]["role_tokens"].as_array().unwrap().iter().map(|t| t.as_i64().unwrap() as i32).collect();
+    let prompt = moshi_lm::prompt::Prompt::new(&voice, &role, config).unwrap();
+    // The published program reads a column later: its first frame is the last of the prompt.
+    let said = results.i32(&format!("{run}_out_tokens")).unwrap()[1 + CODEBOOKS..].to_vec();
+    (Arc::new(role_play(&prompt, &inputs, config.dim).unwrap()), said)
+}
+
+#[test]
+fn sessions_of_one_batch_have_prompts_of_their_own_and_leave_nothing_in_their_rows() {
+    let golden = Golden::TINY_PERSONAPLEX;
+    let user = frames(&golden.results().unwrap().i32("user_codes").unwrap(), CODEBOOKS);
+    let prompted = |prompt: &Arc<Prompt>| SessionSpec { prompt: Some(prompt.clone()), ..greedy() };
+    let ((wav, wav_said), (pt, pt_said)) = (role("wav"), role("pt"));
+    let mut house = engine(golden, 3, &[]);
+    let mut plain: Option<Vec<i32>> = None;
+    // In every row of the house each of them comes after each of the others.
+    for turn in 0..3 {
+        let specs = [prompted(&wav), prompted(&pt), greedy()];
+        let mut ids = [None; 3];
+        for i in 0..3 {
+            let which = (i + turn) % 3;
+            let id = house.open(specs[which].clone()).unwrap();
+            say(&mut house, id, &user);
+            ids[which] = Some(id);
+        }
+        let out = run(&mut house);
+        let ids = ids.map(Option::unwrap);
+        for (id, said) in ids.into_iter().zip([&wav_said, &pt_said]) {
+            assert_eq!(codes(&out, id)[..said.len()], **said);
+            assert_eq!(events(&out, id)[..2], [&SessionEvent::Opened, &SessionEvent::Primed]);
+        }
+        let said = codes(&out, ids[2]);
+        assert!(!events(&out, ids[2]).contains(&&SessionEvent::Primed));
+        assert_eq!(plain.get_or_insert_with(|| said.clone()), &said, "turn {turn}");
+        ids.into_iter().for_each(|id| house.close(id));
+    }
+    // Whoever leaves in the middle of a prompt leaves nothing of it either; sound shows it to the bit.
+    let pcm: Vec<f32> = (0..8 * FRAME_SAMPLES).map(|i| (i as f32 * 0.05).sin() * 0.3).collect();
+    let hear = |engine: &mut Engine| {
+        let id = engine.open(greedy()).unwrap();
+        engine.push(Duration::ZERO, id, Input::Audio(&pcm)).unwrap();
+        let out = run(engine);
+        let said: Vec<SessionEvent> = events(&out, id).into_iter().cloned().collect();
+        assert!(said.iter().any(|event| matches!(event, SessionEvent::Audio { .. })));
+        engine.close(id);
+        said
+    };
+    let fresh = hear(&mut engine(golden, 1, &[]));
+    for prompt in [&wav, &pt] {
+        let mut used = engine(golden, 1, &[]);
+        let id = used.open(prompted(prompt)).unwrap();
+        let mut out = Vec::new();
+        (0..5).for_each(|_| drop(used.tick(Duration::ZERO, &mut out).unwrap()));
+        used.close(id);
+        assert!(hear(&mut used) == fresh);
+    }
+}
+
+#[test]
+fn a_prompt_that_does_not_fit_is_refused_and_stops_nobody() {
+    let (golden, (pt, _)) = (Golden::TINY_PERSONAPLEX, role("pt"));
+    let mut engine = engine(golden, 1, &[]);
+    let mut refused = |change: &dyn Fn(&mut PromptFrame)| {
+        let mut prompt = (*pt).clone();
+        change(&mut prompt.frames[1]);
+        let spec = SessionSpec { prompt: Some(Arc::new(prompt)), ..greedy() };
+        engine.admit(spec).unwrap_err().to_string()
+    };
+    let heard = refused(&|frame| frame.heard[0] = 5_000);
+    assert!(heard.contains("5000"), "{heard}");
+    let said = refused(&|frame| frame.said.truncate(3));
+    assert!(said.contains("found 3"), "{said}");
+    let input = refused(&|frame| frame.input = Some(vec![0.0; 3]));
+    assert!(input.contains("input of a step"), "{input}");
+    assert!(engine.admit(greedy()).is_ok(), "the row is free");
+}
