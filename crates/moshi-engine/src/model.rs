@@ -17,7 +17,8 @@ pub enum FrameInput<'a> {
     Codes(&'a [i32]),
     /// The next frame of the prompt that the row was opened with; see [`FrameModel::priming`].
     Prompt,
-    /// Nothing, not even silence: the caller has ended, and the row goes on by itself.
+    /// The caller has ended, and the row goes on by itself. It hears nothing, not even silence, unless its model is made for
+    /// more: the words of a recognition come while it hears silence, and a translation is told of the end.
     Nothing,
 }
 
@@ -37,7 +38,8 @@ pub struct RowStep<'a> {
 /// What a row's step made besides audio.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RowOutput {
-    /// Whether `pcm_out` holds a frame: false for the first `max_delay` steps of a session, and for rows that hear codes.
+    /// Whether `pcm_out` holds a frame: false for the first `max_delay` steps of a session, for rows that hear codes, and in
+    /// every step of a model that only writes.
     pub audio: bool,
     /// Whole UTF-8 text that became printable in this step; empty for silent tokens, and for rows that hear codes.
     pub text: String,

@@ -1,5 +1,6 @@
 //! What a session is, as data.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{Prompt, SessionParams};
@@ -22,11 +23,14 @@ pub struct SessionSpec {
     /// What becomes of the session when its row fails.
     pub on_failure: OnFailure,
     /// Most frames for which it goes on by itself after [`Input::End`](crate::Input::End); 0 ends it when everything was
-    /// heard. The model may end it earlier.
+    /// heard. The model may end it earlier: a
+    /// recognition when all words have come, a translation when it is complete.
     pub tail: usize,
     /// The name of the adapter that it speaks with, one of those that were loaded with the model; `None` for the model as
     /// it is.
     pub adapter: Option<String>,
+    /// What the model is told about it, by the names of the model's conditions; what is not named is "not given".
+    pub conditions: BTreeMap<String, String>,
     /// What it is told before its caller is heard.
     pub prompt: Option<Arc<Prompt>>,
 }

@@ -1,6 +1,7 @@
 //! What a session asks for, in the words of the language model.
 
 use moshi_engine::{EngineError, SessionParams, SessionSpec};
+use moshi_lm::conditions::ConditionValues;
 use moshi_lm::{RowSampling, SamplingParams};
 
 /// How a session's tokens are drawn.
@@ -28,4 +29,9 @@ pub(crate) fn adapter(known: &[String], spec: &SessionSpec) -> Result<Option<usi
         },
     };
     known.iter().position(|known| known == name).map(Some).ok_or_else(unknown)
+}
+
+/// What the model is told about a session.
+pub(crate) fn conditions(spec: &SessionSpec) -> ConditionValues {
+    spec.conditions.iter().fold(ConditionValues::new(), |values, (name, value)| values.text(name, value))
 }

@@ -12,7 +12,9 @@ mod moshi;
 mod priming;
 mod recognition;
 mod registry;
+mod shared;
 mod speech;
+mod translation;
 
 pub use builtin::{builtin, builtin_repository};
 pub use load::{AdapterPath, Dtype, LoadOptions, Loaded, load_codec, load_model, load_model_on};

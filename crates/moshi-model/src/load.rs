@@ -19,9 +19,10 @@ use crate::Codec;
 use crate::codec::MimiCodec;
 use crate::error::{ModelError, told};
 use crate::memory::measure;
-use crate::moshi::{Moshi, SharedMoshi};
+use crate::moshi::Moshi;
 use crate::recognition::Recognition;
 use crate::registry::{Device, Executors, OnExecutors, Wanted, on_device};
+use crate::shared::SharedMoshi;
 
 /// The number format of the weights in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,7 +194,8 @@ impl LoadModel<'_> {
         let threads = options.threads.map_or(1, NonZeroUsize::get);
         let info = ModelInfo { notice, weight_bytes, threads, ..describe(&lm, source, repository) };
         let codec = Arc::new(MimiCodec(mimi.clone()));
-        let mut model = Arc::new(Moshi::new(mimi, lm, words, info)?.with_recognition(recognition));
+        let mut model =
+            Arc::new(Moshi::new(mimi, lm, words, info)?.for_kind(repository.config().model_type, recognition));
         let memory = measure(&model)?;
         if let Some(model) = Arc::get_mut(&mut model) {
             model.tell(memory);

@@ -4,26 +4,30 @@ use std::any::Any;
 use std::sync::Arc;
 
 use mimi::{DecoderState, EncoderState, Mimi};
+use moshi_checkpoint::config::ModelType;
 use moshi_engine::{
-    EngineError, FRAME_SAMPLES, ForwardLogits, FrameInput, FrameModel, GoOn, HeardCodes, ModelInfo, ModelMemory,
-    RowStep, SessionSpec, SpeechModel,
+    EngineError, FRAME_SAMPLES, FrameInput, FrameModel, HeardCodes, ModelInfo, ModelMemory, RowStep, SessionSpec,
 };
+use moshi_lm::conditions::ConditionValues;
 use moshi_lm::text::{Detokenizer, TextState};
-use moshi_lm::{Lm, LmState, Place, PromptInput, RowInput, Watcher};
+use moshi_lm::translation::Translation;
+use moshi_lm::{Lm, LmState, PromptInput, RowInput};
 use moshi_nn::Backend;
 use moshi_nn::layers::StreamState;
 
-use crate::choices::{adapter, sampling};
-use crate::error::{ModelError, told};
+use crate::choices::{adapter, conditions, sampling};
+use crate::error::ModelError;
 use crate::priming::Priming;
 use crate::recognition::{Listening, Recognition};
+use crate::translation::{NOTHING, after_end, is_translated, translation_of};
 
 /// Codec, language model and tokenizer: weights only, shared by every set of rows.
 pub(crate) struct Moshi<B: Backend> {
-    info: ModelInfo,
+    pub(crate) info: ModelInfo,
     mimi: Arc<Mimi<B>>,
-    lm: Lm<B>,
+    pub(crate) lm: Lm<B>,
     words: Detokenizer,
+    kind: ModelType,
     recognition: Option<Recognition>,
 }
 
@@ -42,12 +46,12 @@ impl<B: Backend> Moshi<B> {
         fits("samples per frame", mimi.frame_size(), FRAME_SAMPLES)?;
         fits("codes per codebook", mimi.bins(), config.card)?;
         fits("codebooks", mimi.codebooks(), config.dep_q.max(lm.heard()))?;
-        Ok(Self { info, mimi, lm, words, recognition: None })
+        Ok(Self { info, mimi, lm, words, kind: ModelType::Moshi, recognition: None })
     }
 
-    /// The same, with what makes words with times of its tokens.
-    pub(crate) fn with_recognition(self, recognition: Option<Recognition>) -> Self {
-        Self { recognition, ..self }
+    /// The same for what its checkpoint says it is for, with what makes words with times of a recognition's tokens.
+    pub(crate) fn for_kind(self, kind: ModelType, recognition: Option<Recognition>) -> Self {
+        Self { kind, recognition, ..self }
     }
 
     /// Where the language model and the codec run.
@@ -66,46 +70,6 @@ impl<B: Backend> Moshi<B> {
     }
 }
 
-/// The model as the engine knows it.
-pub(crate) struct SharedMoshi<B: Backend>(pub(crate) Arc<Moshi<B>>);
-
-impl<B: Backend> SpeechModel for SharedMoshi<B> {
-    fn info(&self) -> &ModelInfo {
-        &self.0.info
-    }
-
-    fn new_rows(&self, rows: usize) -> Result<Box<dyn FrameModel>, EngineError> {
-        self.0.info.memory.check(rows)?;
-        Ok(Box::new(MoshiRows::new(self.0.clone(), rows)?))
-    }
-
-    fn forward_while(&self, codes: &[i32], steps: usize, go_on: &mut GoOn<'_>) -> Result<ForwardLogits, EngineError> {
-        if steps == 0 {
-            return Ok(ForwardLogits::default());
-        }
-        let mut asking = Asking { go_on, stopped: false };
-        let logits = self.0.lm.forward_watched(codes, steps, &mut asking);
-        if asking.stopped {
-            return Err(EngineError::Stopped);
-        }
-        let logits = logits.map_err(told)?;
-        Ok(ForwardLogits { steps, text: logits.text_logits, audio: logits.audio_logits })
-    }
-}
-
-/// Asks at every place of a step whether to go on.
-struct Asking<'a, 'b> {
-    go_on: &'a mut GoOn<'b>,
-    stopped: bool,
-}
-
-impl<B: Backend> Watcher<B> for Asking<'_, '_> {
-    fn at(&mut self, _: Place, _: &B::Buf) -> moshi_nn::Result<()> {
-        self.stopped = !(self.go_on)();
-        if self.stopped { Err(moshi_nn::Error::Source("stopped by the caller".into())) } else { Ok(()) }
-    }
-}
-
 /// Memory of some rows of a [`Moshi`], with the buffers of a step.
 pub(crate) struct MoshiRows<B: Backend> {
     model: Arc<Moshi<B>>,
@@ -115,15 +79,14 @@ pub(crate) struct MoshiRows<B: Backend> {
     text: Vec<TextState>,
     /// Of each row, where the model recognises.
     listening: Vec<Option<Listening>>,
+    /// Of each row, where the model translates.
+    translating: Vec<Option<Translation>>,
     /// Rows that heard codes last: they are answered in codes.
     by_codes: Vec<bool>,
     /// The prompt of each row that has one.
     priming: Vec<Option<Priming>>,
     work: Work,
 }
-
-/// The code of nothing.
-const NOTHING: i32 = -1;
 
 /// Buffers of a step on the host; hold nothing between steps.
 struct Work {
@@ -158,6 +121,7 @@ impl<B: Backend> MoshiRows<B> {
             decoder,
             text: vec![TextState::default(); rows],
             listening: vec![model.recognition.as_ref().map(Recognition::listening); rows],
+            translating: vec![None; rows],
             by_codes: vec![false; rows],
             priming: vec![None; rows],
             work,
@@ -165,10 +129,10 @@ impl<B: Backend> MoshiRows<B> {
         })
     }
 
-    /// Hears: samples of the active rows to codes. Rows that are given codes have them.
-    fn encode(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), ModelError> {
-        let (codebooks, users) = (self.model.mimi.codebooks(), self.model.lm.heard());
-        let Work { active, pcm, heard, given, .. } = &mut self.work;
+    /// Lays out what rows hear: samples for the codec, codes for the language model.
+    fn lay_out(&mut self, steps: &mut [RowStep<'_>]) {
+        let users = self.model.lm.heard();
+        let Work { active, pcm, given, .. } = &mut self.work;
         active.fill(false);
         for step in steps.iter_mut() {
             match step.input {
@@ -183,18 +147,26 @@ impl<B: Backend> MoshiRows<B> {
                     }
                     Err(error) => step.output.error = Some(error.to_string()),
                 },
-                // Words come later than their sound: a recognition hears silence for them.
-                FrameInput::Nothing if self.model.recognition.is_some() && !self.by_codes[step.row] => {
-                    active[step.row] = true;
+                FrameInput::Nothing => {
+                    let listens = self.model.recognition.is_some() && !self.by_codes[step.row];
+                    let code = after_end(self.translating[step.row].as_mut(), listens);
+                    active[step.row] = code.is_none();
                     pcm[step.row * FRAME_SAMPLES..][..FRAME_SAMPLES].fill(0.0);
+                    given[step.row * users..][..users].fill(code.unwrap_or(NOTHING));
                 }
-                FrameInput::Nothing => given[step.row * users..][..users].fill(NOTHING),
                 FrameInput::Prompt => match self.priming[step.row].as_ref().and_then(Priming::next) {
                     Some((frame, _)) => given[step.row * users..][..users].copy_from_slice(&frame.heard),
                     None => step.output.error = Some("its prompt has run, or it has none".to_owned()),
                 },
             }
         }
+    }
+
+    /// Hears: samples of the active rows to codes. Rows that are given codes have them.
+    fn encode(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), ModelError> {
+        self.lay_out(steps);
+        let (codebooks, users) = (self.model.mimi.codebooks(), self.model.lm.heard());
+        let Work { active, pcm, heard, given, .. } = &mut self.work;
         if active.contains(&true) {
             self.model.mimi.encode_step(&mut self.encoder, active, 1, pcm, heard)?;
         }
@@ -242,6 +214,15 @@ impl<B: Backend> MoshiRows<B> {
                 listening.push(recognition, token, config.extra_heads_dim, heard);
                 step.output.ended = step.input == FrameInput::Nothing && listening.go_on();
             }
+        }
+    }
+
+    /// Tells which translations are complete.
+    fn translated(&mut self, steps: &mut [RowStep<'_>]) {
+        for step in healthy(steps).filter(|step| step.input == FrameInput::Nothing) {
+            let token = self.lm.frame(step.row).and_then(<[i32]>::first).copied();
+            let translation = self.translating[step.row].as_mut();
+            step.output.ended |= translation.is_some_and(|translation| is_translated(translation, token));
         }
     }
 
@@ -307,6 +288,11 @@ impl<B: Backend> MoshiRows<B> {
             lm.check_prompt(state, row, &input)?;
         }
         self.priming[row] = priming;
+        self.translating[row] = translation_of(self.model.kind, lm.config().card, spec);
+        let told = conditions(spec);
+        if told != ConditionValues::new() || !lm.config().conditioners.is_empty() {
+            lm.set_conditions(state, row, &lm.conditions(&told)?)?;
+        }
         Ok(lm.set_sampling(state, row, &sampling(&spec.sampling))?)
     }
 
@@ -332,6 +318,7 @@ impl<B: Backend> MoshiRows<B> {
         self.model.lm.copy_row(&mut self.lm, row, &src.lm, src_row)?;
         self.text[row] = src.text[src_row];
         self.listening[row] = src.listening[src_row].clone();
+        self.translating[row] = src.translating[src_row].clone();
         (self.by_codes[row], self.priming[row]) = (src.by_codes[src_row], src.priming[src_row].clone());
         Ok(())
     }
@@ -374,6 +361,7 @@ impl<B: Backend> FrameModel for MoshiRows<B> {
         self.encode(steps)?;
         self.think(steps)?;
         self.recognise(steps);
+        self.translated(steps);
         Ok(self.speak(steps)?)
     }
 

@@ -225,6 +225,14 @@ fn sessions_of_one_batch_have_prompts_of_their_own_and_leave_nothing_in_their_ro
         assert_eq!(plain.get_or_insert_with(|| said.clone()), &said, "turn {turn}");
         ids.into_iter().for_each(|id| house.close(id));
     }
+    // A copy in the middle of a prompt goes on with it.
+    let id = house.open(prompted(&pt)).unwrap();
+    say(&mut house, id, &user);
+    let mut out = Vec::new();
+    (0..5).for_each(|_| drop(house.tick(Duration::ZERO, &mut out).unwrap()));
+    let copy = house.fork(id).unwrap();
+    let out = run(&mut house);
+    [id, copy].iter().for_each(|id| assert_eq!(codes(&out, *id)[..pt_said.len()], *pt_said));
     // Whoever leaves in the middle of a prompt leaves nothing of it either; sound shows it to the bit.
     let pcm: Vec<f32> = (0..8 * FRAME_SAMPLES).map(|i| (i as f32 * 0.05).sin() * 0.3).collect();
     let hear = |engine: &mut Engine| {
@@ -264,4 +272,55 @@ fn a_prompt_that_does_not_fit_is_refused_and_stops_nobody() {
     let input = refused(&|frame| frame.input = Some(vec![0.0; 3]));
     assert!(input.contains("input of a step"), "{input}");
     assert!(engine.admit(greedy()).is_ok(), "the row is free");
+}
+
+/// A translation of the golden speech, which goes on after its end until it is complete.
+#[test]
+fn a_translation_goes_on_until_its_end_and_hears_its_own_conditions() {
+    for (golden, told) in [(Golden::TINY_HIBIKI, Some("very_good")), (Golden::TINY_HIBIKI_ZERO, None)] {
+        let results = golden.results().unwrap();
+        let heard = frames(&results.i32("codes").unwrap(), 8);
+        let (tokens, pcm) = (results.i32("out_tokens").unwrap(), results.f32("pcm").unwrap());
+        let speech = wave(Golden::TINY_HIBIKI, "speech.wav");
+        let spec = |value: Option<&str>| SessionSpec {
+            tail: 200,
+            conditions: value.map(|value| ("description".to_owned(), value.to_owned())).into_iter().collect(),
+            ..greedy()
+        };
+        let mut house = engine(golden, 3, &[]);
+        let mut bystanders = Vec::new();
+        // In turns: each comes after another in its row.
+        for turn in 0..3 {
+            let mut ids = [None; 3];
+            for i in 0..3 {
+                let which = (i + turn) % 3;
+                // The third is told something else, where there is something to tell.
+                let value = if which == 2 { told.map(|_| "very_bad").filter(|_| turn != 1) } else { told };
+                ids[which] = Some(house.open(spec(value)).unwrap());
+            }
+            let [spoken, coded, other] = ids.map(Option::unwrap);
+            [spoken, other].iter().for_each(|id| house.push(Duration::ZERO, *id, Input::Audio(&speech)).unwrap());
+            [spoken, other].iter().for_each(|id| house.push(Duration::ZERO, *id, Input::End).unwrap());
+            say(&mut house, coded, &heard);
+            let out = run(&mut house);
+            assert_eq!(codes(&out, coded), tokens, "{}", golden.name());
+            let said = |id| -> Vec<f32> {
+                let pcm = |event: &&SessionEvent| {
+                    if let SessionEvent::Audio { pcm, .. } = event { pcm.clone() } else { vec![] }
+                };
+                events(&out, id).iter().flat_map(pcm).collect()
+            };
+            assert_close("sound", &said(spoken), &pcm, 1e-3);
+            assert_eq!(events(&out, spoken).last(), Some(&&SessionEvent::Ended));
+            bystanders.push(said(other));
+            house.close(coded);
+            house.close(other);
+        }
+        assert!(bystanders[0] == bystanders[2], "the same bits in another row, after another session");
+        if told.is_some() {
+            assert!(bystanders[0] != bystanders[1], "what is not given is not heard as what was given before");
+            let refused = house.admit(spec(Some("splendid"))).unwrap_err().to_string();
+            assert!(refused.contains("very_good"), "{refused}");
+        }
+    }
 }
