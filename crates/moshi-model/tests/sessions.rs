@@ -36,6 +36,10 @@ fn greedy() -> SessionSpec {
     SessionSpec::lossless(sampling)
 }
 
+fn prompted(prompt: &Arc<Prompt>) -> SessionSpec {
+    SessionSpec { prompt: Some(prompt.clone()), ..greedy() }
+}
+
 fn adapted(name: &str) -> SessionSpec {
     SessionSpec { adapter: Some(name.to_owned()).filter(|name| name != "none"), ..greedy() }
 }
@@ -200,7 +204,6 @@ fn role(run: &str) -> (Arc<Prompt>, Vec<i32>) {
 fn sessions_of_one_batch_have_prompts_of_their_own_and_leave_nothing_in_their_rows() {
     let golden = Golden::TINY_PERSONAPLEX;
     let user = frames(&golden.results().unwrap().i32("user_codes").unwrap(), CODEBOOKS);
-    let prompted = |prompt: &Arc<Prompt>| SessionSpec { prompt: Some(prompt.clone()), ..greedy() };
     let ((wav, wav_said), (pt, pt_said)) = (role("wav"), role("pt"));
     let mut house = engine(golden, 3, &[]);
     let mut plain: Option<Vec<i32>> = None;
@@ -225,15 +228,26 @@ fn sessions_of_one_batch_have_prompts_of_their_own_and_leave_nothing_in_their_ro
         assert_eq!(plain.get_or_insert_with(|| said.clone()), &said, "turn {turn}");
         ids.into_iter().for_each(|id| house.close(id));
     }
-    // A copy in the middle of a prompt goes on with it.
+}
+
+#[test]
+fn a_copy_in_the_middle_of_a_prompt_goes_on_with_it() {
+    let golden = Golden::TINY_PERSONAPLEX;
+    let user = frames(&golden.results().unwrap().i32("user_codes").unwrap(), CODEBOOKS);
+    let ((pt, said), mut house) = (role("pt"), engine(golden, 2, &[]));
     let id = house.open(prompted(&pt)).unwrap();
     say(&mut house, id, &user);
     let mut out = Vec::new();
     (0..5).for_each(|_| drop(house.tick(Duration::ZERO, &mut out).unwrap()));
     let copy = house.fork(id).unwrap();
     let out = run(&mut house);
-    [id, copy].iter().for_each(|id| assert_eq!(codes(&out, *id)[..pt_said.len()], *pt_said));
-    // Whoever leaves in the middle of a prompt leaves nothing of it either; sound shows it to the bit.
+    [id, copy].iter().for_each(|id| assert_eq!(codes(&out, *id)[..said.len()], *said));
+}
+
+/// Sound shows it to the bit.
+#[test]
+fn whoever_leaves_in_the_middle_of_a_prompt_leaves_nothing_of_it() {
+    let golden = Golden::TINY_PERSONAPLEX;
     let pcm: Vec<f32> = (0..8 * FRAME_SAMPLES).map(|i| (i as f32 * 0.05).sin() * 0.3).collect();
     let hear = |engine: &mut Engine| {
         let id = engine.open(greedy()).unwrap();
@@ -245,9 +259,9 @@ fn sessions_of_one_batch_have_prompts_of_their_own_and_leave_nothing_in_their_ro
         said
     };
     let fresh = hear(&mut engine(golden, 1, &[]));
-    for prompt in [&wav, &pt] {
+    for prompt in [role("wav").0, role("pt").0] {
         let mut used = engine(golden, 1, &[]);
-        let id = used.open(prompted(prompt)).unwrap();
+        let id = used.open(prompted(&prompt)).unwrap();
         let mut out = Vec::new();
         (0..5).for_each(|_| drop(used.tick(Duration::ZERO, &mut out).unwrap()));
         used.close(id);
@@ -274,53 +288,59 @@ fn a_prompt_that_does_not_fit_is_refused_and_stops_nobody() {
     assert!(engine.admit(greedy()).is_ok(), "the row is free");
 }
 
-/// A translation of the golden speech, which goes on after its end until it is complete.
+/// A session that may go on after its end, and is told how good its translation shall be.
+fn translating(quality: Option<&str>) -> SessionSpec {
+    let told = |quality: &str| ("description".to_owned(), quality.to_owned());
+    SessionSpec { tail: 200, conditions: quality.map(told).into_iter().collect(), ..greedy() }
+}
+
+fn sound(out: &[Output], id: SessionId) -> Vec<f32> {
+    let pcm = |event: &&SessionEvent| if let SessionEvent::Audio { pcm, .. } = event { pcm.clone() } else { vec![] };
+    events(out, id).iter().flat_map(pcm).collect()
+}
+
+/// Three translations in one batch, each in a row of its own in each turn: the golden one by sound, which ends by itself,
+/// the same by codes, and one that is told something else. Returns what that one says.
+fn translate(house: &mut Engine, golden: Golden, turn: usize, (told, other): (Option<&str>, Option<&str>)) -> Vec<f32> {
+    let (results, speech) = (golden.results().unwrap(), wave(Golden::TINY_HIBIKI, "speech.wav"));
+    let mut ids = [None; 3];
+    for which in (0..3).map(|i| (i + turn) % 3) {
+        ids[which] = Some(house.open(translating(if which == 2 { other } else { told })).unwrap());
+    }
+    let [spoken, coded, other] = ids.map(Option::unwrap);
+    for id in [spoken, other] {
+        house.push(Duration::ZERO, id, Input::Audio(&speech)).unwrap();
+        house.push(Duration::ZERO, id, Input::End).unwrap();
+    }
+    say(house, coded, &frames(&results.i32("codes").unwrap(), 8));
+    let out = run(house);
+    assert_eq!(codes(&out, coded), results.i32("out_tokens").unwrap(), "{}", golden.name());
+    assert_close("sound", &sound(&out, spoken), &results.f32("pcm").unwrap(), 1e-3);
+    assert_eq!(events(&out, spoken).last(), Some(&&SessionEvent::Ended));
+    [coded, other].iter().for_each(|id| house.close(*id));
+    sound(&out, other)
+}
+
 #[test]
 fn a_translation_goes_on_until_its_end_and_hears_its_own_conditions() {
-    for (golden, told) in [(Golden::TINY_HIBIKI, Some("very_good")), (Golden::TINY_HIBIKI_ZERO, None)] {
-        let results = golden.results().unwrap();
-        let heard = frames(&results.i32("codes").unwrap(), 8);
-        let (tokens, pcm) = (results.i32("out_tokens").unwrap(), results.f32("pcm").unwrap());
-        let speech = wave(Golden::TINY_HIBIKI, "speech.wav");
-        let spec = |value: Option<&str>| SessionSpec {
-            tail: 200,
-            conditions: value.map(|value| ("description".to_owned(), value.to_owned())).into_iter().collect(),
-            ..greedy()
-        };
-        let mut house = engine(golden, 3, &[]);
-        let mut bystanders = Vec::new();
-        // In turns: each comes after another in its row.
-        for turn in 0..3 {
-            let mut ids = [None; 3];
-            for i in 0..3 {
-                let which = (i + turn) % 3;
-                // The third is told something else, where there is something to tell.
-                let value = if which == 2 { told.map(|_| "very_bad").filter(|_| turn != 1) } else { told };
-                ids[which] = Some(house.open(spec(value)).unwrap());
-            }
-            let [spoken, coded, other] = ids.map(Option::unwrap);
-            [spoken, other].iter().for_each(|id| house.push(Duration::ZERO, *id, Input::Audio(&speech)).unwrap());
-            [spoken, other].iter().for_each(|id| house.push(Duration::ZERO, *id, Input::End).unwrap());
-            say(&mut house, coded, &heard);
-            let out = run(&mut house);
-            assert_eq!(codes(&out, coded), tokens, "{}", golden.name());
-            let said = |id| -> Vec<f32> {
-                let pcm = |event: &&SessionEvent| {
-                    if let SessionEvent::Audio { pcm, .. } = event { pcm.clone() } else { vec![] }
-                };
-                events(&out, id).iter().flat_map(pcm).collect()
-            };
-            assert_close("sound", &said(spoken), &pcm, 1e-3);
-            assert_eq!(events(&out, spoken).last(), Some(&&SessionEvent::Ended));
-            bystanders.push(said(other));
-            house.close(coded);
-            house.close(other);
-        }
-        assert!(bystanders[0] == bystanders[2], "the same bits in another row, after another session");
-        if told.is_some() {
-            assert!(bystanders[0] != bystanders[1], "what is not given is not heard as what was given before");
-            let refused = house.admit(spec(Some("splendid"))).unwrap_err().to_string();
-            assert!(refused.contains("very_good"), "{refused}");
-        }
-    }
+    let mut house = engine(Golden::TINY_HIBIKI, 3, &[]);
+    let good = Some("very_good");
+    let said = [Some("very_bad"), None, Some("very_bad")]
+        .iter()
+        .enumerate()
+        .map(|(turn, other)| translate(&mut house, Golden::TINY_HIBIKI, turn, (good, *other)));
+    let [bad, not_told, again]: [Vec<f32>; 3] = said.collect::<Vec<_>>().try_into().unwrap();
+    assert!(bad == again, "the same bits in another row, after another session");
+    assert!(bad != not_told, "what is not given is not heard as what was given before");
+    let mut fresh = engine(Golden::TINY_HIBIKI, 3, &[]);
+    assert!(translate(&mut fresh, Golden::TINY_HIBIKI, 1, (good, None)) == not_told, "as in a fresh row");
+    let refused = house.admit(translating(Some("splendid"))).unwrap_err().to_string();
+    assert!(refused.contains("very_good"), "{refused}");
+}
+
+#[test]
+fn a_translation_without_conditions_ends_by_itself_too() {
+    let mut house = engine(Golden::TINY_HIBIKI_ZERO, 3, &[]);
+    let said: Vec<_> = (0..3).map(|turn| translate(&mut house, Golden::TINY_HIBIKI_ZERO, turn, (None, None))).collect();
+    assert!(said[0] == said[1] && said[1] == said[2]);
 }
