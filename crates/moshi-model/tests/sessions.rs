@@ -126,7 +126,7 @@ fn a_recognition_tells_words_with_times_until_the_last_word_has_come() {
     let out = run(&mut engine);
     let events = [events(&out, spoken), events(&out, told)];
     let expected = recognised(&tokens, Some(&heads));
-    let tells = |event: &&&SessionEvent| is_word(*event) || matches!(event, SessionEvent::Pause);
+    let tells = |event: &&&SessionEvent| is_word(event) || matches!(event, SessionEvent::Pause);
     let found: Vec<&SessionEvent> = events[0].iter().filter(tells).copied().collect();
     assert_eq!(found, expected.iter().collect::<Vec<_>>());
     assert!(found.iter().any(is_word));
