@@ -13,4 +13,13 @@ impl<B: Backend> Lm<B> {
     pub fn replay_input(&self, state: &mut LmState<B>, row: usize, input: &[f32]) -> Result<()> {
         Ok(state.replayed.give(row, input)?)
     }
+
+    /// Adds `input [dim]` to what the temporal transformer reads in a row's next step, beside the row's tokens and what it
+    /// was told: a condition that comes while the row speaks, a vector a step.
+    ///
+    /// # Errors
+    /// An input of another width; a row that the state does not have.
+    pub fn add_input(&self, state: &mut LmState<B>, row: usize, input: &[f32]) -> Result<()> {
+        Ok(state.replayed.add(row, input)?)
+    }
 }

@@ -102,6 +102,7 @@ macro_rules! conditioned_tests {
                 teacher_forced_translations_are_those_of_the_reference,
                 what_is_said_of_the_speaker_comes_to_the_vectors_of_the_reference,
                 translations_say_token_for_token_what_the_reference_says,
+                what_is_added_step_by_step_is_heard_as_if_it_was_told,
                 a_guided_translation_says_what_the_reference_says,
                 guided_and_plain_rows_share_a_batch,
             ]);

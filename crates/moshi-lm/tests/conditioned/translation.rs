@@ -96,6 +96,30 @@ pub(crate) fn translations_say_token_for_token_what_the_reference_says<B: Backen
     }
 }
 
+pub(crate) fn what_is_added_step_by_step_is_heard_as_if_it_was_told<B: Backend>(backend: B) {
+    let (lm, results) = (load(backend, Golden::TINY_HIBIKI), Golden::TINY_HIBIKI.results().unwrap());
+    let (codes, good) = (results.i32("codes").unwrap(), results.f32("condition_very_good").unwrap());
+    let absent = lm.fuse(&ConditionValues::new()).unwrap().sum;
+    let missing: Vec<f32> = good.iter().zip(&absent).map(|(good, absent)| good - absent).collect();
+    let (mut state, mut plain) = (lm.init_state(2).unwrap(), lm.init_state(1).unwrap());
+    let (mut added, mut beside, mut alone) = (Said::default(), Said::default(), Said::default());
+    for step in 0..codes.len() / 8 {
+        // In two parts, and to the first row alone.
+        let halves = missing.iter().map(|x| x / 2.0).collect::<Vec<_>>();
+        (0..2).for_each(|_| lm.add_input(&mut state, 0, &halves).unwrap());
+        let heard = heard(&codes, step);
+        let inputs = [0, 1].map(|row| RowInput { row, heard: &heard, forced: &[] });
+        lm.step(&mut state, &inputs).unwrap();
+        lm.step(&mut plain, &inputs[..1]).unwrap();
+        added.note(&lm, &state, 0);
+        beside.note(&lm, &state, 1);
+        alone.note(&lm, &plain, 0);
+    }
+    assert_said(&added, &results, "");
+    assert!(beside == alone, "a row beside it hears nothing of it");
+    assert!(lm.add_input(&mut state, 2, &missing).is_err() && lm.add_input(&mut state, 0, &missing[1..]).is_err());
+}
+
 /// Row 0 is guided by row 1.
 fn guided<B: Backend>(lm: &Lm<B>, rows: usize) -> LmState<B> {
     let mut state = lm.init_state(rows).unwrap();
