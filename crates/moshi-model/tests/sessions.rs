@@ -15,7 +15,7 @@ use moshi_lm::prompt::{CODEBOOKS, ReplayedVoice, Voice};
 use moshi_lm::spelling::Speller;
 use moshi_lm::words::{self, LiveWords, Pauses};
 use moshi_model::{AdapterPath, LoadOptions, load_model, role_play};
-use moshi_testkit::{Golden, assert_close};
+use moshi_testkit::{FileTensors, Golden, assert_close};
 
 fn open(golden: Golden) -> Repository {
     Repository::open(&Source::Folder(golden.path("")), &OpenOptions::default(), &mut ()).unwrap()
@@ -343,4 +343,49 @@ fn a_translation_without_conditions_ends_by_itself_too() {
     let mut house = engine(Golden::TINY_HIBIKI_ZERO, 3, &[]);
     let said: Vec<_> = (0..3).map(|turn| translate(&mut house, Golden::TINY_HIBIKI_ZERO, turn, (None, None))).collect();
     assert!(said[0] == said[1] && said[1] == said[2]);
+}
+
+/// A dialogue, two adapters, a recognition, a translation and a prompted call in one process, in one batch where the
+/// checkpoint is the same. (Synthesis is not a session yet.)
+#[test]
+fn all_kinds_of_session_run_side_by_side() {
+    let results = |golden: Golden| golden.results().unwrap();
+    let (lora, stt) = (results(Golden::TINY_LORA), results(Golden::TINY_STT));
+    let (hibiki, role_play) = (results(Golden::TINY_HIBIKI), results(Golden::TINY_PERSONAPLEX));
+    let (prompt, role_said) = role("wav");
+    let user = |codes: &FileTensors, name: &str| frames(&codes.i32(name).unwrap(), 8);
+    let mut houses = [
+        engine(Golden::TINY_MOSHI, 3, &["a", "b"]),
+        engine(Golden::TINY_STT, 1, &[]),
+        engine(Golden::TINY_HIBIKI, 1, &[]),
+        engine(Golden::TINY_PERSONAPLEX, 1, &[]),
+    ];
+    let adapters = ["none", "a", "b"].map(|name| (0, adapted(name), user(&lora, "user_codes")));
+    let others = [
+        (1, greedy(), user(&stt, "file_codes")),
+        (2, translating(Some("very_good")), user(&hibiki, "codes")),
+        (3, prompted(&prompt), user(&role_play, "user_codes")),
+    ];
+    let ids: Vec<(usize, SessionId)> = adapters
+        .into_iter()
+        .chain(others)
+        .map(|(house, spec, heard)| {
+            let id = houses[house].open(spec).unwrap();
+            say(&mut houses[house], id, &heard);
+            (house, id)
+        })
+        .collect();
+    let mut out = [const { Vec::new() }; 4];
+    while houses.iter().any(Engine::ready) {
+        for (house, out) in houses.iter_mut().zip(&mut out).filter(|(house, _)| house.ready()) {
+            house.tick(Duration::ZERO, out).unwrap();
+        }
+    }
+    let said: Vec<Vec<i32>> = ids.iter().map(|(house, id)| codes(&out[*house], *id)).collect();
+    for (said, name) in said.iter().zip(["none", "a", "b"]) {
+        assert_eq!(*said, lora.i32(&format!("bf16_{name}_out_tokens")).unwrap(), "{name}");
+    }
+    assert_eq!(said[3], stt.i32("file_text_tokens").unwrap());
+    assert_eq!(said[4], hibiki.i32("out_tokens").unwrap());
+    assert_eq!(said[5][..role_said.len()], role_said);
 }
