@@ -42,7 +42,8 @@ impl Sessions {
     /// Opens a session.
     ///
     /// # Errors
-    /// [`EngineError::Parameter`] for a value out of range; what the executor reports when memory runs out.
+    /// [`EngineError::Parameter`] for a value out of range; [`EngineError::Load`] when a large model's sessions take all
+    /// the memory there was; what the executor reports when memory runs out.
     pub fn open(&self, spec: impl Into<Arc<SessionSpec>>) -> Result<StreamingSession, EngineError> {
         let spec = spec.into();
         self.in_an_engine(|engine| StreamingSession::open(engine, spec.clone()))
@@ -62,10 +63,9 @@ impl Sessions {
         &self,
         open: impl Fn(Arc<SharedEngine>) -> Result<StreamingSession, EngineError>,
     ) -> Result<StreamingSession, EngineError> {
-        let new =
-            || Ok(Arc::new(SharedEngine::new(self.model.new_rows(self.rows_per_engine)?, EngineConfig::default())));
+        let new = |rows| Ok(Arc::new(SharedEngine::new(self.model.new_rows(rows)?, EngineConfig::default())));
         if self.rows_per_engine == 1 {
-            return open(new()?);
+            return open(new(1)?);
         }
         let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
         engines.retain(|engine| engine.upgrade().is_some_and(|engine| !engine.is_gone()));
@@ -75,7 +75,13 @@ impl Sessions {
                 result => return result,
             }
         }
-        let engine = new()?;
+        // An engine has no more rows than memory holds, and where all of it is taken there is no further engine.
+        let memory = &self.model.info().memory;
+        let fit = memory.sessions().map_or(usize::MAX, |fit| usize::try_from(fit).unwrap_or(usize::MAX)).max(1);
+        let rows = self.rows_per_engine.min(fit);
+        let taken = engines.len() * rows;
+        memory.check(taken + 1)?;
+        let engine = new(rows.min(fit - taken))?;
         engines.push(Arc::downgrade(&engine));
         open(engine)
     }

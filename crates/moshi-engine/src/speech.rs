@@ -51,13 +51,14 @@ impl ModelMemory {
         self.free?.checked_div(self.session)
     }
 
-    /// Refuses more sessions than fit.
+    /// Refuses more sessions than fit. One is always let in: what it takes is counted up to the model's window, and it may
+    /// be over before.
     ///
     /// # Errors
     /// [`EngineError::Load`] says what they take, what is free, and how many would fit.
     pub fn check(&self, sessions: usize) -> Result<(), EngineError> {
         match self.sessions() {
-            Some(most) if most < sessions as u64 => Err(EngineError::Load(format!(
+            Some(most) if most.max(1) < sessions as u64 => Err(EngineError::Load(format!(
                 "memory for {sessions} sessions: each takes {:.1} MB, {:.1} GB in all, and {:.1} GB are free: at most \
                  {most} fit",
                 self.session as f64 / 1e6,

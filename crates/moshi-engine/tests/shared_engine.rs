@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use moshi_engine::{
     EngineConfig, EngineError, FRAME_SAMPLES, ForwardLogits, FrameInput, FrameModel, GoOn, HeardCodes, Loopback,
-    ModelInfo, RowStep, SessionParams, SessionSpec, Sessions, SharedEngine, SpeechModel, StreamingSession,
+    ModelInfo, ModelMemory, RowStep, SessionParams, SessionSpec, Sessions, SharedEngine, SpeechModel, StreamingSession,
 };
 
 fn shared(model: impl FrameModel) -> Arc<SharedEngine> {
@@ -372,6 +372,21 @@ impl SpeechModel for Fragile {
     }
     fn forward_while(&self, _: &[i32], _: usize, _: &mut GoOn<'_>) -> Result<ForwardLogits, EngineError> {
         Ok(ForwardLogits::default())
+    }
+}
+
+#[test]
+fn a_large_models_sessions_are_as_many_as_memory_holds() {
+    for (free, fit) in [(9, 1), (10, 1), (35, 3), (40, 4), (65, 6), (95, 9)] {
+        let memory = ModelMemory { weights: 0, session: 10, free: Some(free) };
+        let info = ModelInfo { memory, ..ModelInfo::default() };
+        let sessions = Sessions::with_rows_per_engine(Arc::new(Fragile(info, Arc::default())), 4);
+        let mut open: Vec<_> = (0..fit).map(|_| sessions.open(lossless()).unwrap()).collect();
+        let why = sessions.open(lossless()).err().unwrap().to_string();
+        assert!(why.contains(&format!("at most {}", free / 10)), "{free}: {why}");
+        step(&mut open[0], 0.5);
+        open.pop();
+        assert!(sessions.open(lossless()).is_ok(), "{free}: there is room again");
     }
 }
 

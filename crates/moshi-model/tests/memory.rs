@@ -48,6 +48,8 @@ fn what_fits_is_a_matter_of_whole_sessions() {
     let memory = ModelMemory { weights: 1, session: 10, free: Some(39) };
     assert_eq!(memory.sessions(), Some(3));
     assert!(memory.check(3).is_ok() && memory.check(4).is_err());
+    let tight = ModelMemory { free: Some(9), ..memory };
+    assert!(tight.check(1).is_ok() && tight.check(2).is_err(), "one is always let in");
     assert!(ModelMemory { session: 0, ..memory }.check(1 << 40).is_ok(), "who takes nothing always fits");
     assert!(ModelMemory { free: None, ..memory }.check(1 << 40).is_ok(), "nobody knows");
 }
