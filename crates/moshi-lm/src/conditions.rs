@@ -4,10 +4,12 @@
 //! they come to is computed once ([`Lm::conditions`]) and given to any number of rows ([`Lm::set_conditions`]): a vector that
 //! is added to the temporal input at every step, and a memory that every temporal layer attends to.
 //!
-//! ```no_run
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let lm: moshi_lm::Lm<moshi_cpu::Cpu> = todo!();
-//! use moshi_lm::conditions::ConditionValues;
+//! [`Lm::conditions`]: crate::Lm::conditions
+//! [`Lm::set_conditions`]: crate::Lm::set_conditions
+//!
+//! ```
+//! use moshi_lm::{Lm, conditions::ConditionValues};
+//! # fn tell(lm: &Lm<moshi_cpu::Cpu>) -> moshi_lm::Result<()> {
 //! let mut state = lm.init_state(2)?;
 //! let good = lm.conditions(&ConditionValues::new().text("description", "very_good"))?;
 //! lm.set_conditions(&mut state, 1, &good)?;
@@ -137,7 +139,7 @@ pub struct Fused {
     pub places: Vec<f32>,
 }
 
-/// What a session was told, ready for any row: [`Lm::set_conditions`].
+/// What a session was told, ready for any row: [`Lm::set_conditions`](crate::Lm::set_conditions).
 pub struct Conditions<B: Backend> {
     pub(crate) sum: Vec<f32>,
     pub(crate) memory: Option<CrossMemory<B>>,

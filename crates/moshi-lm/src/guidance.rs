@@ -22,7 +22,7 @@ pub enum Guided {
 /// How a row is guided.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Guidance {
-    /// The row beside it, which serves nobody else. What it was told ([`Lm::set_conditions`]) is what the row is drawn
+    /// The row beside it, which serves nobody else. What it was told (`Lm::set_conditions`) is what the row is drawn
     /// away from.
     pub null_row: usize,
     /// How far: 1 is the conditioned row alone.
