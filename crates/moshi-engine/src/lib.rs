@@ -37,5 +37,5 @@ pub use session::StreamingSession;
 pub use sessions::{SHARED_ABOVE_BYTES, Sessions};
 pub use shared_engine::{SharedEngine, Sink, Turn};
 pub use spec::{EarlyAudio, OnFailure, Pace, SessionSpec};
-pub use speech::{ForwardLogits, GoOn, ModelInfo, ModelMemory, SpeechModel};
+pub use speech::{ConditionInfo, ForwardLogits, GoOn, ModelInfo, ModelKind, ModelMemory, SpeechModel};
 pub use waiting::check_finite;

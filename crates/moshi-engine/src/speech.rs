@@ -2,9 +2,48 @@
 
 use crate::{EngineError, FrameModel, SessionParams};
 
+/// What a model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ModelKind {
+    /// It listens and speaks at once.
+    #[default]
+    Dialogue,
+    /// It writes down what it hears: speech to text.
+    Stt,
+    /// It reads aloud: text to speech.
+    Tts,
+    /// It says in another language what it hears.
+    Translation,
+}
+
+impl ModelKind {
+    /// As users read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dialogue => "dialogue",
+            Self::Stt => "stt",
+            Self::Tts => "tts",
+            Self::Translation => "translation",
+        }
+    }
+}
+
+/// A condition of a model: what a session may be told under its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConditionInfo {
+    /// Its name.
+    pub name: String,
+    /// The texts that it knows; empty for a condition of vectors.
+    pub texts: Vec<String>,
+    /// The width of its vectors; `None` for a condition of texts.
+    pub width: Option<usize>,
+}
+
 /// What a loaded model is.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModelInfo {
+    /// What it is for.
+    pub kind: ModelKind,
     /// Where it came from: a folder, file, repository id, or `built-in`.
     pub source: String,
     /// The executor that runs it: `cpu`, `candle-cpu`, ...
@@ -23,6 +62,10 @@ pub struct ModelInfo {
     pub text_card: usize,
     /// Steps by which each stream is delayed, text first.
     pub delays: Vec<usize>,
+    /// Adapters that sessions may choose from, by name.
+    pub adapters: Vec<String>,
+    /// What sessions may be told.
+    pub conditions: Vec<ConditionInfo>,
     /// Bytes of weights that a step reads.
     pub weight_bytes: u64,
     /// What the model and each of its sessions take.

@@ -7,10 +7,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use mimi::Mimi;
+use moshi_checkpoint::config::{ConditionerConfig, ConditionerKind, ModelType};
 use moshi_checkpoint::quantize::{Plan, Quantize};
 use moshi_checkpoint::{AdapterFile, Repository, Stop};
 use moshi_cpu::cores::Cores;
-use moshi_engine::{EngineError, ModelInfo, ModelMemory, SHARED_ABOVE_BYTES, SessionParams, SpeechModel};
+use moshi_engine::{
+    ConditionInfo, EngineError, ModelInfo, ModelKind, ModelMemory, SHARED_ABOVE_BYTES, SessionParams, SpeechModel,
+};
 use moshi_lm::text::Detokenizer;
 use moshi_lm::{Lm, LmConfig, NamedAdapter};
 use moshi_nn::{Backend, HostWeight, LowRankPair, WeightData, WeightSource};
@@ -243,6 +246,9 @@ const DEFAULT_CODEBOOKS: usize = 8;
 fn describe<B: Backend>(lm: &Lm<B>, source: &str, repository: &Repository) -> ModelInfo {
     let (config, sampling) = (lm.config(), &repository.config().lm_gen_config);
     ModelInfo {
+        kind: kind(repository.config().model_type),
+        adapters: lm.adapters().to_vec(),
+        conditions: config.conditioners.iter().map(condition).collect(),
         source: source.to_owned(),
         executor: lm.backend().name().to_owned(),
         notice: None,
@@ -263,6 +269,24 @@ fn describe<B: Backend>(lm: &Lm<B>, source: &str, repository: &Repository) -> Mo
             ..SessionParams::default()
         },
     }
+}
+
+fn kind(kind: ModelType) -> ModelKind {
+    match kind {
+        ModelType::Hibiki => ModelKind::Translation,
+        ModelType::Stt => ModelKind::Stt,
+        ModelType::Tts => ModelKind::Tts,
+        _ => ModelKind::Dialogue,
+    }
+}
+
+fn condition(config: &ConditionerConfig) -> ConditionInfo {
+    let (texts, width) = match &config.kind {
+        ConditionerKind::Lut { values, .. } => (values.clone(), None),
+        ConditionerKind::Tensor { dim } => (Vec::new(), Some(*dim)),
+        _ => (Vec::new(), None),
+    };
+    ConditionInfo { name: config.name.clone(), texts, width }
 }
 
 fn failed(error: moshi_checkpoint::Error) -> EngineError {
