@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use moshi_engine::{EngineError, FRAME_SAMPLES, FrameInput, FrameModel, RowStep, SessionParams, SessionSpec};
+use moshi_engine::{EngineError, FRAME_SAMPLES, FrameInput, FrameModel, NO_ASIDE, RowStep, SessionParams, SessionSpec};
 use serde::Serialize;
 
 use crate::model::ModelHost;
@@ -108,7 +108,13 @@ fn measure(host: &mut ModelHost, rows: usize) -> Result<Duration, EngineError> {
 
 fn step(model: &mut dyn FrameModel, pcm: &[f32], out: &mut [f32]) -> Result<Duration, EngineError> {
     let frames = pcm.chunks_exact(FRAME_SAMPLES).zip(out.chunks_exact_mut(FRAME_SAMPLES)).enumerate();
-    let row = |(row, (pcm, pcm_out))| RowStep { row, input: FrameInput::Pcm(pcm), pcm_out, output: Default::default() };
+    let row = |(row, (pcm, pcm_out))| RowStep {
+        row,
+        input: FrameInput::Pcm(pcm),
+        aside: &NO_ASIDE,
+        pcm_out,
+        output: Default::default(),
+    };
     let mut steps: Vec<RowStep<'_>> = frames.map(row).collect();
     let begin = Instant::now();
     model.step(&mut steps)?;

@@ -23,7 +23,7 @@ use crate::row::Session;
 use crate::waiting::Spare;
 use crate::{
     EngineConfig, EngineError, FRAME_SAMPLES, FrameModel, HeardCodes, Input, Job, Output, SessionEvent, SessionId,
-    SessionSpec,
+    SessionSpec, Steering,
 };
 
 /// Requests (openings, resets, closings) that are served between two steps at most, so that a flood of them cannot hold up a
@@ -84,6 +84,7 @@ pub struct EngineMetrics {
 pub struct Engine {
     pub(crate) model: Model,
     heard_codes: Option<HeardCodes>,
+    steering: Option<Arc<dyn Steering>>,
     /// Most sessions at once.
     capacity: usize,
     config: EngineConfig,
@@ -123,6 +124,7 @@ impl Engine {
     pub fn new(model: Box<dyn FrameModel>, config: EngineConfig) -> Self {
         Self {
             heard_codes: model.heard_codes(),
+            steering: model.steering(),
             capacity: model.rows(),
             model: Model::Here(model),
             config: config.checked(),
@@ -150,7 +152,8 @@ impl Engine {
     pub fn open(&mut self, spec: impl Into<Arc<SessionSpec>>) -> Result<SessionId, EngineError> {
         let spec = spec.into();
         spec.sampling.validate()?;
-        let (_, id) = self.take_row(|id| Session::new(id, spec))?;
+        let steering = self.steering.clone();
+        let (_, id) = self.take_row(|id| Session::new(id, spec, steering))?;
         self.requests.push_back(Request::Open(id));
         Ok(id)
     }
@@ -353,7 +356,7 @@ impl Engine {
 
     /// Goes on with another model after [`Engine::lose`]; sessions of the old one stay lost.
     pub fn renew(&mut self, model: Box<dyn FrameModel>) {
-        (self.heard_codes, self.capacity) = (model.heard_codes(), model.rows());
+        (self.heard_codes, self.steering, self.capacity) = (model.heard_codes(), model.steering(), model.rows());
         self.rows.clear();
         self.requests.clear();
         self.model = Model::Here(model);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{EngineError, WordEvent};
+use crate::{EngineError, Forced, WordEvent, Words};
 
 /// Names one session for its whole life; never used twice by one engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,6 +15,14 @@ pub enum Input<'a> {
     Audio(&'a [f32]),
     /// One frame as codes, without the codec: one for each stream that the model hears, -1 for nothing.
     Codes(&'a [i32]),
+    /// Words to say: all there is in a session that reads aloud, something beside its own words in a dialogue.
+    Words(Words<'a>),
+    /// What the frame of the next step that has none yet must say: text, then a code for each stream that is written.
+    Forced(&'a [Forced]),
+    /// Added to the temporal input of the next step that has none yet; as wide as the model.
+    Added(&'a [f32]),
+    /// So many further steps may be taken, of a session with [`Pace::Asked`](crate::Pace).
+    Steps(u64),
     /// Nothing more will come: a partial frame is filled with silence, and once all frames have run, the session ends, or
     /// goes on by itself for its tail.
     End,
@@ -52,13 +60,24 @@ pub enum SessionEvent {
         /// In which of the session's steps it was said: the first frame that the caller is heard in is step 0.
         step: u64,
     },
-    /// A word that the caller said began or ended. Only of a model for recognition.
+    /// A word began or ended: one that the caller said, of a model for recognition; one that the session will be heard to
+    /// say, of a model that reads aloud.
     Word(WordEvent),
+    /// A model that reads aloud has said what it can before more words come, or the end of them. Told once.
+    WordsWanted,
+    /// A text token that the session watches for ([`SessionSpec::watched`](crate::SessionSpec)) was said.
+    Token {
+        /// The token.
+        token: i32,
+        /// In which of the session's steps.
+        step: u64,
+    },
     /// The caller has finished, as the model thinks: told once, until the next word. Only of a model for recognition.
     Pause,
     /// The probabilities of the model's extra heads in a step, `[heads, classes]`; only of a model that has some.
     Heads(Vec<f32>),
-    /// The frame that became complete in a step of codes: text token, then the agent's codes.
+    /// The frame that became complete in a step: text token, then the agent's codes. In steps of codes, and in all steps of
+    /// a session that asks for them ([`SessionSpec::tells_codes`](crate::SessionSpec)).
     Codes(Vec<i32>),
     /// The backlog grew past the limit: this many of the caller's frames were dropped unheard.
     Dropped {

@@ -11,10 +11,11 @@ pub struct Heard {
     pub heads: Vec<f32>,
 }
 
-/// Something about a word that was recognised. Times are seconds from the beginning of the caller's sound.
+/// Something about a word. Times are seconds: from the beginning of the caller's sound where it was recognised, from that of
+/// the session's own where it is read aloud.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WordEvent {
-    /// A word was understood.
+    /// A word was understood, or will be heard.
     Started {
         /// The word, without spaces around it.
         text: String,

@@ -77,6 +77,7 @@ impl Batch {
             .map(|BatchRow { row, frame, said, .. }| RowStep {
                 row: *row,
                 input: frame.heard.input(),
+                aside: &frame.aside,
                 pcm_out: said,
                 output: RowOutput::default(),
             })

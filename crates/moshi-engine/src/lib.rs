@@ -4,7 +4,9 @@
 //! servers drive it through [`SharedEngine`]: a [`StreamingSession`] waits for each step, and a [`Sink`] is sent its events.
 
 mod alone;
+mod aside;
 mod blocking;
+mod condition;
 mod config;
 mod engine;
 mod event;
@@ -16,6 +18,7 @@ mod model;
 mod params;
 mod prompt;
 mod row;
+mod script;
 mod session;
 mod sessions;
 mod settle;
@@ -24,6 +27,8 @@ mod spec;
 mod speech;
 mod waiting;
 
+pub use aside::{Aside, NO_ASIDE};
+pub use condition::{Condition, Vectors};
 pub use config::EngineConfig;
 pub use engine::{Engine, EngineMetrics, JobReport};
 pub use event::{Input, Output, SessionEvent, SessionId};
@@ -33,9 +38,10 @@ pub use loopback::Loopback;
 pub use model::{FRAME_SAMPLES, FrameInput, FrameModel, HeardCodes, RowOutput, RowStep};
 pub use params::{EngineError, SessionParams};
 pub use prompt::{Forced, Prompt, PromptFrame};
+pub use script::{Entry, Script, Steering, When, Words};
 pub use session::StreamingSession;
 pub use sessions::{SHARED_ABOVE_BYTES, Sessions};
 pub use shared_engine::{SharedEngine, Sink, Turn};
-pub use spec::{EarlyAudio, OnFailure, Pace, SessionSpec};
-pub use speech::{ConditionInfo, ForwardLogits, GoOn, ModelInfo, ModelKind, ModelMemory, SpeechModel};
+pub use spec::{EarlyAudio, OnFailure, Pace, ReadingSpec, SessionSpec, SpokenPrefix};
+pub use speech::{ConditionInfo, ForwardLogits, GoOn, ModelInfo, ModelKind, ModelMemory, SpeechModel, VoiceInfo};
 pub use waiting::check_finite;

@@ -1,8 +1,9 @@
 //! What the engine drives: a model that advances many rows by one frame.
 
 use std::any::Any;
+use std::sync::Arc;
 
-use crate::{EngineError, Heard, SessionSpec};
+use crate::{Aside, EngineError, Heard, SessionSpec, Steering};
 
 /// Samples of one frame: 80 ms at 24 kHz.
 pub const FRAME_SAMPLES: usize = 1_920;
@@ -18,7 +19,8 @@ pub enum FrameInput<'a> {
     /// The next frame of the prompt that the row was opened with; see [`FrameModel::priming`].
     Prompt,
     /// The caller has ended, and the row goes on by itself. It hears nothing, not even silence, unless its model is made for
-    /// more: the words of a recognition come while it hears silence, and a translation is told of the end.
+    /// more: the words of a recognition come while it hears silence, and a translation is told of the end. Also what a row
+    /// hears that reads aloud.
     Nothing,
 }
 
@@ -29,6 +31,8 @@ pub struct RowStep<'a> {
     pub row: usize,
     /// What it hears.
     pub input: FrameInput<'a>,
+    /// What it is given beside that.
+    pub aside: &'a Aside,
     /// The agent's frame, [`FRAME_SAMPLES`] samples; written when the step returns [`RowOutput::audio`] true.
     pub pcm_out: &'a mut [f32],
     /// What the step made, written by the model.
@@ -43,12 +47,16 @@ pub struct RowOutput {
     pub audio: bool,
     /// Whole UTF-8 text that became printable in this step; empty for silent tokens, and for rows that hear codes.
     pub text: String,
-    /// Of a row that hears codes: the frame that became complete, text token first; empty for none.
+    /// Of a row that hears codes or tells them: the frame that became complete, text token first; empty for none.
     pub codes: Vec<i32>,
     /// What the model recognised, beside the text.
     pub heard: Heard,
     /// The row has said all it had to say. Counts only after its caller has ended.
     pub ended: bool,
+    /// Of a row that reads aloud: it took what it was given, and no step before more words come.
+    pub waits: bool,
+    /// The tokens that its session watches for and that it said in this step.
+    pub watched: Vec<i32>,
     /// Why this row failed, if it did, for those who run the model: only this session is concerned. The row is lost until
     /// it is opened again, or another is copied over it.
     pub error: Option<String>,
@@ -76,6 +84,10 @@ pub trait FrameModel: Send + Any {
     }
     /// The codes that rows can be given in place of samples; `None` for a model without a codec.
     fn heard_codes(&self) -> Option<HeardCodes> {
+        None
+    }
+    /// What rows can be given beside what they hear; `None` for a model that takes nothing else.
+    fn steering(&self) -> Option<Arc<dyn Steering>> {
         None
     }
     /// Makes `row` a fresh session, whether it was open or closed.

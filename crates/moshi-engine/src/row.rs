@@ -3,16 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::aside::Asides;
 use crate::waiting::{Frame, Heard, Spare, Waiting, check_finite};
-use crate::{EarlyAudio, EngineConfig, EngineError, HeardCodes, Input, OnFailure, Pace, SessionId, SessionSpec};
+use crate::{
+    EarlyAudio, EngineConfig, EngineError, HeardCodes, Input, OnFailure, Pace, SessionId, SessionSpec, Steering,
+};
 
 /// The session that has a row.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) spec: Arc<SessionSpec>,
     pub(crate) phase: Phase,
     pub(crate) waiting: Waiting,
+    asides: Asides,
+    steering: Option<Arc<dyn Steering>>,
+    /// Steps that it may still take, where it reads aloud as far as it is asked to.
+    asked: u64,
+    /// Whether its row can take no step before it is given more words.
+    wants_words: bool,
     /// Whether it has had a row: its caller has been told so.
     pub(crate) known: bool,
     /// Counts how often it began anew: what an earlier conversation's step made is not this one's.
@@ -34,6 +43,8 @@ pub(crate) enum Phase {
     Priming,
     /// It hears its caller.
     Hearing,
+    /// It reads aloud.
+    Reading,
     /// Its caller has ended; it goes on by itself for at most so many frames.
     Tail { left: usize },
     /// Its row failed: this is what its owner is told until the row is made anew.
@@ -41,9 +52,13 @@ pub(crate) enum Phase {
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, spec: Arc<SessionSpec>) -> Self {
+    pub(crate) fn new(id: SessionId, spec: Arc<SessionSpec>, steering: Option<Arc<dyn Steering>>) -> Self {
         Self {
             id,
+            asides: Asides::new(steering.as_ref(), &spec),
+            steering,
+            asked: 0,
+            wants_words: false,
             spec,
             phase: Phase::Opening,
             waiting: Waiting::default(),
@@ -58,7 +73,7 @@ impl Session {
     /// As before its first step, with the same spec; what the caller said before counts no more.
     pub(crate) fn begin_anew(&mut self) {
         let epoch = self.epoch.wrapping_add(1);
-        *self = Self { epoch, known: self.known, ..Self::new(self.id, self.spec.clone()) };
+        *self = Self { epoch, known: self.known, ..Self::new(self.id, self.spec.clone(), self.steering.clone()) };
     }
 
     /// The same under another name.
@@ -80,10 +95,20 @@ impl Session {
         if let Phase::Broken(why) = &self.phase {
             return Err(why.clone());
         }
-        if self.ending {
+        if self.ending && !matches!(input, Input::Steps(_)) {
             return Err(EngineError::NoSession(self.id.0));
         }
         match input {
+            Input::Audio(_) | Input::Codes(_) if self.reads_aloud() => {
+                return Err(EngineError::Input("this model hears nothing: it reads aloud; give it words".to_owned()));
+            }
+            Input::Words(words) => return self.asides.say(&words, self.reads_aloud()),
+            Input::Forced(forced) => return self.asides.force(forced, self.steering.as_ref()),
+            Input::Added(added) => return self.asides.add(added, self.steering.as_ref()),
+            Input::Steps(steps) => {
+                self.asked = self.asked.saturating_add(steps);
+                return Ok(());
+            }
             Input::Audio(pcm) => {
                 check_finite(pcm)?;
                 if self.hears_what_comes() {
@@ -99,12 +124,15 @@ impl Session {
                 }
             }
             Input::End => {
+                if self.reads_aloud() {
+                    self.asides.end()?;
+                }
                 self.waiting.fill(now);
                 self.ending = true;
                 return Ok(());
             }
         }
-        if self.spec.pace != Pace::Lossless {
+        if let Pace::Live { .. } = self.spec.pace {
             self.waiting.trim(config);
         }
         Ok(())
@@ -113,7 +141,11 @@ impl Session {
     /// The row is made, and so many frames of its prompt are still to run.
     pub(crate) fn opened(&mut self, priming: usize) {
         self.known = true;
-        self.phase = if priming > 0 { Phase::Priming } else { Phase::Hearing };
+        self.phase = match priming {
+            0 if self.reads_aloud() => Phase::Reading,
+            0 => Phase::Hearing,
+            _ => Phase::Priming,
+        };
         if !self.hears_what_comes() {
             self.waiting.clear();
         }
@@ -137,6 +169,10 @@ impl Session {
             Phase::Opening | Phase::Broken(_) => false,
             Phase::Priming | Phase::Tail { .. } => true,
             Phase::Hearing => !self.waiting.is_empty() || self.ending,
+            Phase::Reading => {
+                let asked = self.asked > 0 || self.spec.pace != Pace::Asked;
+                asked && (!self.wants_words || self.asides.has_words())
+            }
         }
     }
 
@@ -147,20 +183,38 @@ impl Session {
 
     /// What it hears in the step that begins now; `None` when it takes no part.
     pub(crate) fn due(&mut self, now: Duration) -> Option<Frame> {
-        let frame = match self.phase {
+        let ready = self.is_ready();
+        let mut frame = match self.phase {
             Phase::Opening | Phase::Broken(_) => None,
-            Phase::Priming => Some(Frame { at: now, heard: Heard::Prompt }),
+            Phase::Priming => Some(Frame::new(now, Heard::Prompt)),
             Phase::Hearing => self.waiting.pop(),
-            Phase::Tail { .. } => Some(Frame { at: now, heard: Heard::Nothing }),
+            Phase::Reading => ready.then(|| Frame::new(now, Heard::Nothing)),
+            Phase::Tail { .. } => Some(Frame::new(now, Heard::Nothing)),
         };
         self.running = frame.is_some();
+        if let Some(frame) = frame.as_mut().filter(|_| self.phase != Phase::Priming) {
+            frame.aside = self.asides.next();
+        }
         frame
+    }
+
+    /// Whether it reads aloud and hears nothing.
+    fn reads_aloud(&self) -> bool {
+        self.steering.as_ref().is_some_and(|steering| steering.reads_aloud())
+    }
+
+    /// Its row took what it was given and no step: it waits for more. Whether that is new.
+    pub(crate) fn wants_words(&mut self) -> bool {
+        let known = std::mem::replace(&mut self.wants_words, true);
+        !known && !self.asides.has_words()
     }
 
     /// It was heard in a step: which of them that was.
     pub(crate) fn heard(&mut self) -> u64 {
         let step = self.steps;
         self.steps += 1;
+        self.asked = self.asked.saturating_sub(1);
+        self.wants_words = false;
         step
     }
 
@@ -173,6 +227,7 @@ impl Session {
                 model_ended || self.spec.tail == 0
             }
             Phase::Tail { left } => model_ended || *left == 0,
+            Phase::Reading => model_ended,
             _ => false,
         }
     }

@@ -103,6 +103,12 @@ impl Engine {
             }
             return;
         }
+        if output.waits {
+            if session.wants_words() {
+                out.push(Output { session: id, event: SessionEvent::WordsWanted });
+            }
+            return;
+        }
         if let waiting::Heard::Nothing = row.frame.heard {
             session.shorten_tail();
         }
@@ -156,6 +162,7 @@ fn tell(row: &mut BatchRow, output: RowOutput, step: u64, (began, now): (Duratio
     if !heads.is_empty() {
         tell(SessionEvent::Heads(heads));
     }
+    output.watched.into_iter().for_each(|token| tell(SessionEvent::Token { token, step }));
     if !output.codes.is_empty() {
         tell(SessionEvent::Codes(output.codes));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{Prompt, SessionParams};
+use crate::{Condition, Prompt, SessionParams};
 
 /// Everything that makes one session different from another; shared by whoever needs it in an `Arc`.
 ///
@@ -29,8 +29,20 @@ pub struct SessionSpec {
     /// The name of the adapter that it speaks with, one of those that were loaded with the model; `None` for the model as
     /// it is.
     pub adapter: Option<String>,
-    /// What the model is told about it, by the names of the model's conditions; what is not named is "not given".
-    pub conditions: BTreeMap<String, String>,
+    /// What the model is told about it, by the names of the model's conditions. What is not named is what sessions of this
+    /// model are told as a rule, or "not given".
+    pub conditions: BTreeMap<String, Condition>,
+    /// How far it is drawn towards what it is told, and away from its opposite; `None` and 1 leave it alone. A second row
+    /// runs beside it for that, unless the model has learnt what it comes to.
+    pub guidance: Option<f32>,
+    /// Codebooks that it makes, the first ones; `None` for all of the model's.
+    pub codebooks: Option<usize>,
+    /// How it reads, where the model reads aloud.
+    pub reading: ReadingSpec,
+    /// Whether the codes of each frame are told too, as [`SessionEvent::Codes`](crate::SessionEvent::Codes).
+    pub tells_codes: bool,
+    /// Text tokens that are told when they are said, as [`SessionEvent::Token`](crate::SessionEvent::Token).
+    pub watched: Vec<i32>,
     /// What it is told before its caller is heard.
     pub prompt: Option<Arc<Prompt>>,
 }
@@ -57,12 +69,39 @@ pub enum Pace {
     },
     /// Everything is heard, however long it waits: whoever pushes decides how much.
     Lossless,
+    /// As `Lossless`, and a session that reads aloud takes only so many steps as it is asked to
+    /// ([`Input::Steps`](crate::Input::Steps)).
+    Asked,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         Self::Live { early: EarlyAudio::Keep }
     }
+}
+
+/// How a session reads aloud.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadingSpec {
+    /// Steps of silence between words that the model has to keep; 1 as published, 0 for as fast as it likes.
+    pub padding_between: u32,
+    /// The voice, where the model takes it as the beginning of what is said.
+    pub prefix: Option<Arc<SpokenPrefix>>,
+}
+
+impl Default for ReadingSpec {
+    fn default() -> Self {
+        Self { padding_between: 1, prefix: None }
+    }
+}
+
+/// The codes of somebody's speech, which a session goes on from as if it had said it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpokenPrefix {
+    /// Codebooks.
+    pub codebooks: usize,
+    /// `[codebooks, frames]`.
+    pub codes: Vec<i32>,
 }
 
 /// What becomes of audio that comes before its session can hear it.

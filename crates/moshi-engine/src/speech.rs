@@ -39,6 +39,17 @@ pub struct ConditionInfo {
     pub width: Option<usize>,
 }
 
+/// How a model that reads aloud takes a voice.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VoiceInfo {
+    /// The condition that voices are told under; `None` where a voice is the beginning of what is said.
+    pub condition: Option<String>,
+    /// Most voices of a session.
+    pub most: usize,
+    /// How the files of this model's voices end, where the model says so.
+    pub file_ending: Option<String>,
+}
+
 /// What a loaded model is.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModelInfo {
@@ -66,6 +77,8 @@ pub struct ModelInfo {
     pub adapters: Vec<String>,
     /// What sessions may be told.
     pub conditions: Vec<ConditionInfo>,
+    /// How it takes a voice, where it reads aloud.
+    pub voices: Option<VoiceInfo>,
     /// Bytes of weights that a step reads.
     pub weight_bytes: u64,
     /// What the model and each of its sessions take.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::model::FrameInput;
-use crate::{EngineConfig, EngineError, FRAME_SAMPLES};
+use crate::{Aside, EngineConfig, EngineError, FRAME_SAMPLES};
 
 /// Buffers of one frame that nobody uses at the moment.
 pub(crate) type Spare = Vec<Vec<f32>>;
@@ -14,6 +14,13 @@ pub(crate) type Spare = Vec<Vec<f32>>;
 pub(crate) struct Frame {
     pub(crate) at: Duration,
     pub(crate) heard: Heard,
+    pub(crate) aside: Aside,
+}
+
+impl Frame {
+    pub(crate) fn new(at: Duration, heard: Heard) -> Self {
+        Self { at, heard, aside: Aside::default() }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -83,14 +90,14 @@ impl Waiting {
             pcm = &pcm[take..];
             if self.partial.len() == FRAME_SAMPLES {
                 let heard = Heard::Pcm(std::mem::take(&mut self.partial));
-                self.frames.push_back(Frame { at: now, heard });
+                self.frames.push_back(Frame::new(now, heard));
             }
         }
     }
 
     /// Takes a frame of codes; samples that fill no frame yet go on waiting for theirs.
     pub(crate) fn append_codes(&mut self, now: Duration, codes: &[i32]) {
-        self.frames.push_back(Frame { at: now, heard: Heard::Codes(codes.to_vec()) });
+        self.frames.push_back(Frame::new(now, Heard::Codes(codes.to_vec())));
     }
 
     /// Fills a frame that was begun with silence.
@@ -98,7 +105,7 @@ impl Waiting {
         if !self.partial.is_empty() {
             self.partial.resize(FRAME_SAMPLES, 0.0);
             let heard = Heard::Pcm(std::mem::take(&mut self.partial));
-            self.frames.push_back(Frame { at: now, heard });
+            self.frames.push_back(Frame::new(now, heard));
         }
     }
 

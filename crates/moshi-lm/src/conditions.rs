@@ -55,6 +55,19 @@ impl Sequence {
         Ok(Self { dim, given: vec![true; values.len() / dim], values })
     }
 
+    /// Vectors of width `dim`, `values [len, dim]`, of which only those that are `given [len]` are there.
+    ///
+    /// # Errors
+    /// [`LmError::Condition`] when there are not as many vectors as flags.
+    pub fn masked(dim: usize, values: Vec<f32>, given: Vec<bool>) -> Result<Self> {
+        let all = Self::new(dim, values)?;
+        if all.len() == given.len() {
+            return Ok(Self { given, ..all });
+        }
+        let (found, expected) = (format!("{} flags", given.len()), format!("one for each of {} vectors", all.len()));
+        Err(LmError::Condition { name: "a sequence".to_owned(), found, expected })
+    }
+
     /// `len` empty places for vectors of width `dim`. The model hears at each that nothing was given.
     pub fn absent(dim: usize, len: usize) -> Self {
         Self { dim, values: vec![0.0; len * dim], given: vec![false; len] }
@@ -82,6 +95,11 @@ impl Sequence {
             all.given[start..start + first.len()].copy_from_slice(&voice.given);
         }
         Ok(all)
+    }
+
+    /// Its parts: the width of a vector, the vectors `[len, width]`, and which of them are there.
+    pub fn into_parts(self) -> (usize, Vec<f32>, Vec<bool>) {
+        (self.dim, self.values, self.given)
     }
 
     /// Number of vectors, empty places included.

@@ -188,6 +188,11 @@ impl TextRule {
         self.run_length().is_some_and(|length| self.step >= length)
     }
 
+    /// Whether all that it was given has been fed: nothing waits, and no word is begun.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.queued.is_empty()
+    }
+
     /// Whether the next step would do the same if the whole text were at hand: the text has ended, or the step takes no
     /// entry, or a pause is next, or a word and the words that the second stream reads ahead are there. A session whose
     /// text is still coming waits until this holds.

@@ -7,13 +7,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use mimi::Mimi;
-use moshi_checkpoint::config::{ConditionerConfig, ConditionerKind, ModelType};
+use moshi_checkpoint::config::{ConditionerConfig, ConditionerKind, ModelConfig, ModelType};
 use moshi_checkpoint::quantize::{Plan, Quantize};
 use moshi_checkpoint::{AdapterFile, Repository, Stop};
 use moshi_cpu::cores::Cores;
 use moshi_engine::{
     ConditionInfo, EngineError, ModelInfo, ModelKind, ModelMemory, SHARED_ABOVE_BYTES, SessionParams, SpeechModel,
+    VoiceInfo,
 };
+use moshi_lm::spelling::Speller;
 use moshi_lm::text::Detokenizer;
 use moshi_lm::{Lm, LmConfig, NamedAdapter};
 use moshi_nn::{Backend, HostWeight, LowRankPair, WeightData, WeightSource};
@@ -22,7 +24,7 @@ use crate::Codec;
 use crate::codec::MimiCodec;
 use crate::error::{ModelError, told};
 use crate::memory::measure;
-use crate::moshi::Moshi;
+use crate::moshi::{Moshi, Parts};
 use crate::recognition::Recognition;
 use crate::registry::{Device, Executors, OnExecutors, Wanted, on_device};
 use crate::shared::SharedMoshi;
@@ -197,8 +199,10 @@ impl LoadModel<'_> {
         let threads = options.threads.map_or(1, NonZeroUsize::get);
         let info = ModelInfo { notice, weight_bytes, threads, ..describe(&lm, source, repository) };
         let codec = Arc::new(MimiCodec(mimi.clone()));
-        let mut model =
-            Arc::new(Moshi::new(mimi, lm, words, info)?.for_kind(repository.config().model_type, recognition));
+        let speller =
+            Speller::from_bytes(source, &tokenizer, lm.config()).map_err(|e| EngineError::Load(e.to_string()))?;
+        let (speller, tts) = (Arc::new(speller), repository.config().tts_config);
+        let mut model = Arc::new(Moshi::new(Parts { mimi, lm, words, speller, tts, recognition }, info)?);
         let memory = measure(&model)?;
         if let Some(model) = Arc::get_mut(&mut model) {
             model.tell(memory);
@@ -248,6 +252,7 @@ fn describe<B: Backend>(lm: &Lm<B>, source: &str, repository: &Repository) -> Mo
     ModelInfo {
         kind: kind(repository.config().model_type),
         adapters: lm.adapters().to_vec(),
+        voices: voices(repository.config()),
         conditions: config.conditioners.iter().map(condition).collect(),
         source: source.to_owned(),
         executor: lm.backend().name().to_owned(),
@@ -278,6 +283,17 @@ fn kind(kind: ModelType) -> ModelKind {
         ModelType::Tts => ModelKind::Tts,
         _ => ModelKind::Dialogue,
     }
+}
+
+/// How a model that reads aloud takes a voice.
+fn voices(config: &ModelConfig) -> Option<VoiceInfo> {
+    if config.model_type != ModelType::Tts {
+        return None;
+    }
+    let vectors = |known: &&ConditionerConfig| matches!(known.kind, ConditionerKind::Tensor { .. });
+    let condition = config.lm.conditioners.iter().find(vectors).map(|known| known.name.clone());
+    let most = if condition.is_some() { config.tts_config.map_or(5, |tts| tts.max_speakers) } else { 1 };
+    Some(VoiceInfo { condition, most, file_ending: config.model_id.as_ref().map(|id| id.voice_file("")) })
 }
 
 fn condition(config: &ConditionerConfig) -> ConditionInfo {

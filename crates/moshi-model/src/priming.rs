@@ -43,7 +43,8 @@ impl Priming {
     }
 }
 
-fn cell(forced: &Forced) -> Cell {
+/// A forced cell as the language model takes it.
+pub(crate) fn cell(forced: &Forced) -> Cell {
     match *forced {
         Forced::Free => Cell::Pending,
         Forced::Nothing => Cell::Nothing,

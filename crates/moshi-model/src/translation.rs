@@ -1,12 +1,11 @@
 //! What a row hears after its caller's end: nothing as a rule, but a recognition and a translation still have words to say.
 
-use moshi_checkpoint::config::ModelType;
-use moshi_engine::SessionSpec;
+use moshi_engine::{ModelKind, SessionSpec};
 use moshi_lm::translation::{Hear, Translation};
 
 /// The end of a session's translation, for codebooks of `card` codes; `None` where the model is for something else.
-pub(crate) fn translation_of(kind: ModelType, card: usize, spec: &SessionSpec) -> Option<Translation> {
-    (kind == ModelType::Hibiki).then(|| Translation::new(card, spec.tail as u64))
+pub(crate) fn translation_of(kind: ModelKind, card: usize, spec: &SessionSpec) -> Option<Translation> {
+    (kind == ModelKind::Translation).then(|| Translation::new(card, spec.tail as u64))
 }
 
 /// The code of nothing.

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use moshi_checkpoint::quantize::Quantize;
 use moshi_checkpoint::{OpenOptions, Repository, Source};
-use moshi_engine::{FRAME_SAMPLES, FrameInput, RowOutput, RowStep, SessionSpec};
+use moshi_engine::{FRAME_SAMPLES, FrameInput, NO_ASIDE, RowOutput, RowStep, SessionSpec};
 use moshi_model::{LoadOptions, load_model};
 use moshi_testkit::Golden;
 
@@ -33,6 +33,7 @@ fn after_warm_up_a_step_allocates_neither_in_the_language_model_nor_in_the_codec
                 let mut steps = [(0, first), (1, second)].map(|(row, pcm_out)| RowStep {
                     row,
                     input: FrameInput::Pcm(&heard),
+                    aside: &NO_ASIDE,
                     pcm_out,
                     output: RowOutput::default(),
                 });

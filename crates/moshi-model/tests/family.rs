@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)] // a failure is the test's answer
 
 use moshi_checkpoint::{OpenOptions, Repository, Source};
-use moshi_engine::{FRAME_SAMPLES, FrameInput, Heard, RowOutput, RowStep, SessionParams, SessionSpec, WordEvent};
+use moshi_engine::{
+    FRAME_SAMPLES, FrameInput, Heard, NO_ASIDE, RowOutput, RowStep, SessionParams, SessionSpec, WordEvent,
+};
 use moshi_lm::spelling::Speller;
 use moshi_lm::words::{self, LiveWords, Pauses};
 use moshi_model::{AdapterPath, LoadOptions, Loaded, load_model};
@@ -35,7 +37,8 @@ fn recognise(loaded: &Loaded, pcm: &[f32]) -> Vec<Heard> {
         let mut samples = frame.to_vec();
         samples.resize(FRAME_SAMPLES, 0.0);
         let output = RowOutput::default();
-        let mut steps = [RowStep { row: 1, input: FrameInput::Pcm(&samples), pcm_out: &mut pcm_out, output }];
+        let mut steps =
+            [RowStep { row: 1, input: FrameInput::Pcm(&samples), aside: &NO_ASIDE, pcm_out: &mut pcm_out, output }];
         rows.step(&mut steps).unwrap();
         let [RowStep { output, .. }] = steps;
         assert_eq!((output.error, output.audio), (None, false));

@@ -8,8 +8,8 @@ use std::time::Duration;
 use moshi_checkpoint::quantize::Quantize;
 use moshi_checkpoint::{OpenOptions, Repository, Source};
 use moshi_engine::{
-    Engine, EngineConfig, EngineError, FRAME_SAMPLES, FrameInput, FrameModel, Input, RowOutput, RowStep, SessionEvent,
-    SessionParams, SessionSpec, SharedEngine, StreamingSession,
+    Engine, EngineConfig, EngineError, FRAME_SAMPLES, FrameInput, FrameModel, Input, NO_ASIDE, RowOutput, RowStep,
+    SessionEvent, SessionParams, SessionSpec, SharedEngine, StreamingSession,
 };
 use moshi_model::{Device, LoadOptions, Loaded, load_model};
 use moshi_testkit::{Golden, damage_file, noise};
@@ -77,6 +77,7 @@ fn step(model: &mut dyn FrameModel, heard: &[(usize, &[f32])]) -> Vec<(RowOutput
         .map(|(&(row, pcm), pcm_out)| RowStep {
             row,
             input: FrameInput::Pcm(pcm),
+            aside: &NO_ASIDE,
             pcm_out,
             output: RowOutput::default(),
         })

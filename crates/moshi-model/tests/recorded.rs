@@ -10,7 +10,7 @@ use std::path::Path;
 use moshi_checkpoint::quantize::Quantize;
 use moshi_checkpoint::{OpenOptions, Repository, Source};
 use moshi_cpu::{Arithmetic, Cpu};
-use moshi_engine::{FRAME_SAMPLES, FrameInput, FrameModel, RowOutput, RowStep, SessionParams, SessionSpec};
+use moshi_engine::{FRAME_SAMPLES, FrameInput, FrameModel, NO_ASIDE, RowOutput, RowStep, SessionParams, SessionSpec};
 use moshi_model::{Executors, LoadOptions, Loaded, load_model_on};
 use moshi_nn::Backend;
 use moshi_testkit::{Counts, Golden, Recorder, damage_file, noise};
@@ -99,6 +99,7 @@ impl Play {
             .map(|(&row, (pcm_in, pcm_out))| RowStep {
                 row,
                 input: FrameInput::Pcm(pcm_in),
+                aside: &NO_ASIDE,
                 pcm_out,
                 output: RowOutput::default(),
             })
@@ -187,6 +188,7 @@ fn a_frame_waits_three_times_and_moves_what_it_must() {
             .map(|(row, pcm_out)| RowStep {
                 row,
                 input: FrameInput::Pcm(&heard),
+                aside: &NO_ASIDE,
                 pcm_out,
                 output: RowOutput::default(),
             })

@@ -84,6 +84,7 @@ impl<'a> CallEvents<'a> {
             // What a wire of a call has no words for.
             SessionEvent::Opened | SessionEvent::Primed | SessionEvent::Reset | SessionEvent::Codes(_) => None,
             SessionEvent::Word(_) | SessionEvent::Pause | SessionEvent::Heads(_) => None,
+            SessionEvent::WordsWanted | SessionEvent::Token { .. } => None,
         })
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use moshi_cpu::arithmetic::Operands;
 use moshi_cpu::cores::Cores;
 use moshi_engine::{
-    FRAME_SAMPLES, FrameInput, FrameModel, RowOutput, RowStep, SessionParams, SessionSpec, SpeechModel,
+    FRAME_SAMPLES, FrameInput, FrameModel, NO_ASIDE, RowOutput, RowStep, SessionParams, SessionSpec, SpeechModel,
 };
 
 use super::machine::MachineProbe;
@@ -54,6 +54,7 @@ fn steps(model: &mut dyn FrameModel, rows: usize, frames: usize, probe: &Machine
             .map(|(row, pcm_out)| RowStep {
                 row,
                 input: FrameInput::Pcm(&heard),
+                aside: &NO_ASIDE,
                 pcm_out,
                 output: RowOutput::default(),
             })

@@ -1,15 +1,18 @@
-//! What the language model can, as sessions of the engine: recognition, adapters and prompts, each with the bits it has
-//! alone, whoever had its row before.
+//! What the language model can, as sessions of the engine: recognition, adapters, prompts, translation and synthesis, each
+//! with the bits it has alone, whoever had its row before.
 
 #![allow(clippy::unwrap_used)] // a failure is the test's answer
+
+mod reading;
+mod steering;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use moshi_checkpoint::{OpenOptions, Repository, Source, VoiceFile};
 use moshi_engine::{
-    Engine, EngineConfig, EngineError, FRAME_SAMPLES, Input, Output, Prompt, PromptFrame, SessionEvent, SessionId,
-    SessionParams, SessionSpec, WordEvent,
+    Condition, Engine, EngineConfig, EngineError, FRAME_SAMPLES, Input, Output, Prompt, PromptFrame, SessionEvent,
+    SessionId, SessionParams, SessionSpec, WordEvent,
 };
 use moshi_lm::prompt::{CODEBOOKS, ReplayedVoice, Voice};
 use moshi_lm::spelling::Speller;
@@ -290,8 +293,8 @@ fn a_prompt_that_does_not_fit_is_refused_and_stops_nobody() {
 
 /// A session that may go on after its end, and is told how good its translation shall be.
 fn translating(quality: Option<&str>) -> SessionSpec {
-    let told = |quality: &str| ("description".to_owned(), quality.to_owned());
-    SessionSpec { tail: 200, conditions: quality.map(told).into_iter().collect(), ..greedy() }
+    let told = quality.map_or(Condition::NotGiven, Condition::from);
+    SessionSpec { tail: 200, conditions: [("description".to_owned(), told)].into(), ..greedy() }
 }
 
 fn sound(out: &[Output], id: SessionId) -> Vec<f32> {
@@ -345,8 +348,38 @@ fn a_translation_without_conditions_ends_by_itself_too() {
     assert!(said[0] == said[1] && said[1] == said[2]);
 }
 
-/// A dialogue, two adapters, a recognition, a translation and a prompted call in one process, in one batch where the
-/// checkpoint is the same. (Synthesis is not a session yet.)
+#[test]
+fn a_guided_translation_says_what_the_reference_says_beside_one_that_is_not() {
+    for golden in [Golden::TINY_HIBIKI, Golden::TINY_HIBIKI_ZERO] {
+        let Ok(guided_said) = golden.results().unwrap().i32("cfg_out_tokens") else { continue };
+        let results = golden.results().unwrap();
+        let coded = frames(&results.i32("codes").unwrap(), 8);
+        let mut house = engine(golden, 2, &[]);
+        let guided = || SessionSpec { guidance: Some(3.0), ..greedy() };
+        for specs in [[guided(), greedy()], [greedy(), guided()], [guided(), guided()]] {
+            let ids = specs.clone().map(|spec| house.open(spec).unwrap());
+            ids.iter().for_each(|id| say(&mut house, *id, &coded));
+            let out = run(&mut house);
+            for (id, spec) in ids.into_iter().zip(&specs) {
+                let expected = results.i32("out_tokens").unwrap();
+                let expected = if spec.guidance.is_some() { &guided_said } else { &expected };
+                assert_eq!(
+                    &codes(&out, id)[..expected.len().min(guided_said.len())],
+                    &expected[..expected.len().min(guided_said.len())]
+                );
+                house.close(id);
+            }
+        }
+        let id = house.admit(guided()).unwrap();
+        assert!(house.fork(id).unwrap_err().to_string().contains("cannot be copied"));
+    }
+    let refused =
+        engine(Golden::TINY_MOSHI, 1, &[]).admit(SessionSpec { guidance: Some(2.0), ..greedy() }).unwrap_err();
+    assert!(refused.to_string().contains("knows no guidance"), "{refused}");
+}
+
+/// A dialogue, two adapters, a recognition, a synthesis, a translation and a prompted call in one process, in one batch
+/// where the checkpoint is the same.
 #[test]
 fn all_kinds_of_session_run_side_by_side() {
     let results = |golden: Golden| golden.results().unwrap();
@@ -354,12 +387,17 @@ fn all_kinds_of_session_run_side_by_side() {
     let (hibiki, role_play) = (results(Golden::TINY_HIBIKI), results(Golden::TINY_PERSONAPLEX));
     let (prompt, role_said) = role("wav");
     let user = |codes: &FileTensors, name: &str| frames(&codes.i32(name).unwrap(), 8);
+    let tts = reading::model("config.json");
     let mut houses = [
         engine(Golden::TINY_MOSHI, 3, &["a", "b"]),
         engine(Golden::TINY_STT, 1, &[]),
         engine(Golden::TINY_HIBIKI, 1, &[]),
         engine(Golden::TINY_PERSONAPLEX, 1, &[]),
+        Engine::new(tts.model.new_rows(2).unwrap(), EngineConfig::default()),
     ];
+    let read = ["distilled", "few_codebooks"].map(|name| houses[4].open(reading::spec(&tts, name)).unwrap());
+    reading::read(&mut houses[4], read[0], "distilled");
+    reading::read(&mut houses[4], read[1], "few_codebooks");
     let adapters = ["none", "a", "b"].map(|name| (0, adapted(name), user(&lora, "user_codes")));
     let others = [
         (1, greedy(), user(&stt, "file_codes")),
@@ -375,7 +413,7 @@ fn all_kinds_of_session_run_side_by_side() {
             (house, id)
         })
         .collect();
-    let mut out = [const { Vec::new() }; 4];
+    let mut out = [const { Vec::new() }; 5];
     while houses.iter().any(Engine::ready) {
         for (house, out) in houses.iter_mut().zip(&mut out).filter(|(house, _)| house.ready()) {
             house.tick(Duration::ZERO, out).unwrap();
@@ -388,4 +426,6 @@ fn all_kinds_of_session_run_side_by_side() {
     assert_eq!(said[3], stt.i32("file_text_tokens").unwrap());
     assert_eq!(said[4], hibiki.i32("out_tokens").unwrap());
     assert_eq!(said[5][..role_said.len()], role_said);
+    reading::assert_golden(&out[4], read[0], "distilled");
+    reading::assert_golden(&out[4], read[1], "few_codebooks");
 }

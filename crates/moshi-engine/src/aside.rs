@@ -1,0 +1,143 @@
+//! What a session is given beside what it hears: words to say, cells that are forced, vectors to add.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::script::{Entry, Script, Steering, When, Words};
+use crate::{EngineError, Forced, SessionSpec};
+
+/// Most words and pauses that wait in a session, about five hours of speech.
+const MOST_ENTRIES: usize = 50_000;
+/// Most steps ahead for which cells or vectors wait in a session: eleven minutes.
+const MOST_STEPS: usize = 8_192;
+
+/// What goes to a row with its next step beside what it hears.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Aside {
+    /// Words and pauses, to be said after those that the row was given before.
+    pub entries: Vec<Entry>,
+    /// When a dialogue says them.
+    pub when: When,
+    /// Whether no more words will come.
+    pub ended: bool,
+    /// What the frame that this step begins must say: text, then a code for each stream that is written. Empty where all is
+    /// left to the model.
+    pub forced: Vec<Forced>,
+    /// Added to the temporal input of this step; as wide as the model, or empty.
+    pub added: Vec<f32>,
+}
+
+/// Nothing beside what a row hears.
+pub static NO_ASIDE: Aside =
+    Aside { entries: Vec::new(), when: When::Now, ended: false, forced: Vec::new(), added: Vec::new() };
+
+/// What waits to go to a row.
+#[derive(Debug, Default)]
+pub(crate) struct Asides {
+    script: Option<Box<dyn Script>>,
+    entries: Vec<Entry>,
+    when: When,
+    /// Whether the end of the words is still to be told.
+    ended: bool,
+    forced: VecDeque<Vec<Forced>>,
+    added: VecDeque<Vec<f32>>,
+}
+
+impl Clone for Asides {
+    fn clone(&self) -> Self {
+        Self {
+            script: self.script.as_ref().map(|script| script.copy()),
+            entries: self.entries.clone(),
+            when: self.when,
+            ended: self.ended,
+            forced: self.forced.clone(),
+            added: self.added.clone(),
+        }
+    }
+}
+
+impl Asides {
+    /// Of a session that was given nothing yet.
+    pub(crate) fn new(steering: Option<&Arc<dyn Steering>>, spec: &SessionSpec) -> Self {
+        Self { script: steering.map(|steering| steering.script(spec)), ..Self::default() }
+    }
+
+    /// Takes text. All of it or, when something of it cannot be said, nothing.
+    pub(crate) fn say(&mut self, words: &Words<'_>, reads_aloud: bool) -> Result<(), EngineError> {
+        let mut script = self.script.as_ref().ok_or_else(unsteered)?.copy();
+        let mut entries = Vec::new();
+        script.push(words.text, words.speaker, &mut entries)?;
+        if !reads_aloud {
+            script.finish(&mut entries)?;
+        }
+        self.take(entries, script)?;
+        self.when = words.when;
+        Ok(())
+    }
+
+    /// Says that no more text comes.
+    pub(crate) fn end(&mut self) -> Result<(), EngineError> {
+        let mut script = self.script.as_ref().ok_or_else(unsteered)?.copy();
+        let mut entries = Vec::new();
+        script.finish(&mut entries)?;
+        self.take(entries, script)?;
+        self.ended = true;
+        Ok(())
+    }
+
+    fn take(&mut self, entries: Vec<Entry>, script: Box<dyn Script>) -> Result<(), EngineError> {
+        let waiting = self.entries.len() + entries.len();
+        if waiting > MOST_ENTRIES {
+            return Err(EngineError::Input(format!(
+                "{waiting} words and pauses to say; at most {MOST_ENTRIES} may wait in one session, about five hours of \
+                 speech: give it the rest when it has said some of them"
+            )));
+        }
+        self.entries.extend(entries);
+        self.script = Some(script);
+        Ok(())
+    }
+
+    /// Takes what the frame of a further step must say.
+    pub(crate) fn force(&mut self, forced: &[Forced], steering: Option<&Arc<dyn Steering>>) -> Result<(), EngineError> {
+        steering.ok_or_else(unsteered)?.check_forced(forced)?;
+        room(self.forced.len(), "forced frames")?;
+        self.forced.push_back(forced.to_vec());
+        Ok(())
+    }
+
+    /// Takes what is added to the input of a further step.
+    pub(crate) fn add(&mut self, added: &[f32], steering: Option<&Arc<dyn Steering>>) -> Result<(), EngineError> {
+        steering.ok_or_else(unsteered)?.check_added(added)?;
+        room(self.added.len(), "vectors")?;
+        self.added.push_back(added.to_vec());
+        Ok(())
+    }
+
+    /// Whether there is something about words that the row was not told yet.
+    pub(crate) fn has_words(&self) -> bool {
+        !self.entries.is_empty() || self.ended
+    }
+
+    /// What goes with the next step.
+    pub(crate) fn next(&mut self) -> Aside {
+        Aside {
+            entries: std::mem::take(&mut self.entries),
+            when: self.when,
+            ended: std::mem::take(&mut self.ended),
+            forced: self.forced.pop_front().unwrap_or_default(),
+            added: self.added.pop_front().unwrap_or_default(),
+        }
+    }
+}
+
+fn room(waiting: usize, what: &str) -> Result<(), EngineError> {
+    if waiting < MOST_STEPS {
+        return Ok(());
+    }
+    Err(EngineError::Input(format!("{waiting} {what} wait for their steps already; at most {MOST_STEPS} may wait")))
+}
+
+fn unsteered() -> EngineError {
+    EngineError::Input("this model takes no words: it says what it hears".to_owned())
+}
