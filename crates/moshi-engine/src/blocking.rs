@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, MutexGuard};
 
+use crate::row::Session;
 use crate::shared_engine::{SharedEngine, State};
 use crate::{EngineError, Input, SessionEvent, SessionId, SessionSpec};
 
@@ -38,6 +39,11 @@ impl SharedEngine {
         let mut events = Vec::new();
         self.await_events(state, id, &mut events)?;
         first_failure(&mut events)
+    }
+
+    /// Whether a session that reads aloud takes no step before it is given more words.
+    pub(crate) fn wants_words(&self, id: SessionId) -> bool {
+        self.lock().engine.session(id).is_some_and(Session::is_waiting)
     }
 
     /// Closes a session, and gives its row back unless somebody who drives will.

@@ -21,7 +21,8 @@ pub enum Input<'a> {
     Forced(&'a [Forced]),
     /// Added to the temporal input of the next step that has none yet; as wide as the model.
     Added(&'a [f32]),
-    /// So many further steps may be taken, of a session with [`Pace::Asked`](crate::Pace).
+    /// So many further steps may be taken, of a session with [`Pace::Asked`](crate::Pace). Steps that cannot be taken
+    /// for want of words are not owed later.
     Steps(u64),
     /// Nothing more will come: a partial frame is filled with silence, and once all frames have run, the session ends, or
     /// goes on by itself for its tail.

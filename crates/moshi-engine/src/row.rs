@@ -106,7 +106,10 @@ impl Session {
             Input::Forced(forced) => return self.asides.force(forced, self.steering.as_ref()),
             Input::Added(added) => return self.asides.add(added, self.steering.as_ref()),
             Input::Steps(steps) => {
-                self.asked = self.asked.saturating_add(steps);
+                // A step that cannot be taken is not owed later.
+                if !self.is_waiting() {
+                    self.asked = self.asked.saturating_add(steps);
+                }
                 return Ok(());
             }
             Input::Audio(pcm) => {
@@ -203,8 +206,15 @@ impl Session {
         self.steering.as_ref().is_some_and(|steering| steering.reads_aloud())
     }
 
-    /// Its row took what it was given and no step: it waits for more. Whether that is new.
+    /// Whether it takes no step before it is given more words.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.wants_words && !self.asides.has_words()
+    }
+
+    /// Its row took what it was given and no step: it waits for more, and the step that it was asked for is not owed. Whether
+    /// that is new.
     pub(crate) fn wants_words(&mut self) -> bool {
+        self.asked = 0;
         let known = std::mem::replace(&mut self.wants_words, true);
         !known && !self.asides.has_words()
     }

@@ -7,7 +7,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::{EngineConfig, EngineError, SessionSpec, SharedEngine, SpeechModel, StreamingSession};
+use crate::{
+    EngineConfig, EngineError, ModelKind, ReadingSession, SessionSpec, SharedEngine, SpeechModel, StreamingSession,
+};
 
 /// Models whose weights take more than this share their steps (about what the caches of a desktop hold).
 pub const SHARED_ABOVE_BYTES: u64 = 32 << 20;
@@ -49,6 +51,21 @@ impl Sessions {
         self.in_an_engine(|engine| StreamingSession::open(engine, spec.clone()))
     }
 
+    /// Opens a session that reads aloud.
+    ///
+    /// # Errors
+    /// As [`Sessions::open`]; [`EngineError::Input`] for a model that does not read aloud.
+    pub fn read(&self, spec: &SessionSpec) -> Result<ReadingSession, EngineError> {
+        let kind = self.model.info().kind;
+        if kind != ModelKind::Tts {
+            return Err(EngineError::Input(format!(
+                "this model does not read aloud: it is one for {}; load one of kind \"tts\"",
+                kind.name()
+            )));
+        }
+        self.in_an_engine(|engine| ReadingSession::open(engine, spec))
+    }
+
     /// Opens a session in the state of another of the same model.
     ///
     /// # Errors
@@ -59,10 +76,7 @@ impl Sessions {
 
     /// Tries `open` in each living engine that sessions share, then in a new one. An engine whose model panicked takes
     /// nobody any more.
-    fn in_an_engine(
-        &self,
-        open: impl Fn(Arc<SharedEngine>) -> Result<StreamingSession, EngineError>,
-    ) -> Result<StreamingSession, EngineError> {
+    fn in_an_engine<S>(&self, open: impl Fn(Arc<SharedEngine>) -> Result<S, EngineError>) -> Result<S, EngineError> {
         let new = |rows| Ok(Arc::new(SharedEngine::new(self.model.new_rows(rows)?, EngineConfig::default())));
         if self.rows_per_engine == 1 {
             return open(new(1)?);

@@ -124,10 +124,12 @@ impl<B: Backend> MoshiRows<B> {
     fn think(&mut self, steps: &mut [RowStep<'_>]) -> Result<(), ModelError> {
         self.take_asides(steps)?;
         let (users, given, rows) = (self.model.lm.heard(), &self.work.given, &self.rows);
-        let forced: Vec<Vec<Cell>> = healthy(steps).map(|step| step.aside.forced.iter().map(cell).collect()).collect();
-        let mut inputs = Vec::with_capacity(steps.len());
-        for (step, forced) in healthy(steps).zip(&forced) {
+        // As a rule nothing is forced, and nothing allocated.
+        let forced: Vec<Cell> = healthy(steps).flat_map(|step| step.aside.forced.iter().map(cell)).collect();
+        let (mut inputs, mut rest) = (Vec::with_capacity(steps.len()), &forced[..]);
+        for step in healthy(steps) {
             let (row, heard) = (step.row, &given[step.row * users..][..users]);
+            let forced = rest.split_off(..step.aside.forced.len()).unwrap_or(&[]);
             let prompt = if let FrameInput::Prompt = step.input { rows[row].priming.as_ref() } else { None };
             let (frame, prompted) = prompt.and_then(Priming::next).unzip();
             if let Some(input) = frame.and_then(|frame| frame.input.as_deref()) {

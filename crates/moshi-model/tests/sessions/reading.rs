@@ -7,7 +7,7 @@ use std::time::Duration;
 use moshi_checkpoint::{OpenOptions, Repository, Source};
 use moshi_engine::{
     Engine, EngineConfig, EngineError, Input, ModelInfo, Output, Pace, ReadingSpec, SessionEvent, SessionId,
-    SessionSpec, WordEvent, Words,
+    SessionSpec, Sessions, WordEvent, Words,
 };
 use moshi_model::{LoadOptions, Loaded, load_model, speaker_voices, spoken_prefix};
 use moshi_testkit::{Golden, assert_close};
@@ -226,4 +226,41 @@ fn a_voice_of_another_model_and_numbers_that_it_does_not_know_are_refused() {
     let prefix = ReadingSpec { prefix: Some(Arc::default()), ..ReadingSpec::default() };
     assert!(refused(SessionSpec { reading: prefix, ..good() }).contains("prefix"));
     assert!(engine.admit(good()).is_ok(), "the row is free");
+}
+
+/// Owners who wait for each step, on threads of their own, share the steps of one engine.
+#[test]
+fn a_reading_is_stepped_by_its_owner_and_waits_for_words() {
+    let loaded = model("config.json");
+    let (expected, spec) =
+        (Golden::TINY_TTS.results().unwrap().f32("distilled_pcm").unwrap(), spec(&loaded, "distilled"));
+    let sessions = Sessions::with_rows_per_engine(loaded.model.clone(), 3);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let mut session = sessions.read(&spec).unwrap();
+            let expected = &expected;
+            scope.spawn(move || {
+                let (mut pcm, mut words) = (Vec::new(), 0);
+                for (speaker, text) in turns("distilled").iter().enumerate() {
+                    session.push(text, speaker).unwrap();
+                    while let Some(step) = session.step().unwrap() {
+                        words += step.words.len();
+                        if step.pcm.is_empty() {
+                            break; // it waits
+                        }
+                        pcm.extend(step.pcm);
+                    }
+                    assert!(session.step().unwrap().unwrap().pcm.is_empty(), "it still waits");
+                }
+                session.finish().unwrap();
+                assert!(session.finish().is_err() && session.push("more", 0).is_err());
+                while let Some(step) = session.step().unwrap() {
+                    words += step.words.len();
+                    pcm.extend(step.pcm);
+                }
+                assert_eq!((session.step().unwrap(), words), (None, 10));
+                assert_close("sound", &pcm, expected, 1e-3);
+            });
+        }
+    });
 }
