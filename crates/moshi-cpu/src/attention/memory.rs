@@ -12,11 +12,12 @@ impl Ring {
     /// # Errors
     /// [`KernelError`] when `kv` is too short, the ring has room for fewer, or the row does not exist.
     pub fn fill(&mut self, row: usize, kv: &[f32], len: usize) -> Result<(), KernelError> {
-        let Ring { geometry, memory } = self;
+        let Ring { geometry, memory, used } = self;
         let shape = geometry.shape;
         KernelError::row(row, geometry.rows)?;
         KernelError::at_least("positions of a ring", len, shape.context)?;
         KernelError::at_least("keys and values", len * 2 * shape.kv_heads * shape.head_dim, kv.len())?;
+        used[row] = len;
         let start = row * geometry.row_len();
         let mut put = |head: usize, slot: usize, key: &[f32], value: &[f32]| {
             let to = start + head * geometry.head_len() + slot * geometry.width;

@@ -101,6 +101,8 @@ pub enum RingFormat {
 pub struct Ring {
     geometry: Geometry,
     memory: Memory,
+    /// Of each row, the first slots that hold something it still sees: what a copy takes.
+    used: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -162,7 +164,7 @@ impl Ring {
             RingFormat::F32 => Memory::F32 { keys: Block::streamed(len), values: Block::streamed(len) },
             RingFormat::Bf16 => Memory::Bf16 { keys: Block::streamed(len), values: Block::streamed(len) },
         };
-        Ok(Self { geometry, memory })
+        Ok(Self { geometry, memory, used: vec![0; rows] })
     }
 
     /// Bytes of all keys and values.
@@ -180,6 +182,7 @@ impl Ring {
         if row >= rows {
             return;
         }
+        self.used[row] = 0;
         let len = self.geometry.row_len();
         let range = row * len..(row + 1) * len;
         match &mut self.memory {
@@ -193,7 +196,8 @@ impl Ring {
         &self.geometry.shape
     }
 
-    /// Copies one row's keys and values from another ring of the same shape.
+    /// Copies one row's keys and values from another ring of the same shape: as many as it has written, so that a short
+    /// conversation is copied fast however long the window is.
     ///
     /// # Errors
     /// [`KernelError`] when the shapes differ or a row does not exist.
@@ -209,23 +213,42 @@ impl Ring {
         }
         KernelError::row(from_row, from_shape.rows)?;
         KernelError::row(row, to_shape.rows)?;
-        let len = to_shape.row_len();
-        let (to, source) = (row * len..(row + 1) * len, from_row * len..(from_row + 1) * len);
+        let used = from.used[from_row];
+        let copy = RowCopy { geometry: to_shape, to: row, from: from_row, used };
         match (&mut self.memory, &from.memory) {
             (Memory::F32 { keys, values }, Memory::F32 { keys: from_keys, values: from_values }) => {
-                keys[to.clone()].copy_from_slice(&from_keys[source.clone()]);
-                values[to].copy_from_slice(&from_values[source]);
+                copy.run(keys, from_keys);
+                copy.run(values, from_values);
             }
             (Memory::Bf16 { keys, values }, Memory::Bf16 { keys: from_keys, values: from_values }) => {
-                keys[to.clone()].copy_from_slice(&from_keys[source.clone()]);
-                values[to].copy_from_slice(&from_values[source]);
+                copy.run(keys, from_keys);
+                copy.run(values, from_values);
             }
             _ => {
                 let expected = "both rings have one number format";
                 return Err(KernelError::Unsupported { what: "row of a ring to copy", found: from_row, expected });
             }
         }
+        self.used[row] = used;
         Ok(())
+    }
+}
+
+/// A copy of the first slots of a row, head by head.
+struct RowCopy {
+    geometry: Geometry,
+    to: usize,
+    from: usize,
+    used: usize,
+}
+
+impl RowCopy {
+    fn run<E: Key>(&self, to: &mut [E], from: &[E]) {
+        let (row, head, len) = (self.geometry.row_len(), self.geometry.head_len(), self.used * self.geometry.width);
+        for at in (0..self.geometry.shape.kv_heads).map(|i| i * head) {
+            let (to_at, from_at) = (self.to * row + at, self.from * row + at);
+            to[to_at..to_at + len].copy_from_slice(&from[from_at..from_at + len]);
+        }
     }
 }
 
@@ -268,8 +291,12 @@ pub fn attend(
     ring: &mut Ring,
     y: &mut [f32],
 ) -> Result<(), KernelError> {
-    let Ring { geometry, memory } = ring;
+    let Ring { geometry, memory, used } = ring;
     check(chunk, rotations, qkv, geometry, y.len())?;
+    for &row in chunk.rows {
+        // What was written beyond that belongs to an earlier conversation.
+        used[row] = usize::try_from(chunk.position(row, chunk.t)).unwrap_or(usize::MAX).min(geometry.slots);
+    }
     let step = Step { cores, chunk, rotations, qkv, ring: geometry };
     match memory {
         Memory::F32 { keys, values } => step.run(keys, values, y),
