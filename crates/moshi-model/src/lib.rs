@@ -6,6 +6,7 @@ mod builtin;
 mod choices;
 mod codec;
 mod error;
+mod kept;
 mod load;
 mod memory;
 mod moshi;

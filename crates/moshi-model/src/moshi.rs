@@ -20,6 +20,7 @@ use moshi_nn::layers::StreamState;
 
 use crate::choices::{adapter, away, codebooks, condition_values, conditions, learnt, sampling};
 use crate::error::ModelError;
+use crate::kept::{KeptPrompts, Key};
 use crate::priming::Priming;
 use crate::reading::ReadsAloud;
 use crate::recognition::Recognition;
@@ -47,6 +48,8 @@ pub(crate) struct Moshi<B: Backend> {
     pub(crate) recognition: Option<Recognition>,
     pub(crate) reads_aloud: Option<ReadsAloud>,
     pub(crate) steering: Arc<Steered>,
+    /// Prompts of sessions before.
+    pub(crate) kept: KeptPrompts<B>,
     /// What sessions were told last.
     told: Mutex<Vec<ToldBefore<B>>>,
 }
@@ -76,7 +79,17 @@ impl<B: Backend> Moshi<B> {
         let rate = mimi.frame_rate();
         let reads_aloud = (info.kind == ModelKind::Tts).then(|| ReadsAloud::new(tts, config, rate));
         let steering = Arc::new(Steered::new(speller, config, reads_aloud, rate));
-        Ok(Self { info, mimi, lm, words, recognition, reads_aloud, steering, told: Mutex::default() })
+        Ok(Self {
+            info,
+            mimi,
+            lm,
+            words,
+            recognition,
+            reads_aloud,
+            steering,
+            kept: KeptPrompts::default(),
+            told: Mutex::default(),
+        })
     }
 
     /// Whether its sessions can have a second row that they are drawn away from: where it is told something, and has not
@@ -201,7 +214,7 @@ impl<B: Backend> MoshiRows<B> {
         if most > 0 {
             lm.set_codebooks(state, row, codebooks(most, spec)?)?;
         }
-        let priming = spec.prompt.clone().map(Priming::new);
+        let mut priming = spec.prompt.clone().map(Priming::new);
         for (frame, forced) in priming.iter().flat_map(Priming::steps) {
             model.heard_codes().check(&frame.heard)?;
             let input = PromptInput { heard: &frame.heard, forced, replayed: frame.input.as_deref() };
@@ -215,12 +228,20 @@ impl<B: Backend> MoshiRows<B> {
         if !lm.config().conditioners.is_empty() {
             lm.set_conditions(state, row, &*model.told(&conditions(&model.info.conditions, spec))?)?;
         }
+        let mut kept_as = Key::of(spec);
+        if let (Some(key), Some(priming)) = (&kept_as, &mut priming)
+            && model.kept.recall(lm, state, row, key)?
+        {
+            priming.skip_to_last();
+            kept_as = None;
+        }
         lm.set_sampling(state, row, &sampling(&spec.sampling))?;
         self.rows[row] = Row {
             listening: model.recognition.as_ref().map(Recognition::listening),
             translating: translation_of(model.info.kind, lm.config().card, spec),
             reading,
             priming,
+            kept_as,
             tells_codes: spec.tells_codes,
             watched: spec.watched.clone(),
             guided: self.rows[row].guided,

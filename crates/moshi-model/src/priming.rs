@@ -37,6 +37,11 @@ impl Priming {
         Some((self.prompt.frames.get(self.at)?, self.forced.get(self.at)?))
     }
 
+    /// The steps before the last are done.
+    pub(crate) fn skip_to_last(&mut self) {
+        self.at = self.prompt.frames.len().saturating_sub(1);
+    }
+
     /// That step is done.
     pub(crate) fn advance(&mut self) {
         self.at = self.prompt.frames.len().min(self.at + 1);

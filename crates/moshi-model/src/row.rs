@@ -3,6 +3,7 @@
 use moshi_lm::text::TextState;
 use moshi_lm::translation::Translation;
 
+use crate::kept::Key;
 use crate::priming::Priming;
 use crate::reading::Reading;
 use crate::recognition::Listening;
@@ -27,6 +28,8 @@ pub(crate) struct Row {
     /// Text tokens that are told.
     pub(crate) watched: Vec<i32>,
     pub(crate) priming: Option<Priming>,
+    /// By what its prompt is kept once it has run.
+    pub(crate) kept_as: Option<Key>,
     /// Whether a second row runs beside it.
     pub(crate) guided: bool,
 }

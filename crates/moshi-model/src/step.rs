@@ -10,6 +10,7 @@ use crate::error::ModelError;
 use crate::moshi::MoshiRows;
 use crate::priming::{Priming, cell};
 use crate::reading::{Reading, Sound, give};
+use crate::row::Row;
 use crate::saying::begin;
 use crate::translation::{NOTHING, after_end, is_translated};
 
@@ -141,10 +142,20 @@ impl<B: Backend> MoshiRows<B> {
         for step in healthy(steps) {
             step.output.error = self.lm.fault(step.row).map(|fault| format!("cannot think: {fault}"));
             if let FrameInput::Prompt = step.input {
-                self.rows[step.row].priming.iter_mut().for_each(Priming::advance);
+                self.primed(step.row)?;
             }
         }
         self.said(steps)
+    }
+
+    /// A step of a row's prompt is done. The prompt is kept for others before the step that draws.
+    fn primed(&mut self, row: usize) -> Result<(), ModelError> {
+        let Row { priming: Some(priming), kept_as, .. } = &mut self.rows[row] else { return Ok(()) };
+        priming.advance();
+        match kept_as.take_if(|_| priming.left() == 1) {
+            Some(key) if self.lm.fault(row).is_none() => self.model.kept.keep(&self.model.lm, &self.lm, row, &key),
+            _ => Ok(()),
+        }
     }
 
     /// Tells which words rows took, and whether they are done with them.

@@ -234,6 +234,45 @@ fn sessions_of_one_batch_have_prompts_of_their_own_and_leave_nothing_in_their_ro
 }
 
 #[test]
+fn a_prompt_that_is_known_is_over_after_one_step_whatever_the_seed() {
+    let golden = Golden::TINY_PERSONAPLEX;
+    let user = frames(&golden.results().unwrap().i32("user_codes").unwrap(), CODEBOOKS);
+    let (prompt, expected) = role("pt");
+    let again = Arc::new((*prompt).clone()); // the same prompt, made anew
+    let seeded = |prompt: &Arc<Prompt>, seed: u64| {
+        let sampling = SessionParams { seed, ..SessionParams::default() };
+        SessionSpec { prompt: Some(prompt.clone()), ..SessionSpec::lossless(sampling) }
+    };
+    let say_all = |house: &mut Engine, spec: SessionSpec| {
+        let id = house.open(spec).unwrap();
+        let (mut out, mut ticks) = (Vec::new(), 0);
+        while !events(&out, id).contains(&&SessionEvent::Primed) {
+            house.tick(Duration::ZERO, &mut out).unwrap();
+            ticks += 1;
+        }
+        say(house, id, &user);
+        let said = codes(&run(house), id);
+        house.close(id);
+        (said, ticks)
+    };
+    let mut house = engine(golden, 2, &[]);
+    assert_eq!(say_all(&mut house, prompted(&prompt)).1, prompt.frames.len());
+    let (said, ticks) = say_all(&mut house, prompted(&again));
+    assert_eq!((&said[..expected.len()], ticks), (&expected[..], 1));
+    // With another seed its last step draws something else: as where the prompt runs for the first time.
+    let known = say_all(&mut house, seeded(&again, 7));
+    let fresh = say_all(&mut engine(golden, 1, &[]), seeded(&prompt, 7));
+    assert!(known.0 == fresh.0 && known.0 != said && known.1 == 1);
+    // Another prompt is not known, and neither is this one where repetition is penalised.
+    let (other, said) = role("wav");
+    let (found, ticks) = say_all(&mut house, prompted(&other));
+    assert_eq!((&found[..said.len()], ticks), (&said[..], other.frames.len()));
+    let mut penalised = prompted(&prompt);
+    penalised.sampling.repetition_penalty = 1.5;
+    assert_eq!(say_all(&mut house, penalised).1, prompt.frames.len());
+}
+
+#[test]
 fn a_copy_in_the_middle_of_a_prompt_goes_on_with_it() {
     let golden = Golden::TINY_PERSONAPLEX;
     let user = frames(&golden.results().unwrap().i32("user_codes").unwrap(), CODEBOOKS);
