@@ -254,6 +254,19 @@ impl SessionInput {
         }
     }
 
+    /// Gives the model something beside its caller's voice. Does not wait.
+    ///
+    /// # Errors
+    /// What the engine says: nothing of it is taken.
+    pub fn give(&self, input: Input<'_>) -> Result<(), EngineError> {
+        self.engine.push(self.start.elapsed(), self.id, input)
+    }
+
+    /// How wide vectors are that can be added to the model's input; 0 for a model that takes none.
+    pub fn width(&self) -> usize {
+        self.engine.width()
+    }
+
     /// Begins again with a fresh row and the same parameters. False when the engine has ended.
     pub async fn restart(&self) -> bool {
         self.engine.reset(self.id).is_ok() || !self.engine.is_stopped()

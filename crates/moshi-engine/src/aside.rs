@@ -11,6 +11,9 @@ const MOST_ENTRIES: usize = 50_000;
 /// Most steps ahead for which cells or vectors wait in a session: eleven minutes.
 const MOST_STEPS: usize = 8_192;
 
+/// Most text tokens that a session watches for.
+const MOST_WATCHED: usize = 1_024;
+
 /// What goes to a row with its next step beside what it hears.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Aside {
@@ -20,16 +23,18 @@ pub struct Aside {
     pub when: When,
     /// Whether no more words will come.
     pub ended: bool,
-    /// What the frame that this step begins must say: text, then a code for each stream that is written. Empty where all is
-    /// left to the model.
+    /// What the frame that this step begins must say: text, then a code for each stream that is written. Streams that are
+    /// left out are left to the model.
     pub forced: Vec<Forced>,
     /// Added to the temporal input of this step; as wide as the model, or empty.
     pub added: Vec<f32>,
+    /// Text tokens to tell from this step on, where that changes.
+    pub watched: Option<Vec<i32>>,
 }
 
 /// Nothing beside what a row hears.
 pub static NO_ASIDE: Aside =
-    Aside { entries: Vec::new(), when: When::Now, ended: false, forced: Vec::new(), added: Vec::new() };
+    Aside { entries: Vec::new(), when: When::Now, ended: false, forced: Vec::new(), added: Vec::new(), watched: None };
 
 /// What waits to go to a row.
 #[derive(Debug, Default)]
@@ -41,6 +46,7 @@ pub(crate) struct Asides {
     ended: bool,
     forced: VecDeque<Vec<Forced>>,
     added: VecDeque<Vec<f32>>,
+    watched: Option<Vec<i32>>,
 }
 
 impl Clone for Asides {
@@ -52,6 +58,7 @@ impl Clone for Asides {
             ended: self.ended,
             forced: self.forced.clone(),
             added: self.added.clone(),
+            watched: self.watched.clone(),
         }
     }
 }
@@ -114,6 +121,16 @@ impl Asides {
         Ok(())
     }
 
+    /// Takes which tokens are told.
+    pub(crate) fn watch(&mut self, tokens: &[i32]) -> Result<(), EngineError> {
+        if tokens.len() > MOST_WATCHED {
+            let found = tokens.len();
+            return Err(EngineError::Input(format!("{found} tokens to watch for; at most {MOST_WATCHED}")));
+        }
+        self.watched = Some(tokens.to_vec());
+        Ok(())
+    }
+
     /// Whether there is something about words that the row was not told yet.
     pub(crate) fn has_words(&self) -> bool {
         !self.entries.is_empty() || self.ended
@@ -127,6 +144,7 @@ impl Asides {
             ended: std::mem::take(&mut self.ended),
             forced: self.forced.pop_front().unwrap_or_default(),
             added: self.added.pop_front().unwrap_or_default(),
+            watched: self.watched.take(),
         }
     }
 }

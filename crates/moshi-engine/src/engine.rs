@@ -143,6 +143,11 @@ impl Engine {
         self.capacity
     }
 
+    /// How wide vectors are that can be added to the model's input; 0 for a model that takes none.
+    pub fn width(&self) -> usize {
+        self.steering.as_ref().map_or(0, |steering| steering.width())
+    }
+
     /// Asks for a session. It may be pushed to at once; whether it got its row is told by [`SessionEvent::Opened`] or
     /// [`SessionEvent::Failed`] when the job has run.
     ///

@@ -17,10 +17,13 @@ pub enum Input<'a> {
     Codes(&'a [i32]),
     /// Words to say: all there is in a session that reads aloud, something beside its own words in a dialogue.
     Words(Words<'a>),
-    /// What the frame of the next step that has none yet must say: text, then a code for each stream that is written.
+    /// What the frame of the next step that has none yet must say: text, then a code for each stream that is written; streams
+    /// that are left out are left to the model.
     Forced(&'a [Forced]),
     /// Added to the temporal input of the next step that has none yet; as wide as the model.
     Added(&'a [f32]),
+    /// Text tokens that are told from the next step on when they are said, in place of those before.
+    Watched(&'a [i32]),
     /// So many further steps may be taken, of a session with [`Pace::Asked`](crate::Pace). Steps that cannot be taken
     /// for want of words are not owed later.
     Steps(u64),

@@ -105,6 +105,7 @@ impl Session {
             Input::Words(words) => return self.asides.say(&words, self.reads_aloud()),
             Input::Forced(forced) => return self.asides.force(forced, self.steering.as_ref()),
             Input::Added(added) => return self.asides.add(added, self.steering.as_ref()),
+            Input::Watched(tokens) => return self.asides.watch(tokens),
             Input::Steps(steps) => {
                 // A step that cannot be taken is not owed later.
                 if !self.is_waiting() {

@@ -67,10 +67,12 @@ pub trait Steering: Send + Sync {
     fn reads_aloud(&self) -> bool;
     /// What makes words of a session's text.
     fn script(&self, spec: &SessionSpec) -> Box<dyn Script>;
+    /// How wide vectors are that can be added to the input of a step.
+    fn width(&self) -> usize;
     /// Checks what a frame must say.
     ///
     /// # Errors
-    /// [`EngineError::Input`] when there are more or fewer cells than streams that are written, or tokens that they do not
+    /// [`EngineError::Input`] when there are more cells than streams that are written, or none, or tokens that they do not
     /// have.
     fn check_forced(&self, forced: &[Forced]) -> Result<(), EngineError>;
     /// Checks what is to be added to the input of a step.

@@ -179,6 +179,11 @@ impl SharedEngine {
         self.lock().engine.capacity()
     }
 
+    /// How wide vectors are that can be added to the model's input; 0 for a model that takes none.
+    pub fn width(&self) -> usize {
+        self.lock().engine.width()
+    }
+
     /// Counters and gauges.
     pub fn metrics(&self) -> EngineMetrics {
         self.lock().engine.metrics()

@@ -111,7 +111,7 @@ impl<B: Backend> Moshi<B> {
             None => Ok(None),
             Some(x) if !x.is_finite() || x.abs() > 20.0 => refused(x.to_string(), "a number from -20 to 20"),
             Some(_) if learnt(&self.info.conditions).is_some() => Ok(None), // it is a condition
-            Some(x) if x == 1.0 => Ok(None),
+            Some(1.0) => Ok(None),
             Some(x) if self.is_guided() => Ok(Some(x)),
             Some(x) => refused(x.to_string(), "1, or none: this model knows no guidance"),
         }

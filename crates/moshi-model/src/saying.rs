@@ -10,6 +10,10 @@ use crate::reading::said;
 /// Frames without a word after which a dialogue counts as quiet: about half a second.
 const QUIET_FRAMES: usize = 6;
 
+/// Most frames from the beginning of a word to the next: a model that would be silent by itself does not ask for the next
+/// word, and people speak about three in a second.
+const BETWEEN_WORDS: u32 = 4;
+
 /// What a row was given to say and has not begun.
 #[derive(Clone, Default)]
 pub(crate) struct Saying {
@@ -42,6 +46,11 @@ impl Saying {
 
 /// A dialogue's speech with these words: they are said from the next step on.
 pub(crate) fn begin(text_card: usize) -> Speech {
-    let config = TextRuleConfig { initial_padding: 0, final_padding: 0, ..TextRuleConfig::new(text_card, 0) };
+    let config = TextRuleConfig {
+        max_padding: BETWEEN_WORDS,
+        initial_padding: 0,
+        final_padding: 0,
+        ..TextRuleConfig::new(text_card, 0)
+    };
     Speech::new(TextRule::new(config))
 }

@@ -40,12 +40,16 @@ impl Steering for Steered {
         Box::new(Spelled { script: script::Script::new(self.speller.clone(), rules), entries: Vec::new() })
     }
 
+    fn width(&self) -> usize {
+        self.width
+    }
+
     fn check_forced(&self, forced: &[Forced]) -> Result<(), EngineError> {
         let Self { streams, card, text_card, .. } = *self;
-        if forced.len() != streams {
+        if forced.is_empty() || forced.len() > streams {
             let found = forced.len();
             return Err(EngineError::Input(format!(
-                "{found} forced cells; expected {streams}: text, then one for each codebook that is written"
+                "{found} forced cells; expected 1 to {streams}: text, then one for each codebook that is written"
             )));
         }
         for (stream, cell) in forced.iter().enumerate() {

@@ -114,6 +114,9 @@ impl<B: Backend> MoshiRows<B> {
                     rule.into_iter().for_each(|rule| due.iter().for_each(|entry| rule.push(entry.clone())));
                 }
             }
+            if let Some(watched) = &aside.watched {
+                row.watched.clone_from(watched);
+            }
             if !step.output.waits && !aside.added.is_empty() {
                 lm.add_input(state, step.row, &aside.added)?;
             }
@@ -126,11 +129,17 @@ impl<B: Backend> MoshiRows<B> {
         self.take_asides(steps)?;
         let (users, given, rows) = (self.model.lm.heard(), &self.work.given, &self.rows);
         // As a rule nothing is forced, and nothing allocated.
-        let forced: Vec<Cell> = healthy(steps).flat_map(|step| step.aside.forced.iter().map(cell)).collect();
+        let written = self.model.lm.written();
+        let padded = |cells: usize| if cells == 0 { 0 } else { written };
+        let cells = |step: &mut RowStep<'_>| {
+            let forced = step.aside.forced.iter().map(cell).chain(std::iter::repeat(Cell::Pending));
+            forced.take(padded(step.aside.forced.len())).collect::<Vec<_>>()
+        };
+        let forced: Vec<Cell> = healthy(steps).flat_map(cells).collect();
         let (mut inputs, mut rest) = (Vec::with_capacity(steps.len()), &forced[..]);
         for step in healthy(steps) {
             let (row, heard) = (step.row, &given[step.row * users..][..users]);
-            let forced = rest.split_off(..step.aside.forced.len()).unwrap_or(&[]);
+            let forced = rest.split_off(..padded(step.aside.forced.len())).unwrap_or(&[]);
             let prompt = if let FrameInput::Prompt = step.input { rows[row].priming.as_ref() } else { None };
             let (frame, prompted) = prompt.and_then(Priming::next).unzip();
             if let Some(input) = frame.and_then(|frame| frame.input.as_deref()) {

@@ -22,8 +22,10 @@ mod close;
 mod message;
 mod metadata;
 mod params;
+mod steer;
 
 pub use close::{CloseReason, Refusal};
 pub use message::{Control, DEFAULT_MAX_MESSAGE, Message, MessageError, ModelVersions};
 pub use metadata::{BuildInfo, Notice, SessionMetadata, WaitingNotice};
 pub use params::{ChatParams, ParamError};
+pub use steer::{SayWhen, Steer};

@@ -16,6 +16,13 @@ pub(crate) enum Said {
     Voice(Vec<f32>),
     /// A piece of its words.
     Words(String),
+    /// A text token that the caller watches for was said.
+    Token {
+        /// The token.
+        token: i32,
+        /// In which of the call's steps.
+        step: u64,
+    },
     /// So many frames of the caller get no answer; what to tell the caller, if it was not told before.
     Lost {
         /// Frames.
@@ -75,6 +82,7 @@ impl<'a> CallEvents<'a> {
                 self.record(|recorder| recorder.words(&text));
                 Some(Said::Words(text))
             }
+            SessionEvent::Token { token, step } => Some(Said::Token { token, step }),
             SessionEvent::Dropped { frames } => {
                 self.record(|recorder| recorder.dropped(frames));
                 Some(Said::Lost { frames, notice: self.lost.slow_server(frames) })
@@ -84,7 +92,7 @@ impl<'a> CallEvents<'a> {
             // What a wire of a call has no words for.
             SessionEvent::Opened | SessionEvent::Primed | SessionEvent::Reset | SessionEvent::Codes(_) => None,
             SessionEvent::Word(_) | SessionEvent::Pause | SessionEvent::Heads(_) => None,
-            SessionEvent::WordsWanted | SessionEvent::Token { .. } => None,
+            SessionEvent::WordsWanted => None,
         })
     }
 

@@ -1,11 +1,12 @@
 //! The way of one caller's frames to the model.
 
-use moshi_protocol::CloseReason;
+use moshi_protocol::{CloseReason, Steer};
 
 use super::ending::Ending;
 use super::pacer::DueFrame;
 use super::pulse::Pulse;
 use super::recorder::Recorder;
+use super::steering;
 use crate::engine_thread::SessionInput;
 use crate::metrics::Metrics;
 
@@ -52,6 +53,14 @@ impl<'a> CallInput<'a> {
     /// As [`CallInput::hear`].
     pub(crate) async fn restart(&self) -> Result<(), Ending> {
         self.taken(self.session.restart().await)
+    }
+
+    /// Gives the model what the caller steers it with.
+    ///
+    /// # Errors
+    /// What of it does not fit, in words for the caller.
+    pub(crate) fn steer(&self, steer: &Steer) -> Result<(), String> {
+        steering::steer(self.session, steer)
     }
 
     /// So many frames of the caller were given up before the model heard them.

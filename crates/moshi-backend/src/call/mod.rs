@@ -22,6 +22,7 @@ mod request;
 mod s16;
 mod slots;
 mod standing_queue;
+mod steering;
 #[cfg(test)]
 mod tests;
 mod waiting_line;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::ws::Message as Frame;
 use futures_util::StreamExt;
-use moshi_protocol::{CloseReason, Control, Message, MessageError};
+use moshi_protocol::{CloseReason, Control, Message, MessageError, Steer};
 use tokio::sync::mpsc;
 
 use super::backlog::Backlog;
@@ -102,6 +102,7 @@ impl<'a> Listener<'a> {
                 match message {
                     Message::Audio(_) => self.audio(bytes.slice(1..)).await,
                     Message::Control(control) => self.control(control).await,
+                    Message::Metadata(json) => self.steer(json),
                     // A ping needs no answer: it has proved that the caller lives. The other types are the server's
                     // to send, and harmless.
                     _ => Ok(()),
@@ -169,6 +170,14 @@ impl<'a> Listener<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What a caller writes that does not steer is as harmless as what only a server tells.
+    fn steer(&mut self, json: &str) -> Result<(), Ending> {
+        match Steer::parse(json).map(|steer| steer.and_then(|steer| self.input.steer(&steer))) {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err(why)) => self.complain("steer", CloseReason::BadMessage, why),
+        }
     }
 
     /// Tells the caller about a message that is of no use; ends the call for `reason` once there are too many.

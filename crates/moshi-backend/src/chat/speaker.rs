@@ -50,6 +50,10 @@ impl Speaker<'_> {
                 said = self.events.next() => match said? {
                     Said::Voice(pcm) => encoder = say(encoder, pcm, sink).await?,
                     Said::Words(text) => send(sink, &Message::Text(&text)).await?,
+                    Said::Token { token, step } => {
+                        let told = format!("{{\"token\":{token},\"step\":{step}}}");
+                        send(sink, &Message::Metadata(&told)).await?;
+                    }
                     Said::Lost { frames, notice } => {
                         encoder.skip(frames);
                         self.notify(sink, notice).await?;

@@ -2,9 +2,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use moshi_protocol::Steer;
 use serde_json::{Map, Value};
 
-use super::items::{LONGEST_ID, NewItem};
+use super::items::{LONGEST_ID, NewItem, assistant_words};
 use super::problem::{Problem, shortened};
 
 /// Pairs that the metadata of a response may have, and how long their names and values may be: the limits of the API.
@@ -21,8 +22,10 @@ pub(super) enum ClientEvent {
     Commit,
     /// Forget what was not heard yet.
     Clear,
-    /// Say something; the response carries this metadata.
-    Create(Value),
+    /// Say something.
+    Create(NewResponse),
+    /// Steer what the model says: see [`Steer`].
+    Steer(Steer),
     /// Stop saying it.
     Cancel(Cancel),
     /// Keep this.
@@ -33,6 +36,15 @@ pub(super) enum ClientEvent {
     Delete(String),
     /// The caller's player was stopped.
     Truncate(Truncation),
+}
+
+/// A response that the caller asks for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct NewResponse {
+    /// It carries this.
+    pub(super) metadata: Value,
+    /// It says this; `None` for what the model likes.
+    pub(super) words: Option<String>,
 }
 
 /// What is to be stopped.
@@ -106,7 +118,11 @@ fn read(kind: &str, mut fields: Map<String, Value>) -> Result<ClientEvent, Probl
         },
         "input_audio_buffer.commit" => Ok(ClientEvent::Commit),
         "input_audio_buffer.clear" => Ok(ClientEvent::Clear),
-        "response.create" => read_metadata(&mut fields).map(ClientEvent::Create),
+        "response.create" => read_response(&mut fields).map(ClientEvent::Create),
+        "moshi.steer" => match Steer::parse(&steering(fields).to_string()) {
+            Some(steer) => steer.map(ClientEvent::Steer).map_err(|why| Problem::of("invalid_value", "steer", why)),
+            None => Err(Problem::missing("steer", "moshi.steer has no steer: say, force, add or watch")),
+        },
         "response.cancel" => Ok(ClientEvent::Cancel(match fields.remove("response_id") {
             None | Some(Value::Null) => Cancel::Any,
             Some(Value::String(id)) => Cancel::Response(id),
@@ -122,13 +138,32 @@ fn read(kind: &str, mut fields: Map<String, Value>) -> Result<ClientEvent, Probl
     }
 }
 
-/// The metadata of the response that `response.create` asks for; null if it has none.
-fn read_metadata(fields: &mut Map<String, Value>) -> Result<Value, Problem> {
+/// The fields that steer: without those that any event may have.
+fn steering(mut fields: Map<String, Value>) -> Value {
+    fields.remove("event_id");
+    Value::Object(fields)
+}
+
+/// The response that `response.create` asks for.
+fn read_response(fields: &mut Map<String, Value>) -> Result<NewResponse, Problem> {
     let mut response = match fields.remove("response") {
-        None | Some(Value::Null) => return Ok(Value::Null),
+        None | Some(Value::Null) => return Ok(NewResponse::default()),
         Some(Value::Object(response)) => response,
         Some(other) => return Err(Problem::value("response", &other, "an object")),
     };
+    let words = match response.get("input") {
+        None | Some(Value::Null) => None,
+        Some(Value::Array(items)) => {
+            let words: Vec<String> = items.iter().filter_map(|item| assistant_words(item.as_object()?)).collect();
+            (!words.is_empty()).then(|| words.join(" "))
+        }
+        Some(other) => return Err(Problem::value("response.input", other, "an array of items")),
+    };
+    Ok(NewResponse { metadata: read_metadata(&mut response)?, words })
+}
+
+/// The metadata of a response; null if it has none.
+fn read_metadata(response: &mut Map<String, Value>) -> Result<Value, Problem> {
     let found = response.remove("metadata").unwrap_or_default();
     let (pairs, name, value) = METADATA;
     let fits = |text: &str, most: usize| text.chars().count() <= most;
@@ -169,10 +204,13 @@ mod tests {
     fn events_are_read() {
         let event = |text: &str| Request::parse(text).event.unwrap();
         assert_eq!(event(r#"{"type":"input_audio_buffer.append","audio":"AQID"}"#), ClientEvent::Append(vec![1, 2, 3]));
-        assert_eq!(event(r#"{"type":"response.create","response":{"x":1}}"#), ClientEvent::Create(Value::Null));
+        assert_eq!(
+            event(r#"{"type":"response.create","response":{"x":1}}"#),
+            ClientEvent::Create(NewResponse::default())
+        );
         let mine = serde_json::json!({ "client_event_id": "e_1" });
         let create = serde_json::json!({ "type": "response.create", "response": { "metadata": mine } });
-        assert_eq!(event(&create.to_string()), ClientEvent::Create(mine));
+        assert_eq!(event(&create.to_string()), ClientEvent::Create(NewResponse { metadata: mine, words: None }));
         assert_eq!(event(r#"{"type":"response.cancel"}"#), ClientEvent::Cancel(Cancel::Any));
         assert!(matches!(event(r#"{"type":"session.update","session":{}}"#), ClientEvent::Update(_)));
     }

@@ -121,12 +121,17 @@ impl EventWriter {
         self.event("conversation.item.truncated", fields)
     }
 
+    /// A text token that the caller watches for was said.
+    pub(super) fn token(&mut self, token: i32, step: u64) -> String {
+        self.event("moshi.token", json!({ "token": token, "step": step }))
+    }
+
     /// Keeps an item of the caller's; the model hears nothing of it.
     ///
     /// # Errors
     /// [`Problem`] when it cannot have the id or the place that it wants.
     pub(super) fn item_created(&mut self, new: NewItem) -> Result<Vec<String>, Problem> {
-        let NewItem { mut item, after, audio: _ } = new;
+        let NewItem { mut item, after, .. } = new;
         let id = item.get("id").and_then(Value::as_str).map_or_else(|| self.id("item"), str::to_owned);
         item.insert("id".to_owned(), id.as_str().into());
         let item = Value::Object(item);

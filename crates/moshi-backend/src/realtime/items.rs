@@ -1,5 +1,5 @@
 //! The items of a conversation: what the caller put in as text, and what was said. The model hears audio and nothing
-//! else; items are kept so that a client finds again what it sent.
+//! else; items are kept so that a client finds again what it sent, and a message of the assistant's can be said.
 
 use std::collections::VecDeque;
 
@@ -33,6 +33,8 @@ pub(super) struct NewItem {
     pub(super) after: Option<String>,
     /// Audio of the user's in it, in the format of the input.
     pub(super) audio: Vec<u8>,
+    /// The text of a message of the assistant's: what the next response may say.
+    pub(super) words: Option<String>,
 }
 
 /// What was said and put in, in its order.
@@ -67,16 +69,17 @@ impl NewItem {
         };
         check_id(&mut item)?;
         one_of(&item, "type", &KINDS)?;
-        let mut audio = Vec::new();
+        let (mut audio, mut words) = (Vec::new(), None);
         if item["type"] == "message" {
             one_of(&item, "role", &ROLES)?;
             let from_user = item["role"] == "user";
             let content = item.entry("content").or_insert_with(|| json!([]));
             read_content(content, from_user.then_some(&mut audio))?;
+            words = assistant_words(&item);
         }
         item.insert("object".to_owned(), "realtime.item".into());
         item.insert("status".to_owned(), "completed".into());
-        Ok(Self { item, after, audio })
+        Ok(Self { item, after, audio, words })
     }
 }
 
@@ -169,6 +172,18 @@ impl Conversation {
 fn unknown(code: &'static str, param: &str, id: &str) -> Problem {
     let id = shortened(id);
     Problem::of(code, param, format!("there is no item with the id \"{id}\" in this conversation"))
+}
+
+/// The text of a message of the assistant's; `None` of any other item, and of a message without text.
+pub(super) fn assistant_words(item: &Map<String, Value>) -> Option<String> {
+    let field = |name: &str| item.get(name).and_then(Value::as_str);
+    if field("role") != Some("assistant") || field("type").is_some_and(|kind| kind != "message") {
+        return None;
+    }
+    let parts = item.get("content")?.as_array()?.iter();
+    let texts = parts.filter_map(|part| part.get("text").or_else(|| part.get("transcript"))?.as_str());
+    let words = texts.collect::<Vec<_>>().join(" ");
+    (!words.trim().is_empty()).then_some(words)
 }
 
 fn check_id(item: &mut Map<String, Value>) -> Result<(), Problem> {

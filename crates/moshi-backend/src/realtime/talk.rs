@@ -8,11 +8,11 @@ use std::time::Duration;
 use axum::extract::ws::Message as Frame;
 use futures_util::StreamExt;
 use moshi_audio::AudioError;
-use moshi_protocol::{CloseReason, MessageError, Notice};
+use moshi_protocol::{CloseReason, MessageError, Notice, SayWhen, Steer};
 use serde_json::{Map, Value};
 use tokio::time::MissedTickBehavior;
 
-use super::client::{Cancel, ClientEvent, Request};
+use super::client::{Cancel, ClientEvent, NewResponse, Request};
 use super::event_writer::{EventWriter, Outcome};
 use super::format::{RealtimeRequest, VoiceIn, VoiceOut};
 use super::items::NewItem;
@@ -51,6 +51,8 @@ pub(super) struct Talk<'a> {
     item: Option<String>,
     /// Samples since the last turn.
     uncommitted: usize,
+    /// The assistant's message that was put in last, if nothing came after it.
+    written: Option<String>,
     /// What the caller was told of its audio.
     lost: LostAudio,
 }
@@ -88,6 +90,7 @@ impl<'a> Talk<'a> {
             responses: ResponseSegmenter::new(),
             item: None,
             uncommitted: 0,
+            written: None,
             lost: LostAudio::default(),
         }
     }
@@ -175,7 +178,8 @@ impl<'a> Talk<'a> {
                 self.uncommitted = 0;
                 Ok(vec![self.events.plain("input_audio_buffer.cleared")])
             }
-            ClientEvent::Create(metadata) => return self.create(metadata).await,
+            ClientEvent::Create(response) => return self.create(response).await,
+            ClientEvent::Steer(steer) => self.steer(&steer).map(|()| Vec::new()),
             ClientEvent::Cancel(what) => self.cancel(&what),
             ClientEvent::CreateItem(item) => return self.create_item(item).await,
             ClientEvent::Retrieve(id) => self.events.item_retrieved(&id),
@@ -199,11 +203,19 @@ impl<'a> Talk<'a> {
     }
 
     /// Begins the response that the caller asks for. One that came unasked gives way: its caller could not know of it.
-    async fn create(&mut self, metadata: Value) -> Result<Answer, Ending> {
+    async fn create(&mut self, new: NewResponse) -> Result<Answer, Ending> {
+        let NewResponse { metadata, words } = new;
         self.pacer.start(self.now());
         if self.events.is_asked() {
             let why = "a response is in progress; it ends by itself or with response.cancel";
             return Ok(Err(Problem::new("conversation_already_has_active_response", why)));
+        }
+        // An answer that was put in last is what the caller wants to hear.
+        let written = self.written.take();
+        if let Some(text) = words.or(written)
+            && let Err(problem) = self.steer(&Steer::Say { text, when: SayWhen::Now })
+        {
+            return Ok(Err(problem));
         }
         let mut said = Vec::new();
         self.responses.close(&mut said);
@@ -223,9 +235,19 @@ impl<'a> Talk<'a> {
         Err(Problem::new("response_cancel_not_active", format!("Cancellation failed: {why}")))
     }
 
+    /// Gives the model what the caller steers it with.
+    fn steer(&mut self, steer: &Steer) -> Result<(), Problem> {
+        self.pacer.start(self.now());
+        self.input.steer(steer).map_err(|why| Problem::of("invalid_value", "steer", why))
+    }
+
     async fn create_item(&mut self, mut item: NewItem) -> Result<Answer, Ending> {
-        let audio = std::mem::take(&mut item.audio);
-        let told = match self.events.item_created(item) {
+        let (audio, words) = (std::mem::take(&mut item.audio), item.words.take());
+        let created = self.events.item_created(item);
+        if created.is_ok() {
+            self.written = words;
+        }
+        let told = match created {
             Ok(told) if !audio.is_empty() => told,
             told => return Ok(told),
         };
@@ -247,6 +269,7 @@ impl<'a> Talk<'a> {
         match said {
             Said::Voice(pcm) => self.responses.voice(pcm, &mut utterances),
             Said::Words(text) => self.responses.say(text, &mut utterances),
+            Said::Token { token, step } => return Ok(vec![self.events.token(token, step)]),
             Said::Lost { notice, .. } => return Ok(notice.map(|notice| self.notify(notice)).into_iter().collect()),
         }
         self.uttered(utterances).await

@@ -23,3 +23,4 @@ mod realtime_client;
 mod recording;
 mod security;
 mod short_keys;
+mod steering;

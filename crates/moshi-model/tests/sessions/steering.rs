@@ -103,6 +103,10 @@ fn forced_cells_are_said_as_they_are() {
     }));
     assert_eq!(text(&said)[10..13], text_tokens);
     assert!(said.chunks_exact(9).skip(10).take(3).all(|frame| frame[1] == 11));
+    let only_text = told(&steered(greedy(), |house, id| {
+        house.push(Duration::ZERO, id, Input::Forced(&[Forced::Token(7)])).unwrap();
+    }));
+    assert_eq!(text(&only_text)[10], 7);
     assert_eq!(said[..81], plain()[..81]);
 }
 
@@ -123,6 +127,10 @@ fn an_added_vector_changes_what_is_said_from_its_step_on_and_zeros_change_nothin
 #[test]
 fn a_session_tells_the_tokens_that_it_watches_for_and_its_codes_beside_the_sound() {
     let watched = text(&plain())[5];
+    let later = steered(greedy(), |house, id| house.push(Duration::ZERO, id, Input::Watched(&[watched])).unwrap());
+    let tells = |event: &SessionEvent| matches!(event, SessionEvent::Token { .. });
+    let after_nine = text(&plain())[9..].iter().filter(|&&token| token == watched).count();
+    assert_eq!(later.iter().filter(|event| tells(event)).count(), after_nine);
     let events = steered(SessionSpec { watched: vec![watched], ..greedy() }, |_, _| {});
     let expected = text(&plain()).iter().filter(|&&token| token == watched).count();
     let seen = |event: &&SessionEvent| matches!(event, SessionEvent::Token { token, .. } if *token == watched);
@@ -142,7 +150,7 @@ fn a_session_tells_the_tokens_that_it_watches_for_and_its_codes_beside_the_sound
 fn what_does_not_fit_is_refused_and_nothing_of_it_is_taken() {
     let refusals = |house: &mut Engine, id: SessionId| {
         let mut refused = |input: Input<'_>| house.push(Duration::ZERO, id, input).unwrap_err().to_string();
-        assert!(refused(Input::Forced(&[Forced::Free; 3])).contains("3 forced cells; expected 9"));
+        assert!(refused(Input::Forced(&[Forced::Free; 10])).contains("10 forced cells; expected 1 to 9"));
         let mut cells = [Forced::Free; 9];
         cells[2] = Forced::Token(64);
         assert!(refused(Input::Forced(&cells)).contains("token 64 of stream 2; expected 0 to 63"));
