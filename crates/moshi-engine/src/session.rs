@@ -32,7 +32,7 @@ impl StreamingSession {
     /// When a sample is not finite (nothing is taken), or the model fails: a session that was made to be reset says so until
     /// it is, or for good if the model panicked.
     pub fn step(&mut self, pcm: &[f32], pcm_out: &mut Vec<f32>, text: &mut String) -> Result<(), EngineError> {
-        self.push(Input::Audio(pcm), pcm_out, text)
+        self.push(Input::Audio(pcm), |event| said(event, pcm_out, text))
     }
 
     /// Says that nothing more will come, and appends the rest of what the agent says, as far as the session's tail goes.
@@ -41,7 +41,7 @@ impl StreamingSession {
     /// # Errors
     /// As [`StreamingSession::step`].
     pub fn end(&mut self, pcm_out: &mut Vec<f32>, text: &mut String) -> Result<(), EngineError> {
-        self.push(Input::End, pcm_out, text)
+        self.push(Input::End, |event| said(event, pcm_out, text))
     }
 
     /// Steps one frame of the caller's codes, without the codec: one code per user stream in, the frame that became
@@ -50,15 +50,12 @@ impl StreamingSession {
     /// # Errors
     /// When the codes do not fit the model: nothing is taken. As [`StreamingSession::step`].
     pub fn step_codes(&mut self, codes: &[i32]) -> Result<Option<Vec<i32>>, EngineError> {
-        self.engine.push_and_wait(self.id, Input::Codes(codes), &mut self.events)?;
         let mut complete = None;
-        for event in self.events.drain(..) {
-            match event {
-                SessionEvent::Codes(codes) => complete = Some(codes),
-                SessionEvent::Failed(error) => return Err(error),
-                _ => {}
+        self.push(Input::Codes(codes), |event| {
+            if let SessionEvent::Codes(codes) = event {
+                complete = Some(codes);
             }
-        }
+        })?;
         Ok(complete)
     }
 
@@ -89,17 +86,28 @@ impl StreamingSession {
         &self.spec
     }
 
-    fn push(&mut self, input: Input<'_>, pcm_out: &mut Vec<f32>, text: &mut String) -> Result<(), EngineError> {
+    /// Gives the session any input, waits until it is done with, and tells `listen` everything that came of it.
+    ///
+    /// # Errors
+    /// As [`StreamingSession::step`].
+    pub fn push(&mut self, input: Input<'_>, mut listen: impl FnMut(SessionEvent)) -> Result<(), EngineError> {
         let heard = self.engine.push_and_wait(self.id, input, &mut self.events);
         for event in self.events.drain(..) {
             match event {
-                SessionEvent::Audio { pcm, .. } => pcm_out.extend_from_slice(&pcm),
-                SessionEvent::Text { text: said, .. } => text.push_str(&said),
                 SessionEvent::Failed(error) => return Err(error),
-                _ => {}
+                event => listen(event),
             }
         }
         heard
+    }
+}
+
+/// Keeps what of an event is said.
+fn said(event: SessionEvent, pcm_out: &mut Vec<f32>, text: &mut String) {
+    match event {
+        SessionEvent::Audio { pcm, .. } => pcm_out.extend_from_slice(&pcm),
+        SessionEvent::Text { text: words, .. } => text.push_str(&words),
+        _ => {}
     }
 }
 

@@ -162,4 +162,24 @@ pub trait SpeechModel: Send + Sync {
     /// # Errors
     /// As [`SpeechModel::forward`], and [`EngineError::Stopped`].
     fn forward_while(&self, codes: &[i32], steps: usize, go_on: &mut GoOn<'_>) -> Result<ForwardLogits, EngineError>;
+    /// As [`SpeechModel::forward_while`] with one of the model's adapters, by name; `None` for the model as it is.
+    ///
+    /// # Errors
+    /// As [`SpeechModel::forward_while`], and [`EngineError::Parameter`] for an adapter that was not loaded.
+    fn forward_adapted(
+        &self,
+        codes: &[i32],
+        steps: usize,
+        adapter: Option<&str>,
+        go_on: &mut GoOn<'_>,
+    ) -> Result<ForwardLogits, EngineError> {
+        match adapter {
+            None => self.forward_while(codes, steps, go_on),
+            Some(name) => Err(EngineError::Parameter {
+                name: "adapter",
+                found: format!("{name:?}"),
+                expected: "none: this model has no adapters".to_owned(),
+            }),
+        }
+    }
 }

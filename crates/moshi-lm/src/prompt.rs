@@ -103,6 +103,8 @@ impl PromptFrame {
 /// Whose voice the agent has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Voice {
+    /// The model's own choice: the prompt begins with the silence after a voice.
+    Absent,
     /// The codes of its sound, frame by frame, from the codec as a stream.
     Codes(Vec<[i32; CODEBOOKS]>),
     /// The temporal inputs that its codes once gave.
@@ -177,6 +179,7 @@ impl Prompt {
     pub fn new(voice: &Voice, role: &[i32], config: &LmConfig) -> Result<Self, PromptError> {
         check_streams(config)?;
         let (mut frames, replayed) = match voice {
+            Voice::Absent => (Vec::new(), 0),
             Voice::Codes(codes) => (voice_frames(codes, config)?, 0),
             Voice::Replayed(voice) => (voice.frames.clone(), voice.inputs),
         };

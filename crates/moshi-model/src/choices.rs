@@ -23,8 +23,8 @@ pub(crate) fn sampling(params: &SessionParams) -> RowSampling {
 }
 
 /// Which of the model's adapters a session has.
-pub(crate) fn adapter(known: &[String], spec: &SessionSpec) -> Result<Option<usize>, EngineError> {
-    let Some(name) = &spec.adapter else { return Ok(None) };
+pub(crate) fn adapter(known: &[String], name: Option<&str>) -> Result<Option<usize>, EngineError> {
+    let Some(name) = name else { return Ok(None) };
     let unknown = || EngineError::Parameter {
         name: "adapter",
         found: format!("{name:?}"),

@@ -2,32 +2,29 @@
 
 use std::cell::Cell;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use mimi::Mimi;
-use moshi_checkpoint::config::{ConditionerConfig, ConditionerKind, ModelConfig, ModelType};
 use moshi_checkpoint::quantize::{Plan, Quantize};
 use moshi_checkpoint::{AdapterFile, Repository, Stop};
 use moshi_cpu::cores::Cores;
-use moshi_engine::{
-    ConditionInfo, EngineError, ModelInfo, ModelKind, ModelMemory, SHARED_ABOVE_BYTES, SessionParams, SpeechModel,
-    VoiceInfo,
-};
+use moshi_engine::{EngineError, ModelInfo, ModelKind, SHARED_ABOVE_BYTES, SpeechModel};
 use moshi_lm::spelling::Speller;
 use moshi_lm::text::Detokenizer;
 use moshi_lm::{Lm, LmConfig, NamedAdapter};
 use moshi_nn::{Backend, HostWeight, LowRankPair, WeightData, WeightSource};
 
-use crate::Codec;
 use crate::codec::MimiCodec;
 use crate::error::{ModelError, told};
+use crate::info::describe;
 use crate::memory::measure;
 use crate::moshi::{Moshi, Parts};
 use crate::recognition::Recognition;
 use crate::registry::{Device, Executors, OnExecutors, Wanted, on_device};
 use crate::shared::SharedMoshi;
+use crate::{AdapterPath, Codec, Roles, Transcriber, expect_kind};
 
 /// The number format of the weights in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,15 +54,6 @@ impl FromStr for Dtype {
             }
         })
     }
-}
-
-/// An adapter to load with a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdapterPath {
-    /// What sessions call it.
-    pub name: String,
-    /// Where it is: see [`AdapterFile::open`].
-    pub path: PathBuf,
 }
 
 /// How a model is loaded.
@@ -100,6 +88,38 @@ pub struct Loaded {
     pub model: Arc<dyn SpeechModel>,
     /// Its codec.
     pub codec: Arc<dyn Codec>,
+    /// What makes words with times of its steps, where it is for recognition.
+    pub transcriber: Option<Arc<Transcriber>>,
+    /// What makes prompts of voices and roles, where it has the streams for it.
+    pub roles: Option<Arc<Roles>>,
+}
+
+impl Loaded {
+    /// What makes words of a recognition.
+    ///
+    /// # Errors
+    /// [`EngineError::Input`] for a model of another kind; `what` is what needs one.
+    pub fn recognition(&self, what: &str) -> Result<&Arc<Transcriber>, EngineError> {
+        let info = self.model.info();
+        expect_kind(info, what, ModelKind::Stt)?;
+        let missing = || EngineError::Load(format!("{}: it has no tokenizer for {what}", info.source));
+        self.transcriber.as_ref().ok_or_else(missing)
+    }
+
+    /// What makes prompts of voices and roles.
+    ///
+    /// # Errors
+    /// [`EngineError::Input`] for a model that plays none.
+    pub fn role_play(&self) -> Result<&Arc<Roles>, EngineError> {
+        let info = self.model.info();
+        expect_kind(info, "a role or voice", ModelKind::Dialogue)?;
+        self.roles.as_ref().ok_or_else(|| {
+            EngineError::Input(format!(
+                "a role or voice needs a model of 8 streams on each side, such as nvidia/personaplex-7b-v1; {} has {} and {}",
+                info.source, info.dep_q, info.user_streams
+            ))
+        })
+    }
 }
 
 /// Lays out the model of an opened repository. `source` is what messages call it.
@@ -190,24 +210,29 @@ impl LoadModel<'_> {
         let mimi_weights = Weights::new(&mimi_tensors, &LoadOptions { dtype: None, ..options.clone() });
         let config = repository.mimi_config().map_err(failed)?;
         let mimi = Arc::new(Mimi::load(executors.codec, &mimi_weights, config, codebooks)?);
+        let codec: Arc<dyn Codec> = Arc::new(MimiCodec(mimi.clone()));
         let tokenizer = repository.tokenizer_bytes().map_err(failed)?;
         let words =
             Detokenizer::from_bytes(source, &tokenizer, lm.config()).map_err(|e| EngineError::Load(e.to_string()))?;
         let named = (source, tokenizer.as_slice());
         let recognition = Recognition::of(repository.config(), lm.config(), mimi.frame_rate(), named)?;
+        let speller =
+            Speller::from_bytes(source, &tokenizer, lm.config()).map_err(|e| EngineError::Load(e.to_string()))?;
+        let speller = Arc::new(speller);
+        let transcriber = Transcriber::of(repository.config(), lm.config(), mimi.frame_rate(), &speller, named)?;
+        let transcriber = transcriber.map(Arc::new);
+        let folder = repository.config_path().and_then(Path::parent);
+        let roles = Roles::of(lm.config(), folder, codec.clone(), &speller).map(Arc::new);
         let weight_bytes = lm_weights.read.get() + mimi_weights.read.get();
         let threads = options.threads.map_or(1, NonZeroUsize::get);
         let info = ModelInfo { notice, weight_bytes, threads, ..describe(&lm, source, repository) };
-        let codec = Arc::new(MimiCodec(mimi.clone()));
-        let speller =
-            Speller::from_bytes(source, &tokenizer, lm.config()).map_err(|e| EngineError::Load(e.to_string()))?;
-        let (speller, tts) = (Arc::new(speller), repository.config().tts_config);
+        let tts = repository.config().tts_config;
         let mut model = Arc::new(Moshi::new(Parts { mimi, lm, words, speller, tts, recognition }, info)?);
         let memory = measure(&model)?;
         if let Some(model) = Arc::get_mut(&mut model) {
             model.tell(memory);
         }
-        Ok(Loaded { model: Arc::new(SharedMoshi(model)), codec })
+        Ok(Loaded { model: Arc::new(SharedMoshi(model)), codec, transcriber, roles })
     }
 }
 
@@ -246,64 +271,6 @@ impl OnExecutors for LoadCodec<'_> {
 
 /// Codebooks of a codec that is loaded alone and not told otherwise: those of Moshi.
 const DEFAULT_CODEBOOKS: usize = 8;
-
-fn describe<B: Backend>(lm: &Lm<B>, source: &str, repository: &Repository) -> ModelInfo {
-    let (config, sampling) = (lm.config(), &repository.config().lm_gen_config);
-    ModelInfo {
-        kind: kind(repository.config().model_type),
-        adapters: lm.adapters().to_vec(),
-        voices: voices(repository.config()),
-        conditions: config.conditioners.iter().map(condition).collect(),
-        source: source.to_owned(),
-        executor: lm.backend().name().to_owned(),
-        notice: None,
-        n_q: config.n_q,
-        dep_q: config.dep_q,
-        user_streams: lm.heard(),
-        card: config.card,
-        text_card: config.text_card,
-        delays: config.delays.clone(),
-        weight_bytes: 0,
-        memory: ModelMemory::default(),
-        threads: 1,
-        defaults: SessionParams {
-            temperature: sampling.temp,
-            top_k: sampling.top_k,
-            text_temperature: sampling.temp_text,
-            text_top_k: sampling.top_k_text,
-            ..SessionParams::default()
-        },
-    }
-}
-
-fn kind(kind: ModelType) -> ModelKind {
-    match kind {
-        ModelType::Hibiki => ModelKind::Translation,
-        ModelType::Stt => ModelKind::Stt,
-        ModelType::Tts => ModelKind::Tts,
-        _ => ModelKind::Dialogue,
-    }
-}
-
-/// How a model that reads aloud takes a voice.
-fn voices(config: &ModelConfig) -> Option<VoiceInfo> {
-    if config.model_type != ModelType::Tts {
-        return None;
-    }
-    let vectors = |known: &&ConditionerConfig| matches!(known.kind, ConditionerKind::Tensor { .. });
-    let condition = config.lm.conditioners.iter().find(vectors).map(|known| known.name.clone());
-    let most = if condition.is_some() { config.tts_config.map_or(5, |tts| tts.max_speakers) } else { 1 };
-    Some(VoiceInfo { condition, most, file_ending: config.model_id.as_ref().map(|id| id.voice_file("")) })
-}
-
-fn condition(config: &ConditionerConfig) -> ConditionInfo {
-    let (texts, width) = match &config.kind {
-        ConditionerKind::Lut { values, .. } => (values.clone(), None),
-        ConditionerKind::Tensor { dim } => (Vec::new(), Some(*dim)),
-        _ => (Vec::new(), None),
-    };
-    ConditionInfo { name: config.name.clone(), texts, width }
-}
 
 fn failed(error: moshi_checkpoint::Error) -> EngineError {
     EngineError::Load(error.to_string())

@@ -209,7 +209,7 @@ impl<B: Backend> MoshiRows<B> {
         self.guide(row, spec)?;
         let (model, state) = (self.model.clone(), &mut self.lm);
         let lm = &model.lm;
-        lm.set_adapter(state, row, adapter(lm.adapters(), spec)?)?;
+        lm.set_adapter(state, row, adapter(lm.adapters(), spec.adapter.as_deref())?)?;
         let most = lm.config().dep_q;
         if most > 0 {
             lm.set_codebooks(state, row, codebooks(most, spec)?)?;
@@ -314,7 +314,7 @@ impl<B: Backend> FrameModel for MoshiRows<B> {
 
     fn open(&mut self, row: usize, spec: &SessionSpec) -> Result<(), EngineError> {
         spec.sampling.validate()?;
-        adapter(self.model.lm.adapters(), spec)?;
+        adapter(self.model.lm.adapters(), spec.adapter.as_deref())?;
         let guided = self.model.coefficient(spec)?.is_some();
         self.reserve(row, guided)?;
         let told = self.reset(row).and_then(|()| self.tell(row, spec));

@@ -6,6 +6,7 @@ use moshi_engine::{EngineError, ForwardLogits, FrameModel, GoOn, ModelInfo, Spee
 use moshi_lm::{Place, Watcher};
 use moshi_nn::Backend;
 
+use crate::choices::adapter;
 use crate::error::told;
 use crate::moshi::{Moshi, MoshiRows};
 
@@ -23,11 +24,22 @@ impl<B: Backend> SpeechModel for SharedMoshi<B> {
     }
 
     fn forward_while(&self, codes: &[i32], steps: usize, go_on: &mut GoOn<'_>) -> Result<ForwardLogits, EngineError> {
+        self.forward_adapted(codes, steps, None, go_on)
+    }
+
+    fn forward_adapted(
+        &self,
+        codes: &[i32],
+        steps: usize,
+        name: Option<&str>,
+        go_on: &mut GoOn<'_>,
+    ) -> Result<ForwardLogits, EngineError> {
+        let adapter = adapter(self.0.lm.adapters(), name)?;
         if steps == 0 {
             return Ok(ForwardLogits::default());
         }
         let mut asking = Asking { go_on, stopped: false };
-        let logits = self.0.lm.forward_watched(codes, steps, &mut asking);
+        let logits = self.0.lm.forward_adapted(codes, steps, adapter, &mut asking);
         if asking.stopped {
             return Err(EngineError::Stopped);
         }
