@@ -11,12 +11,17 @@ __all__ = [
     "FRAME_SAMPLES",
     "SAMPLE_RATE",
     "SAVED_ENDINGS",
+    "Heard",
     "Lm",
     "Mimi",
     "MimiStream",
     "Model",
     "RustymoshiError",
     "StreamingSession",
+    "Transcript",
+    "TranscriptionSession",
+    "Translation",
+    "Word",
     "__version__",
     "load_audio",
     "save_audio",
@@ -29,6 +34,7 @@ SAVED_ENDINGS: list[str]
 
 _Pcm: TypeAlias = NDArray[np.float32]
 _Codes: TypeAlias = NDArray[np.integer[Any]]
+_Path: TypeAlias = str | PathLike[str]
 
 class RustymoshiError(RuntimeError): ...
 
@@ -78,6 +84,7 @@ class Model:
         threads: int | None = None,
         revision: str | None = None,
         progress: Callable[[str, int, int], None] | None = None,
+        lora: _Path | Sequence[_Path] | None = None,
     ) -> Model: ...
     @staticmethod
     def default(device: str = "auto", *, threads: int | None = None) -> Model: ...
@@ -93,7 +100,28 @@ class Model:
         pad_mult: float | None = None,
         repetition_penalty: float | None = None,
         repetition_context: SupportsIndex | None = None,
+        role: str | None = None,
+        voice: _Path | None = None,
+        lora: _Path | None = None,
     ) -> StreamingSession: ...
+    def transcribe(
+        self,
+        audio_or_path: _Pcm | _Path,
+        *,
+        progress: Callable[[float, float | None, list[Word]], None] | None = None,
+    ) -> Transcript: ...
+    def transcription(self) -> TranscriptionSession: ...
+    def translate(
+        self,
+        audio_or_path: _Pcm | _Path,
+        *,
+        seed: SupportsIndex | None = 0,
+        temperature: float | None = None,
+        text_temperature: float | None = None,
+        progress: Callable[[float, float | None, str], None] | None = None,
+    ) -> Translation: ...
+    @property
+    def kind(self) -> str: ...
     @property
     def lm(self) -> Lm: ...
     @property
@@ -105,11 +133,59 @@ class Model:
 
 @final
 class Lm:
-    def forward(self, codes: _Codes) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+    def forward(
+        self, codes: _Codes, *, lora: _Path | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
 
 @final
 class StreamingSession:
     def step(self, pcm: _Pcm) -> tuple[_Pcm, str]: ...
     def step_codes(self, user_codes: _Codes | Sequence[int]) -> NDArray[np.int32] | None: ...
+    def finish(self) -> tuple[_Pcm, str]: ...
     def fork(self) -> StreamingSession: ...
     def reset(self) -> None: ...
+
+@final
+class Word:
+    @property
+    def text(self) -> str: ...
+    @property
+    def start(self) -> float: ...
+    @property
+    def stop(self) -> float: ...
+
+@final
+class Transcript:
+    @property
+    def text(self) -> str: ...
+    @property
+    def words(self) -> list[Word]: ...
+    def srt(self) -> str: ...
+    def vtt(self) -> str: ...
+
+@final
+class Heard:
+    @property
+    def text(self) -> str: ...
+    @property
+    def words(self) -> list[Word]: ...
+    @property
+    def pause(self) -> bool: ...
+    @property
+    def tokens(self) -> NDArray[np.int32]: ...
+    @property
+    def heads(self) -> NDArray[np.float32]: ...
+
+@final
+class TranscriptionSession:
+    def step(self, pcm: _Pcm) -> Heard: ...
+    def step_codes(self, codes: _Codes | Sequence[int]) -> Heard: ...
+    def finish(self) -> Heard: ...
+    def reset(self) -> None: ...
+
+@final
+class Translation:
+    @property
+    def pcm(self) -> _Pcm: ...
+    @property
+    def text(self) -> str: ...

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use moshi_audio::{AudioError, AudioFile, Recording};
 use moshi_engine::GoOn;
+use moshi_model::Sound;
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use crate::errors::{self, RustymoshiError, failure};
 use crate::{args, signals};
@@ -48,6 +50,21 @@ fn load(path: &std::path::Path, go_on: &mut GoOn<'_>) -> Result<Recording, Audio
     let mut pcm = Vec::new();
     while go_on() && file.read_block(&mut pcm)? {}
     Ok(Recording { pcm, warning: file.warning().map(str::to_owned) })
+}
+
+/// Warns of what was wrong with a recording that was heard to its end.
+pub(crate) fn warn_of(py: Python<'_>, sound: &Sound) -> PyResult<()> {
+    sound.warning().map_or(Ok(()), |warning| warn(py, warning))
+}
+
+/// A recording to hear: a file of any common format by its path, or mono float32 samples at 24 kHz.
+pub(crate) fn sound(value: &Bound<'_, PyAny>) -> PyResult<Sound> {
+    let is_path = value.is_instance_of::<PyString>() || value.hasattr("__fspath__")?;
+    if !is_path {
+        return Ok(Sound::samples(args::heard(value)?));
+    }
+    let path: PathBuf = value.extract()?;
+    value.py().detach(|| Sound::file(&path)).map_err(errors::engine)
 }
 
 fn warn(py: Python<'_>, message: &str) -> PyResult<()> {

@@ -14,6 +14,9 @@ mod numbers;
 mod session;
 mod signals;
 mod source;
+mod transcript;
+mod transcription;
+mod translation;
 
 /// Both crates say how long a frame is, because neither may use the other.
 const _: () = assert!(moshi_audio::FRAME_SAMPLES == moshi_engine::FRAME_SAMPLES);
@@ -31,6 +34,12 @@ mod _native {
     use super::model::{Lm, Model};
     #[pymodule_export]
     use super::session::StreamingSession;
+    #[pymodule_export]
+    use super::transcript::{Heard, Transcript, Word};
+    #[pymodule_export]
+    use super::transcription::TranscriptionSession;
+    #[pymodule_export]
+    use super::translation::Translation;
 
     use pyo3::prelude::*;
 

@@ -1,9 +1,10 @@
 //! `rustymoshi.Model` and its language model.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use moshi_engine::{ModelInfo, SessionParams, SessionSpec, Sessions, SpeechModel};
-use moshi_model::LoadOptions;
+use moshi_engine::{GoOn, ModelInfo, ModelKind, Prompt, SessionParams, SessionSpec, Sessions, SpeechModel};
+use moshi_model::{LoadOptions, Loaded, WholeTranscription, WholeTranslation, adapter_at, conversation, expect_kind};
 use numpy::ndarray::{Array2, Array3};
 use numpy::{IntoPyArray, PyArray2, PyArray3};
 use pyo3::exceptions::PyValueError;
@@ -15,7 +16,10 @@ use crate::errors::engine;
 use crate::session::StreamingSession;
 use crate::signals::interruptible;
 use crate::source::{self, Wanted};
-use crate::{args, numbers};
+use crate::transcript::Transcript;
+use crate::transcription::{self, TranscriptionSession};
+use crate::translation::{self, Translation};
+use crate::{args, audio, numbers};
 
 /// A loaded speech model: Mimi, the language model and its tokenizer. Its sessions share the weights.
 ///
@@ -25,12 +29,26 @@ use crate::{args, numbers};
 #[pyclass(frozen, module = "rustymoshi")]
 pub(crate) struct Model {
     sessions: Arc<Sessions>,
-    codec: Arc<dyn moshi_model::Codec>,
+    loaded: Loaded,
 }
 
 impl Model {
+    fn new(loaded: Loaded) -> Self {
+        Self { sessions: Arc::new(Sessions::new(loaded.model.clone())), loaded }
+    }
+
     fn about(&self) -> &ModelInfo {
         self.sessions.model().info()
+    }
+
+    /// The prompt of a role and a voice, if there is one of them.
+    fn prompt(&self, py: Python<'_>, role: Option<&str>, voice: Option<&Path>) -> PyResult<Option<Arc<Prompt>>> {
+        if role.is_none() && voice.is_none() {
+            return Ok(None);
+        }
+        let roles = self.loaded.role_play().map_err(engine)?;
+        let prompt = interruptible(py, |go_on| roles.prompt(voice, role.unwrap_or_default(), go_on), engine)?;
+        Ok(Some(Arc::new(prompt)))
     }
 }
 
@@ -43,9 +61,10 @@ impl Model {
     /// "bf16", "f16"), None keeps what the file holds; `quantize` ("q8", "q4") makes integers of them while they are loaded,
     /// with scales chosen for the least error; `exact=True` rounds nothing for speed (activations, keys and values in single
     /// precision), for comparisons; `threads` is the number of threads per step; `revision` is the
-    /// repository's branch, tag or commit (`"refs/pr/1"` too); `progress(file, bytes_done, bytes_total)` is called during a download.
+    /// repository's branch, tag or commit (`"refs/pr/1"` too); `progress(file, bytes_done, bytes_total)` is called during a download;
+    /// `lora` is a folder (or a list of them) with an adapter, `lora.safetensors` and `config.json`, that sessions may choose.
     #[staticmethod]
-    #[pyo3(signature = (path_or_repo, device="auto", dtype=None, *, quantize=None, exact=false, threads=None, revision=None, progress=None))]
+    #[pyo3(signature = (path_or_repo, device="auto", dtype=None, *, quantize=None, exact=false, threads=None, revision=None, progress=None, lora=None))]
     #[allow(clippy::too_many_arguments)]
     fn load(
         py: Python<'_>,
@@ -57,10 +76,12 @@ impl Model {
         #[pyo3(from_py_with = numbers::threads)] threads: Option<usize>,
         revision: Option<&str>,
         progress: Option<Py<PyAny>>,
+        lora: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let options = LoadOptions { exact, ..source::options(device, dtype, quantize, threads, None)? };
+        let adapters = lora.map(source::adapters).transpose()?.unwrap_or_default();
+        let options = LoadOptions { exact, adapters, ..source::options(device, dtype, quantize, threads, None)? };
         let loaded = Wanted::new(path_or_repo, revision, progress)?.load_model(py, options)?;
-        Ok(Self { sessions: Arc::new(Sessions::new(loaded.model)), codec: loaded.codec })
+        Ok(Self::new(loaded))
     }
 
     /// The built-in model. See `notice` for what it can do.
@@ -73,14 +94,18 @@ impl Model {
     ) -> PyResult<Self> {
         let options = source::options(device, None, None, threads, None)?;
         let loaded = py.detach(|| moshi_model::builtin(&options)).map_err(engine)?;
-        Ok(Self { sessions: Arc::new(Sessions::new(loaded.model)), codec: loaded.codec })
+        Ok(Self::new(loaded))
     }
 
     /// Open a conversation. Parameters left at None take the checkpoint's own values; a temperature of 0 is greedy, a
     /// `top_k` of 0 keeps all tokens. The same seed and audio give the same answer, whatever other sessions do; a seed of
     /// -1 or None is any.
+    ///
+    /// `role` is who the model plays, in words, and `voice` whose voice it has: a recording of some seconds, a published
+    /// `.pt`, or the name of one in the folder `voices` beside the model. The session begins when it has taken them in; a
+    /// voice is kept for further sessions. `lora` is the folder of an adapter that the model was loaded with.
     #[pyo3(signature = (*, seed=0, temperature=None, top_k=None, text_temperature=None, text_top_k=None, top_p=None,
-        pad_mult=None, repetition_penalty=None, repetition_context=None))]
+        pad_mult=None, repetition_penalty=None, repetition_context=None, role=None, voice=None, lora=None))]
     #[allow(clippy::too_many_arguments)]
     fn session(
         &self,
@@ -94,6 +119,9 @@ impl Model {
         #[pyo3(from_py_with = numbers::pad_mult)] pad_mult: Option<f32>,
         #[pyo3(from_py_with = numbers::repetition_penalty)] repetition_penalty: Option<f32>,
         #[pyo3(from_py_with = numbers::repetition_context)] repetition_context: Option<usize>,
+        role: Option<&str>,
+        voice: Option<PathBuf>,
+        lora: Option<PathBuf>,
     ) -> PyResult<StreamingSession> {
         let defaults = self.about().defaults;
         let params = SessionParams {
@@ -107,8 +135,72 @@ impl Model {
             repetition_penalty: repetition_penalty.unwrap_or(defaults.repetition_penalty),
             repetition_context: repetition_context.unwrap_or(defaults.repetition_context),
         };
-        let session = py.detach(|| self.sessions.open(SessionSpec::lossless(params))).map_err(engine)?;
+        let adapter = lora.map(|path| adapter_at(self.about(), &path)).transpose().map_err(engine)?;
+        let prompt = self.prompt(py, role, voice.as_deref())?;
+        let spec = SessionSpec { adapter, prompt, ..conversation(self.about(), params) };
+        let session = py.detach(|| self.sessions.open(spec)).map_err(engine)?;
         Ok(StreamingSession::new(self.sessions.clone(), session))
+    }
+
+    /// Write down what a recording says: a file of any common format by its path, or mono float32 samples at 24 kHz. Takes
+    /// a model for recognition (`kind` "stt").
+    ///
+    /// Returns the text, and the words with the seconds at which they start and stop. A file is read piece by piece, however
+    /// long it is. `progress(seconds, total, words)` is called for each piece; `total` is None where a file does not say it.
+    #[pyo3(signature = (audio_or_path, *, progress=None))]
+    fn transcribe(
+        &self,
+        py: Python<'_>,
+        audio_or_path: &Bound<'_, PyAny>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Transcript> {
+        let transcriber = self.loaded.recognition("transcribe").map_err(engine)?;
+        let sound = audio::sound(audio_or_path)?;
+        let whole = py.detach(|| WholeTranscription::open(sound, &self.sessions, transcriber)).map_err(engine)?;
+        transcription::transcribe(py, whole, progress.as_ref())
+    }
+
+    /// Open a recognition of a recording that comes piece by piece. Takes a model for recognition (`kind` "stt").
+    fn transcription(&self, py: Python<'_>) -> PyResult<TranscriptionSession> {
+        let transcriber = self.loaded.recognition("transcription").map_err(engine)?;
+        let open = || moshi_model::TranscriptionSession::open(&self.sessions, transcriber);
+        let session = py.detach(open).map_err(engine)?;
+        Ok(TranscriptionSession::new(session, self.about().user_streams, transcriber.heads()))
+    }
+
+    /// Say in the model's language what a recording says: a file of any common format by its path, or mono float32 samples
+    /// at 24 kHz. Takes a model for translation (`kind` "translation").
+    ///
+    /// Returns the voice and the text. The model goes on after the end of the recording until it has said everything, for a
+    /// minute at most. `seed` and the temperatures are those of `session`; `progress(seconds, total, text)` is called for
+    /// each piece.
+    #[pyo3(signature = (audio_or_path, *, seed=0, temperature=None, text_temperature=None, progress=None))]
+    fn translate(
+        &self,
+        py: Python<'_>,
+        audio_or_path: &Bound<'_, PyAny>,
+        #[pyo3(from_py_with = numbers::seed)] seed: u64,
+        #[pyo3(from_py_with = numbers::temperature)] temperature: Option<f32>,
+        #[pyo3(from_py_with = numbers::text_temperature)] text_temperature: Option<f32>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Translation> {
+        let info = self.about();
+        expect_kind(info, "translate", ModelKind::Translation).map_err(engine)?;
+        let sound = audio::sound(audio_or_path)?;
+        let params = SessionParams {
+            seed,
+            temperature: temperature.unwrap_or(info.defaults.temperature),
+            text_temperature: text_temperature.unwrap_or(info.defaults.text_temperature),
+            ..info.defaults
+        };
+        let session = py.detach(|| self.sessions.open(conversation(info, params))).map_err(engine)?;
+        translation::translate(py, WholeTranslation::new(sound, session), progress.as_ref())
+    }
+
+    /// What the model is for: "dialogue", "stt" (recognition), "tts" (synthesis) or "translation".
+    #[getter]
+    fn kind(&self) -> &'static str {
+        self.about().kind.name()
     }
 
     /// The language model alone.
@@ -120,14 +212,17 @@ impl Model {
     /// The codec alone, with as many codebooks as the language model uses.
     #[getter]
     fn mimi(&self) -> Mimi {
-        Mimi::new(self.codec.clone())
+        Mimi::new(self.loaded.codec.clone())
     }
 
-    /// What the model is: source, executor, streams, cards, delays, bytes of weights.
+    /// What the model is: kind, source, executor, streams, cards, delays, bytes of weights; the adapters that it was loaded
+    /// with, the conditions that its sessions may be told (the texts of each, or the width of its vectors), and the names of
+    /// the voices that lie beside it.
     #[getter]
     fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let info = self.about();
         let dict = PyDict::new(py);
+        dict.set_item("kind", info.kind.name())?;
         dict.set_item("source", &info.source)?;
         dict.set_item("executor", &info.executor)?;
         dict.set_item("n_q", info.n_q)?;
@@ -136,6 +231,16 @@ impl Model {
         dict.set_item("card", info.card)?;
         dict.set_item("text_card", info.text_card)?;
         dict.set_item("delays", &info.delays)?;
+        dict.set_item("adapters", &info.adapters)?;
+        let conditions = PyDict::new(py);
+        for condition in &info.conditions {
+            match condition.width {
+                Some(width) => conditions.set_item(&condition.name, width)?,
+                None => conditions.set_item(&condition.name, &condition.texts)?,
+            }
+        }
+        dict.set_item("conditions", conditions)?;
+        dict.set_item("voices", self.loaded.roles.as_ref().map(|roles| roles.voices().names()).unwrap_or_default())?;
         dict.set_item("weight_bytes", info.weight_bytes)?;
         dict.set_item("memory_bytes", info.memory.weights)?;
         dict.set_item("session_bytes", info.memory.session)?;
@@ -165,11 +270,14 @@ impl Lm {
     /// Teacher-forced logits for `codes [1 + n_q, T]` (undelayed: text, agent codes, user codes; -1 where there is nothing).
     ///
     /// Returns float32 `(text_logits [T, text_card], audio_logits [dep_q, T, card])`, where position t of stream q is the
-    /// prediction of `codes[.., t]`.
-    fn forward<'py>(&self, py: Python<'py>, codes: &Bound<'py, PyAny>) -> PyResult<Logits<'py>> {
+    /// prediction of `codes[.., t]`. `lora` is the folder of an adapter that the model was loaded with.
+    #[pyo3(signature = (codes, *, lora=None))]
+    fn forward<'py>(&self, py: Python<'py>, codes: &Bound<'py, PyAny>, lora: Option<PathBuf>) -> PyResult<Logits<'py>> {
         let info = self.model.info();
         let (codes, steps) = args::codes_2d("codes", 1 + info.n_q, codes)?;
-        let logits = interruptible(py, |go_on| self.model.forward_while(&codes, steps, go_on), engine)?;
+        let adapter = lora.map(|path| adapter_at(info, &path)).transpose().map_err(engine)?;
+        let forward = |go_on: &mut GoOn<'_>| self.model.forward_adapted(&codes, steps, adapter.as_deref(), go_on);
+        let logits = interruptible(py, forward, engine)?;
         let text_card = logits.text.len() / steps.max(1);
         let text = Array2::from_shape_vec((steps, text_card), logits.text).map_err(shape)?;
         let audio = Array3::from_shape_vec((info.dep_q, steps, info.card), logits.audio).map_err(shape)?;

@@ -85,6 +85,16 @@ impl StreamingSession {
         Ok(frame.map(|tokens| tokens.into_pyarray(py)))
     }
 
+    /// Say that nothing more will come, and return the rest of what the agent says: a translation goes on until it is
+    /// complete, for a minute at most. Afterwards the session is closed.
+    fn finish<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyArray1<f32>>, String)> {
+        let mut guard = self.lock()?;
+        let session = &mut *guard;
+        let (mut spoken, mut text) = (Vec::new(), String::new());
+        py.detach(|| session.end(&mut spoken, &mut text)).map_err(engine)?;
+        Ok((spoken.into_pyarray(py), text))
+    }
+
     /// An independent session that continues from the state of this one.
     fn fork(&self, py: Python<'_>) -> PyResult<Self> {
         let guard = self.lock()?;

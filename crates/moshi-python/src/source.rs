@@ -2,13 +2,14 @@
 
 use std::ffi::CString;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use moshi_checkpoint::quantize::Quantize;
 use moshi_checkpoint::{HubOptions, OpenOptions, Parts, Repository, Source};
 use moshi_engine::EngineError;
-use moshi_model::{Codec, Device, Dtype, LoadOptions, Loaded};
-use pyo3::exceptions::{PyException, PyUserWarning, PyValueError};
+use moshi_model::{AdapterPath, Codec, Device, Dtype, LoadOptions, Loaded};
+use pyo3::exceptions::{PyException, PyTypeError, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 
 use crate::background::{Report, in_background};
@@ -30,6 +31,18 @@ pub(crate) fn options(
     let dtype: Option<Dtype> = dtype.map(str::parse).transpose().map_err(engine)?;
     let quantize: Option<Quantize> = quantize.map(str::parse).transpose().map_err(PyValueError::new_err::<String>)?;
     Ok(LoadOptions { device, dtype, quantize, num_codebooks, threads, ..LoadOptions::default() })
+}
+
+/// The adapters of a `load` call: one folder, or several.
+pub(crate) fn adapters(value: &Bound<'_, PyAny>) -> PyResult<Vec<AdapterPath>> {
+    if let Ok(path) = value.extract::<PathBuf>() {
+        return Ok(vec![AdapterPath::at(&path)]);
+    }
+    let paths: Vec<PathBuf> = value.extract().map_err(|_| {
+        let kind = value.get_type().name().map_or_else(|_| "an object".to_owned(), |kind| kind.to_string());
+        PyTypeError::new_err(format!("lora: expected a folder or a list of folders, found {kind}"))
+    })?;
+    Ok(paths.iter().map(|path| AdapterPath::at(path)).collect())
 }
 
 /// What a `load` call names, and who is told how its download goes on.

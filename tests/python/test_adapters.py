@@ -1,0 +1,77 @@
+"""Adapters: chosen for each session by their folders, on every base, several at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rustymoshi
+from golden_data import GOLDEN
+from safetensors.numpy import load_file
+
+LORA = GOLDEN / "tiny-lora"
+BASES = {
+    "bf16": "model.safetensors",
+    "torch_q8": "model.torch.q8.safetensors",
+    "gguf_q8": "model.q8.gguf",
+    "mlx_q8": "model.mlx.q8.safetensors",
+    "mlx_q4": "model.mlx.q4.safetensors",
+}
+RESULTS = load_file(LORA / "golden.safetensors")
+
+
+def load(base: str, *adapters: str) -> rustymoshi.Model:
+    return rustymoshi.Model.load(
+        GOLDEN / "tiny-moshi" / BASES[base], exact=True, lora=[LORA / name for name in adapters]
+    )
+
+
+def folder(name: str) -> Path | None:
+    return None if name == "none" else LORA / name
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_logits_of_every_base_with_each_adapter(base: str) -> None:
+    model = load(base, "a", "b", "c")
+    inside = RESULTS["tf_audio_mask"].astype(bool)
+    for name in ("none", "a", "b", "c"):
+        text, audio = model.lm.forward(RESULTS["tf_codes"], lora=folder(name))
+        expected = RESULTS[f"{base}_{name}_tf_text_logits"], RESULTS[f"{base}_{name}_tf_audio_logits"][inside]
+        for found, wanted in zip((text, audio[inside]), expected, strict=True):
+            cosine = np.vdot(found, wanted) / np.linalg.norm(found) / np.linalg.norm(wanted)
+            assert cosine > 0.999, (base, name)
+            if base == "bf16":
+                assert np.abs(found - wanted).max() < 1e-4 * np.abs(wanted).max(), name
+
+
+def test_sessions_of_one_model_speak_with_adapters_of_their_own() -> None:
+    model = load("bf16", "a", "b", "c")
+    names = ("none", "a", "b", "c")
+    sessions = {name: model.session(temperature=0, text_temperature=0, lora=folder(name)) for name in names}
+    said: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for frame in RESULTS["user_codes"].T:
+        for name, session in sessions.items():
+            out = session.step_codes(frame)
+            if out is not None:
+                said[name].append(out)
+    for name in names:
+        np.testing.assert_array_equal(np.stack(said[name]), RESULTS[f"bf16_{name}_out_tokens"])
+
+
+def test_an_adapter_is_known_by_any_spelling_of_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(LORA)
+    model = rustymoshi.Model.load(GOLDEN / "tiny-moshi", lora="a")
+    assert model.info["adapters"] == [str((LORA / "a").resolve())]
+    assert model.session(lora=LORA / "b" / ".." / "a")
+
+
+def test_an_adapter_that_was_not_loaded_is_refused() -> None:
+    model = load("bf16", "a")
+    for use in (lambda: model.session(lora=LORA / "b"), lambda: model.lm.forward(RESULTS["tf_codes"], lora=LORA / "b")):
+        with pytest.raises(ValueError, match=r"lora is .*tiny-lora/b.*tiny-lora/a"):
+            use()
+    with pytest.raises(TypeError, match="lora: expected a folder"):
+        rustymoshi.Model.load(GOLDEN / "tiny-moshi", lora=3)  # type: ignore[arg-type]
+    with pytest.raises(rustymoshi.RustymoshiError, match="lora"):
+        rustymoshi.Model.load(GOLDEN / "tiny-moshi", lora=GOLDEN / "tiny-stt")
