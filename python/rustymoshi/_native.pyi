@@ -103,6 +103,7 @@ class Model:
         role: str | None = None,
         voice: _Path | None = None,
         lora: _Path | None = None,
+        cfg: float | None = None,
     ) -> StreamingSession: ...
     def transcribe(
         self,
@@ -118,6 +119,7 @@ class Model:
         seed: SupportsIndex | None = 0,
         temperature: float | None = None,
         text_temperature: float | None = None,
+        cfg: float | None = None,
         progress: Callable[[float, float | None, str], None] | None = None,
     ) -> Translation: ...
     @property

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import os
-import shutil
 import sys
-import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -22,51 +16,10 @@ from tqdm import tqdm
 import rustymoshi
 from rustymoshi import FRAME_SAMPLES, SAMPLE_RATE
 from rustymoshi.answer import MOST_SECONDS, TAIL_SECONDS
-
-
-class DownloadBars:
-    """One progress bar a file while a repository is downloaded."""
-
-    def __init__(self) -> None:
-        self._bars: dict[str, tqdm[Any]] = {}
-
-    def __call__(self, file: str, done: int, total: int) -> None:
-        bar = self._bars.get(file)
-        if bar is None:
-            bar = self._bars[file] = tqdm(total=total, desc=file, unit="B", unit_scale=True, file=sys.stderr)
-        bar.update(done - bar.n)
-        if done >= total:
-            bar.close()
-
-
-def load_model(
-    model: str | None, device: str, dtype: str | None, quantize: str | None, threads: int | None
-) -> rustymoshi.Model:
-    """The built-in model, or the one at `model`; its notice goes to standard error."""
-    if model is None:
-        if quantize:
-            raise click.UsageError("--quantize needs --model: the built-in model is small enough as it is")
-        loaded = rustymoshi.Model.default(device, threads=threads)
-    else:
-        loaded = rustymoshi.Model.load(
-            model, device, dtype, quantize=quantize, threads=threads, progress=DownloadBars()
-        )
-    if loaded.notice:
-        click.secho(loaded.notice, fg="yellow", err=True)
-    return loaded
-
-
-def model_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that choose a model and how it runs."""
-    for option in (
-        click.option("--threads", type=click.IntRange(1), help="Threads per step; default: one for each core."),
-        click.option("--quantize", type=click.Choice(["q8", "q4"]), help="Make integers of the weights while loading."),
-        click.option("--dtype", type=click.Choice(["f32", "bf16", "f16"]), help="Weights in memory, not as the file."),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, metal or reference."),
-        click.option("--model", "-m", help="A folder, file or repository (owner/name@revision); default: built-in."),
-    ):
-        command = option(command)
-    return command
+from rustymoshi.files import output_option, readable, save, seconds_option
+from rustymoshi.loading import PUBLISHED, load_model, model_options
+from rustymoshi.transcribing import transcribe
+from rustymoshi.translating import translate
 
 
 def sampling_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -93,60 +46,38 @@ def cli() -> None:
     """
 
 
-def seconds_option(_context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
-    """A length of time; `nan` and `inf` are numbers to Python, and none here."""
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is no number of seconds", param=parameter)
-    return value
+def role_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of who the model is."""
+    for option in (
+        click.option("--lora", type=click.Path(exists=True), help="Speak with the adapter in this folder."),
+        click.option(
+            "--voice", help="Speak with this voice: a recording, a .pt file, or a name in the model's voices."
+        ),
+        click.option("--role", help="Who the model plays, in words."),
+    ):
+        command = option(command)
+    return command
 
 
-def output_option(_context: click.Context, parameter: click.Parameter, value: str) -> str:
-    """A place that can be written, found out before the model has worked for it."""
-    path = Path(value)
-    if value == "-":
-        return value
-    if path.suffix not in ("", ".") and path.suffix.lower() not in rustymoshi.SAVED_ENDINGS:
-        known = " or ".join(rustymoshi.SAVED_ENDINGS)
-        raise click.BadParameter(
-            f"{value} ends in {path.suffix}, and only wav files are written; let it end in {known}", param=parameter
-        )
-    if not path.absolute().parent.is_dir():
-        raise click.BadParameter(f"the folder {path.absolute().parent} is not there", param=parameter)
-    if not path.exists() and not os.access(path.absolute().parent, os.W_OK):
-        raise click.BadParameter(f"the folder {path.absolute().parent} cannot be written", param=parameter)
-    return value
+def open_session(
+    model: str | None, role: str | None, voice: str | None, lora: str | None, sampling: dict[str, Any], **options: Any
+) -> rustymoshi.StreamingSession:
+    """A session of the model, as the options of a command say."""
+    if model is None and (role is not None or voice is not None):
+        raise click.UsageError(f"--role and --voice need a model that plays roles: --model {PUBLISHED['role']}")
+    loaded = load_model(model, **options, lora=[lora] if lora else [])
+    return loaded.session(**sampling, role=role, voice=voice, lora=lora)
 
 
-@contextmanager
-def readable(name: str) -> Iterator[str]:
-    """The file itself, or a temporary one with what comes from standard input."""
-    if name != "-":
-        yield name
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "standard-input"
-        with path.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
-        yield str(path)
-
-
-def save(name: str, spoken: list[NDArray[np.float32]]) -> None:
-    """Write what was said to a file, or to standard output."""
-    pcm = np.clip(np.concatenate(spoken), -1.0, 1.0) if spoken else np.zeros(0, dtype=np.float32)
-    if name != "-":
-        rustymoshi.save_audio(name, pcm)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "answer.wav"
-        rustymoshi.save_audio(path, pcm)
-        sys.stdout.buffer.write(path.read_bytes())
-        sys.stdout.buffer.flush()
+cli.add_command(transcribe)
+cli.add_command(translate)
 
 
 @cli.command()
 @click.argument("input_file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.argument("output_file", type=click.Path(dir_okay=False, writable=True, allow_dash=True), callback=output_option)
 @model_options
+@role_options
 @sampling_options
 @click.option(
     "--tail",
@@ -164,6 +95,9 @@ def run(
     dtype: str | None,
     quantize: str | None,
     threads: int | None,
+    role: str | None,
+    voice: str | None,
+    lora: str | None,
     tail: float,
     **sampling: Any,
 ) -> None:
@@ -174,7 +108,8 @@ def run(
     """
     with readable(input_file) as name:
         heard = rustymoshi.load_audio(name)
-    session = load_model(model, device, dtype, quantize, threads).session(**sampling)
+    options = {"device": device, "dtype": dtype, "quantize": quantize, "threads": threads}
+    session = open_session(model, role, voice, lora, sampling, **options)
     answer = rustymoshi.Answer(session, heard, tail=tail)
     words = sys.stderr if output_file == "-" else sys.stdout
     spoken: list[NDArray[np.float32]] = []
@@ -202,6 +137,7 @@ def run(
 
 @cli.command()
 @model_options
+@role_options
 @sampling_options
 @click.option("--input-device", help="Microphone: a name or number of `python -m sounddevice`.")
 @click.option("--output-device", help="Loudspeaker: a name or number of `python -m sounddevice`.")
@@ -212,6 +148,9 @@ def chat(
     dtype: str | None,
     quantize: str | None,
     threads: int | None,
+    role: str | None,
+    voice: str | None,
+    lora: str | None,
     input_device: str | None,
     output_device: str | None,
     seconds: float | None,
@@ -220,7 +159,8 @@ def chat(
     """Talk with a model through this machine's microphone and loudspeaker. Wear headphones; Ctrl-C hangs up."""
     from rustymoshi.devices import converse
 
-    session = load_model(model, device, dtype, quantize, threads).session(**sampling)
+    options = {"device": device, "dtype": dtype, "quantize": quantize, "threads": threads}
+    session = open_session(model, role, voice, lora, sampling, **options)
     lost = converse(session, input_device, output_device, seconds, lambda text: click.echo(text, nl=False))
     click.echo()
     if str(lost):

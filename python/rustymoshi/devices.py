@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rustymoshi import FRAME_SAMPLES, SAMPLE_RATE, RustymoshiError, StreamingSession
 
@@ -63,33 +64,60 @@ class Lost(NamedTuple):
         )
 
 
-def open_streams(microphone: Line, speaker: Line, input_device: str | None, output_device: str | None) -> Any:
-    """A duplex stream at 24 kHz whose callback only moves bytes."""
+def open_device(kind: str, device: Any, callback: Callable[..., None], latency: str) -> Any:
+    """A stream of the package sounddevice at 24 kHz, a frame at a time."""
     try:
         import sounddevice
     except (ImportError, OSError) as error:
         how = "`pip install sounddevice`, on Linux also PortAudio (`apt-get install libportaudio2`)"
         raise RustymoshiError(f"no audio devices: {error}; {how}") from error
+    try:
+        return getattr(sounddevice, kind)(
+            samplerate=SAMPLE_RATE,
+            blocksize=FRAME_SAMPLES,
+            channels=1,
+            dtype="float32",
+            latency=latency,
+            device=device,
+            callback=callback,
+        )
+    except (sounddevice.PortAudioError, ValueError, OverflowError) as error:
+        raise RustymoshiError(f"cannot open the audio devices: {error}; see `python -m sounddevice`") from error
+
+
+def number_or_name(device: str | None) -> int | str | None:
+    """A device as the package knows it."""
+    return int(device) if device is not None and device.isdecimal() else device
+
+
+def open_streams(microphone: Line, speaker: Line, input_device: str | None, output_device: str | None) -> Any:
+    """A duplex stream whose callback only moves bytes."""
 
     def exchange(indata: Any, outdata: Any, _frames: int, _time: Any, _status: Any) -> None:
         microphone.put(bytes(indata))
         outdata[:] = speaker.next() or SILENCE
 
-    def number_or_name(device: str | None) -> int | str | None:
-        return int(device) if device is not None and device.isdecimal() else device
+    devices = (number_or_name(input_device), number_or_name(output_device))
+    return open_device("RawStream", devices, exchange, "low")
 
-    try:
-        return sounddevice.RawStream(
-            samplerate=SAMPLE_RATE,
-            blocksize=FRAME_SAMPLES,
-            channels=1,
-            dtype="float32",
-            latency="low",
-            device=(number_or_name(input_device), number_or_name(output_device)),
-            callback=exchange,
-        )
-    except (sounddevice.PortAudioError, ValueError, OverflowError) as error:
-        raise RustymoshiError(f"cannot open the audio devices: {error}; see `python -m sounddevice`") from error
+
+def microphone_frames(input_device: str | None, seconds: float | None) -> Iterator[NDArray[np.float32]]:
+    """What the microphone hears, frame by frame, without end or for `seconds`; frames that are taken late wait."""
+    waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def hear(indata: Any, _frames: int, _time: Any, _status: Any) -> None:
+        waiting.put(bytes(indata))
+
+    end = time.monotonic() + seconds if seconds is not None else float("inf")
+    with open_device("RawInputStream", number_or_name(input_device), hear, "high") as stream:
+        while time.monotonic() < end:
+            try:
+                frame = waiting.get(timeout=1.0)
+            except queue.Empty:
+                if not stream.active:
+                    raise RustymoshiError("the microphone has stopped; see `python -m sounddevice`") from None
+                continue
+            yield np.frombuffer(frame, dtype=np.float32)
 
 
 def converse(

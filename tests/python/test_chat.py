@@ -67,3 +67,16 @@ def test_a_machine_that_lacks_a_library_says_how_to_get_it(lacks: str, tmp_path:
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     said = chat_without_devices(tmp_path, PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1").stderr
     assert "no audio devices" in said and advice in said, said
+
+
+def test_the_microphone_is_written_down(sound: dict[str, str], tmp_path: Path) -> None:
+    speech = tmp_path / "speech.wav"
+    rustymoshi.save_audio(speech, np.tile(rustymoshi.load_audio(GOLDEN / "tiny-stt" / "speech.wav"), 4))
+    voice = subprocess.Popen(["paplay", "--device=room", str(speech)], env=sound)
+    command = [sys.executable, "-m", "rustymoshi", "transcribe", "--mic", "--model", GOLDEN / "tiny-stt"]
+    result = subprocess.run(
+        [*command, "--seconds", str(SECONDS)], env=sound, capture_output=True, text=True, timeout=60, check=False
+    )
+    voice.terminate()
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip(), "no words"

@@ -43,6 +43,18 @@ def test_codes_are_translated_without_the_codec(hibiki: Golden) -> None:
     np.testing.assert_array_equal(np.stack([frame for frame in out if frame is not None]), hibiki["out_tokens"])
 
 
+def test_guidance_says_what_the_reference_says() -> None:
+    golden = Golden("tiny-hibiki")
+    session = golden.model.session(**GREEDY, cfg=3.0)
+    out = [session.step_codes(frame) for frame in golden["cfg_codes"].T]
+    np.testing.assert_array_equal(np.stack([frame for frame in out if frame is not None]), golden["cfg_out_tokens"])
+    translation = golden.model.translate(golden.folder / "speech.wav", **GREEDY, cfg=3.0)
+    assert translation.text == golden.meta["runs"]["cfg_"]["text"].strip()
+    assert len(translation.pcm) == 1_920 * len(golden["cfg_out_tokens"])
+    with pytest.raises((TypeError, ValueError), match="cfg"):
+        golden.model.session(cfg="much")  # type: ignore[arg-type]
+
+
 def test_a_dialogue_ends_too(moshi: Golden) -> None:
     session = moshi.model.session(**GREEDY)
     pcm, _text = session.step(moshi["pcm_in"][:10_000])

@@ -103,9 +103,10 @@ impl Model {
     ///
     /// `role` is who the model plays, in words, and `voice` whose voice it has: a recording of some seconds, a published
     /// `.pt`, or the name of one in the folder `voices` beside the model. The session begins when it has taken them in; a
-    /// voice is kept for further sessions. `lora` is the folder of an adapter that the model was loaded with.
+    /// voice is kept for further sessions. `lora` is the folder of an adapter that the model was loaded with. `cfg` draws a
+    /// translation towards the best it knows of and away from the worst, by a second row: 3 is strong, 1 and None are none.
     #[pyo3(signature = (*, seed=0, temperature=None, top_k=None, text_temperature=None, text_top_k=None, top_p=None,
-        pad_mult=None, repetition_penalty=None, repetition_context=None, role=None, voice=None, lora=None))]
+        pad_mult=None, repetition_penalty=None, repetition_context=None, role=None, voice=None, lora=None, cfg=None))]
     #[allow(clippy::too_many_arguments)]
     fn session(
         &self,
@@ -122,6 +123,7 @@ impl Model {
         role: Option<&str>,
         voice: Option<PathBuf>,
         lora: Option<PathBuf>,
+        #[pyo3(from_py_with = numbers::cfg)] cfg: Option<f32>,
     ) -> PyResult<StreamingSession> {
         let defaults = self.about().defaults;
         let params = SessionParams {
@@ -137,7 +139,7 @@ impl Model {
         };
         let adapter = lora.map(|path| adapter_at(self.about(), &path)).transpose().map_err(engine)?;
         let prompt = self.prompt(py, role, voice.as_deref())?;
-        let spec = SessionSpec { adapter, prompt, ..conversation(self.about(), params) };
+        let spec = SessionSpec { adapter, prompt, guidance: cfg, ..conversation(self.about(), params) };
         let session = py.detach(|| self.sessions.open(spec)).map_err(engine)?;
         Ok(StreamingSession::new(self.sessions.clone(), session))
     }
@@ -172,9 +174,9 @@ impl Model {
     /// at 24 kHz. Takes a model for translation (`kind` "translation").
     ///
     /// Returns the voice and the text. The model goes on after the end of the recording until it has said everything, for a
-    /// minute at most. `seed` and the temperatures are those of `session`; `progress(seconds, total, text)` is called for
+    /// minute at most. `seed`, the temperatures and `cfg` are those of `session`; `progress(seconds, total, text)` is called for
     /// each piece.
-    #[pyo3(signature = (audio_or_path, *, seed=0, temperature=None, text_temperature=None, progress=None))]
+    #[pyo3(signature = (audio_or_path, *, seed=0, temperature=None, text_temperature=None, cfg=None, progress=None))]
     fn translate(
         &self,
         py: Python<'_>,
@@ -182,6 +184,7 @@ impl Model {
         #[pyo3(from_py_with = numbers::seed)] seed: u64,
         #[pyo3(from_py_with = numbers::temperature)] temperature: Option<f32>,
         #[pyo3(from_py_with = numbers::text_temperature)] text_temperature: Option<f32>,
+        #[pyo3(from_py_with = numbers::cfg)] cfg: Option<f32>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Translation> {
         let info = self.about();
@@ -193,7 +196,8 @@ impl Model {
             text_temperature: text_temperature.unwrap_or(info.defaults.text_temperature),
             ..info.defaults
         };
-        let session = py.detach(|| self.sessions.open(conversation(info, params))).map_err(engine)?;
+        let spec = SessionSpec { guidance: cfg, ..conversation(info, params) };
+        let session = py.detach(|| self.sessions.open(spec)).map_err(engine)?;
         translation::translate(py, WholeTranslation::new(sound, session), progress.as_ref())
     }
 

@@ -58,6 +58,11 @@ pub(crate) fn top_p(value: &Bound<'_, PyAny>) -> PyResult<Option<f32>> {
     real("top_p", value)
 }
 
+/// How far a session is drawn towards what it is told; the model checks its range.
+pub(crate) fn cfg(value: &Bound<'_, PyAny>) -> PyResult<Option<f32>> {
+    real("cfg", value)
+}
+
 pub(crate) fn pad_mult(value: &Bound<'_, PyAny>) -> PyResult<Option<f32>> {
     real("pad_mult", value)
 }
