@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from golden_data import GOLDEN
 
 #: Each takes many minutes where it is not interrupted.
 LONG = {
@@ -19,6 +20,10 @@ LONG = {
     "step": "model.session().step(np.zeros(24_000 * 3_600, np.float32))",
     "forward": "model.lm.forward(np.zeros((1 + model.info['n_q'], 12 * 3_600), np.int32))",
     "load_audio": "rustymoshi.load_audio(sys.argv[1])",
+    "transcribe": "rustymoshi.Model.load(sys.argv[2] + '/tiny-stt').transcribe(sys.argv[1])",
+    "transcription": "rustymoshi.Model.load(sys.argv[2] + '/tiny-stt').transcription()"
+    ".step(np.zeros(24_000 * 3_600 * 3, np.float32))",
+    "translate": "rustymoshi.Model.load(sys.argv[2] + '/tiny-hibiki').translate(sys.argv[1])",
 }
 PROGRAM = """
 import sys, threading
@@ -49,7 +54,7 @@ def long_wav(path: Path) -> None:
 def test_ctrl_c_is_heard_during(work: str, tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
     long_wav(path)
-    command = [sys.executable, "-c", PROGRAM.format(work=LONG[work]), path]
+    command = [sys.executable, "-c", PROGRAM.format(work=LONG[work]), path, str(GOLDEN)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         try:
             assert program.stdout is not None and program.stdout.readline() == "begun\n"

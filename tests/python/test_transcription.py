@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -130,3 +132,22 @@ def test_another_kind_of_model_is_refused_in_words(moshi: Golden, stt: Golden) -
         stt.model.translate(np.zeros(10, np.float32))
     with pytest.raises(ValueError, match=r'a role or voice needs a model for dialogue \(kind "dialogue"\)'):
         stt.model.session(role="You are a kind guide.")
+
+
+def test_a_long_file_does_not_grow_the_memory(stt: Golden, tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    rustymoshi.save_audio(path, np.tile(rustymoshi.load_audio(stt.folder / "speech.wav"), 200))
+    program = """
+import resource, sys, rustymoshi
+model = rustymoshi.Model.load(sys.argv[1])
+model.transcribe(sys.argv[1] + "/speech.wav")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+transcript = model.transcribe(sys.argv[2])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, len(transcript.words))
+"""
+    command = [sys.executable, "-c", program, stt.folder, path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    grown, words = map(int, done.stdout.split())
+    # Its samples alone are many times as large as what may be needed for its words.
+    assert words > 500 and grown < 30_000 < 4 * len(rustymoshi.load_audio(path)) / 1_024
