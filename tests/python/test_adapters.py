@@ -66,12 +66,36 @@ def test_an_adapter_is_known_by_any_spelling_of_its_folder(monkeypatch: pytest.M
     assert model.session(lora=LORA / "b" / ".." / "a")
 
 
-def test_an_adapter_that_was_not_loaded_is_refused() -> None:
-    model = load("bf16", "a")
-    for use in (lambda: model.session(lora=LORA / "b"), lambda: model.lm.forward(RESULTS["tf_codes"], lora=LORA / "b")):
-        with pytest.raises(ValueError, match=r"lora is .*tiny-lora/b.*tiny-lora/a"):
-            use()
+@pytest.mark.parametrize("base", ["bf16", "mlx_q4"])
+def test_an_adapter_is_loaded_when_a_session_first_asks_for_it(base: str) -> None:
+    model = load(base)
+    plain = model.info["memory_bytes"]
+    sessions = {}
+    for name in ("none", "a", "b", "c"):
+        sessions[name] = model.session(temperature=0, text_temperature=0, lora=folder(name))
+        text, _audio = model.lm.forward(RESULTS["tf_codes"], lora=folder(name))
+        wanted = RESULTS[f"{base}_{name}_tf_text_logits"]
+        assert np.vdot(text, wanted) / np.linalg.norm(text) / np.linalg.norm(wanted) > 0.999
+    assert [Path(path).name for path in model.info["adapters"]] == ["a", "b", "c"]
+    assert model.info["memory_bytes"] == plain
+    eager = load(base, "a", "b", "c")
+    for name, session in sessions.items():
+        other = eager.session(temperature=0, text_temperature=0, lora=folder(name))
+        for frame in RESULTS["user_codes"].T:
+            found, expected = session.step_codes(frame), other.step_codes(frame)
+            assert (found is None) == (expected is None)
+            if found is not None and expected is not None:
+                np.testing.assert_array_equal(found, expected)
+
+
+def test_what_is_no_adapter_of_the_model_is_refused() -> None:
+    model = load("bf16")
+    for path in (GOLDEN / "tiny-stt", GOLDEN / "nowhere"):
+        with pytest.raises(rustymoshi.RustymoshiError, match=path.name):
+            model.session(lora=path)
+        with pytest.raises(rustymoshi.RustymoshiError, match=path.name):
+            rustymoshi.Model.load(GOLDEN / "tiny-moshi", lora=path)
     with pytest.raises(TypeError, match="lora: expected a folder"):
         rustymoshi.Model.load(GOLDEN / "tiny-moshi", lora=3)  # type: ignore[arg-type]
-    with pytest.raises(rustymoshi.RustymoshiError, match="lora"):
-        rustymoshi.Model.load(GOLDEN / "tiny-moshi", lora=GOLDEN / "tiny-stt")
+    # Whoever asked for one that is none has harmed nobody.
+    assert model.session(lora=LORA / "a").step_codes(RESULTS["user_codes"][:, 0]) is None

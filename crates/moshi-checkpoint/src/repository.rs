@@ -59,7 +59,7 @@ impl Default for OpenOptions {
 }
 
 /// An opened repository: its configuration, and its files checked against it and mapped into memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Repository {
     config: ModelConfig,
     config_path: Option<PathBuf>,
@@ -72,7 +72,7 @@ pub struct Repository {
 }
 
 /// Where the SentencePiece model is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Tokenizer {
     File(PathBuf),
     Embedded(&'static [u8]),

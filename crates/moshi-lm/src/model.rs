@@ -5,7 +5,7 @@ use std::sync::Arc;
 use moshi_checkpoint::config::LmConfig;
 use moshi_nn::backend::{Column, FREE, Plan, RowSampling, SilentTokens, Stretch};
 use moshi_nn::layers::{Linear, Norm, Rows, Step, StreamState, Transformer, TransformerState};
-use moshi_nn::{Adapted, At, Backend, WeightSource};
+use moshi_nn::{Adapted, At, Backend, LaidOut, WeightSource};
 
 use crate::adapters::{NamedAdapter, RowAdapters};
 use crate::conditions::Conditioners;
@@ -66,9 +66,24 @@ impl<B: Backend> Lm<B> {
         config: &LmConfig,
         adapters: &[NamedAdapter<'_>],
     ) -> Result<Self> {
+        Self::load_sharing(backend, source, config, adapters, &LaidOut::default())
+    }
+
+    /// As [`Lm::load_adapted`], with what `laid_out` has of the same model on the same executor: a second model, with other
+    /// adapters, takes only what these add. What it has not is put there.
+    ///
+    /// # Errors
+    /// As [`Lm::load_adapted`].
+    pub fn load_sharing(
+        backend: B,
+        source: &dyn WeightSource,
+        config: &LmConfig,
+        adapters: &[NamedAdapter<'_>],
+        laid_out: &LaidOut<B>,
+    ) -> Result<Self> {
         shape::check(config)?;
         let adapted = Adapted::new(source, adapters.iter().map(|adapter| adapter.source).collect());
-        let at = At::new(&adapted, "");
+        let at = At::new(&adapted, "").keeping(laid_out);
         let head = |i| Linear::load(&backend, &at.at("extra_heads").at(i), config.extra_heads_dim, config.dim);
         let depth = config.depformer.as_ref().map(|depth| Depth::load(&backend, &at, config, depth)).transpose()?;
         Ok(Self {

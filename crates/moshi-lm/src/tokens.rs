@@ -1,9 +1,11 @@
 //! The temporal transformer's input: the sum of one embedding per stream, and of what the row was told.
 
+use std::sync::Arc;
+
 use moshi_checkpoint::config::LmConfig;
 use moshi_nn::backend::Column;
 use moshi_nn::layers::{Embedding, EmbeddingScratch, Step};
-use moshi_nn::{At, Backend, HostWeight};
+use moshi_nn::{At, Backend};
 
 use crate::Result;
 
@@ -21,7 +23,7 @@ pub(crate) struct TokenTables<B: Backend> {
 }
 
 struct TokenTable<B: Backend> {
-    table: B::Table,
+    table: Arc<B::Table>,
     entries: usize,
     stream: usize,
     readers: Readers,
@@ -73,14 +75,12 @@ impl<B: Backend> TokenTables<B> {
     fn push(&mut self, backend: &B, at: &At<'_>, stream: usize, (entries, dim): (usize, usize)) -> Result<()> {
         let replaced = at.tables("weight", entries, dim)?;
         let numbered = || (0..).zip(&replaced).filter_map(|(number, table)| Some((number, table.as_ref()?)));
-        let mut add = |weight: &HostWeight<'_>, readers| -> Result<()> {
-            self.tables.push(TokenTable { table: backend.table(weight)?, entries, stream, readers });
-            Ok(())
-        };
+        let mut add = |table, readers| self.tables.push(TokenTable { table, entries, stream, readers });
         let others = numbered().map(|(number, _)| number).collect();
-        add(&at.matrix("weight", entries, dim)?, Readers::AllBut(others))?;
+        let base = at.laid_out_table::<B>("weight", || backend.table(&at.matrix("weight", entries, dim)?))?;
+        add(base, Readers::AllBut(others));
         for (number, table) in numbered() {
-            add(table, Readers::Adapter(number))?;
+            add(Arc::new(backend.table(table)?), Readers::Adapter(number));
         }
         Ok(())
     }
@@ -130,7 +130,7 @@ impl<B: Backend> TokenTables<B> {
         }
         for (i, group) in self.tables.chunks(GROUP).enumerate() {
             let column = Column { index: i * GROUP, of: self.tables.len() };
-            let tables: [&B::Table; GROUP] = std::array::from_fn(|j| &group[j.min(group.len() - 1)].table);
+            let tables: [&B::Table; GROUP] = std::array::from_fn(|j| &*group[j.min(group.len() - 1)].table);
             let tables = &tables[..group.len()];
             if i == 0 && self.pair.is_none() {
                 backend.embed(rows, t, reading.ids, column, tables, x, status)?;

@@ -5,7 +5,8 @@
 use moshi_checkpoint::{EmbeddedRepository, Repository};
 use moshi_engine::EngineError;
 
-use crate::load::{LoadOptions, Loaded, load_model_with_notice};
+use crate::load::load_model_with_notice;
+use crate::{LoadOptions, Loaded};
 
 macro_rules! folder {
     ($file:literal) => {

@@ -2,7 +2,10 @@
 //!
 //! [`load_model`] and [`load_codec`] lay out an opened repository; [`on_device`] is the one place that names executors.
 
-mod adapters;
+mod adaptable;
+mod adapted_sessions;
+mod adapter_path;
+mod base;
 mod builtin;
 pub mod captions;
 mod choices;
@@ -12,8 +15,10 @@ mod info;
 mod kept;
 mod kinds;
 mod load;
+mod loaded;
 mod memory;
 mod moshi;
+mod options;
 mod priming;
 mod reading;
 mod recognition;
@@ -32,13 +37,18 @@ mod transcript;
 mod transcription_session;
 mod translation;
 mod voices;
+mod weights;
 mod whole_transcription;
 mod whole_translation;
 
-pub use adapters::{AdapterPath, adapter_at};
+pub use adaptable::Adaptable;
+pub use adapted_sessions::AdaptedSessions;
+pub use adapter_path::AdapterPath;
 pub use builtin::{builtin, builtin_repository};
 pub use kinds::{conversation, expect_kind};
-pub use load::{Dtype, LoadOptions, Loaded, load_codec, load_model, load_model_on};
+pub use load::{load_codec, load_model, load_model_on};
+pub use loaded::Loaded;
+pub use options::{Dtype, LoadOptions};
 pub use priming::role_play;
 pub use registry::{Device, Executors, OnExecutors, Wanted, on_device};
 pub use role::Roles;

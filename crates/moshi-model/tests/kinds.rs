@@ -6,9 +6,9 @@
 use moshi_checkpoint::{OpenOptions, Repository, Source};
 use moshi_engine::{ModelKind, SessionParams, Sessions};
 use moshi_model::{
-    AdapterPath, LoadOptions, Loaded, Sound, WholeTranslation, adapter_at, conversation, expect_kind, load_model,
+    AdaptedSessions, AdapterPath, LoadOptions, Loaded, Sound, WholeTranslation, conversation, expect_kind, load_model,
 };
-use moshi_testkit::{FileTensors, Golden, assert_close};
+use moshi_testkit::{Golden, assert_close};
 
 fn load(golden: Golden, adapters: Vec<AdapterPath>) -> Loaded {
     let repository = Repository::open(&Source::Folder(golden.path("")), &OpenOptions::default(), &mut ()).unwrap();
@@ -32,23 +32,35 @@ fn a_file_is_translated_to_its_end() {
 }
 
 #[test]
-fn adapters_are_called_by_their_folders() {
+fn adapters_are_called_by_their_folders_and_loaded_when_a_session_asks() {
     let folder = |name: &str| Golden::TINY_LORA.path(name);
-    let loaded = load(Golden::TINY_MOSHI, ["a", "b"].map(|name| AdapterPath::at(&folder(name))).into());
-    let info = loaded.model.info();
     let results = Golden::TINY_LORA.results().unwrap();
     let codes = results.i32("tf_codes").unwrap();
-    for (name, path) in [("a", folder("a")), ("b", folder("c").join("../b"))] {
-        let adapter = adapter_at(info, &path).unwrap();
-        let found = loaded.model.forward_adapted(&codes, 16, Some(&adapter), &mut || true).unwrap();
-        let expected: FileTensors = Golden::TINY_LORA.results().unwrap();
-        assert_close(name, &found.text, &expected.f32(&format!("bf16_{name}_tf_text_logits")).unwrap(), 1e-4);
+    let bytes = |sessions: &Sessions| sessions.model().info().memory.weights;
+    for before in [Vec::new(), vec![AdapterPath::at(&folder("a"))]] {
+        let loaded = load(Golden::TINY_MOSHI, before);
+        let sessions = AdaptedSessions::new(&loaded);
+        let plain = bytes(&Sessions::new(load(Golden::TINY_MOSHI, Vec::new()).model));
+        for (name, path) in
+            [("a", folder("a")), ("b", folder("c").join("../b")), ("c", folder("c")), ("b", folder("b"))]
+        {
+            let (adapted, adapter) = sessions.with(&path).unwrap();
+            let found = adapted.model().forward_adapted(&codes, 16, Some(&adapter), &mut || true).unwrap();
+            let expected = results.f32(&format!("bf16_{name}_tf_text_logits")).unwrap();
+            assert_close(name, &found.text, &expected, 1e-4);
+        }
+        let now = sessions.now();
+        assert_eq!(now.model().info().adapters.len(), 3);
+        // The base is there once, but for small tables that one of the adapters replaces.
+        let eager = load(Golden::TINY_MOSHI, ["a", "b", "c"].map(|name| AdapterPath::at(&folder(name))).into());
+        let adapters = bytes(&Sessions::new(eager.model)) - plain;
+        let before = bytes(&Sessions::new(loaded.model.clone()));
+        assert!(bytes(&now) <= before + adapters + plain / 20, "{} {before} {adapters}", bytes(&now));
     }
-    let missing = adapter_at(info, &folder("c")).unwrap_err().to_string();
-    assert!(missing.contains("tiny-lora/c") && missing.contains("tiny-lora/a"), "{missing}");
-    let none = load(Golden::TINY_MOSHI, Vec::new());
-    let missing = adapter_at(none.model.info(), &folder("a")).unwrap_err().to_string();
-    assert!(missing.contains("which are: none"), "{missing}");
+    let sessions = AdaptedSessions::new(&load(Golden::TINY_MOSHI, Vec::new()));
+    let refused = sessions.with(&Golden::TINY_STT.path("")).err().unwrap().to_string();
+    assert!(refused.contains("lora"), "{refused}");
+    assert!(sessions.now().model().info().adapters.is_empty());
 }
 
 #[test]

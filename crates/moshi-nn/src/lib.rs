@@ -3,14 +3,18 @@
 mod adapted;
 pub mod backend;
 pub mod fault;
+mod laid_out;
 pub mod layers;
+mod low_rank;
 pub mod weights;
 
 pub use adapted::Adapted;
 pub use backend::Backend;
 pub use fault::{Fault, FaultKind};
+pub use laid_out::LaidOut;
+pub use low_rank::LowRankPair;
 pub use moshi_tensor::weight::{HostWeight, WeightData};
-pub use weights::{At, LowRankPair, WeightSource};
+pub use weights::{At, WeightSource};
 
 /// What can go wrong in an operation.
 #[derive(Debug, thiserror::Error)]

@@ -3,9 +3,12 @@
 //! Names are the canonical ones (those of the newest PyTorch checkpoints, see `moshi-checkpoint`), whatever the file at
 //! hand calls its tensors.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use moshi_tensor::weight::HostWeight;
 
-use crate::{Error, Result};
+use crate::{Backend, Error, LaidOut, LowRankPair, Result};
 
 /// Named tensors, as a checkpoint holds them.
 ///
@@ -65,15 +68,6 @@ pub trait WeightSource {
     }
 }
 
-/// A matrix `up down` of low rank r.
-#[derive(Debug, Clone)]
-pub struct LowRankPair<'a> {
-    /// `[r, cols]`
-    pub down: HostWeight<'a>,
-    /// `[rows, r]`
-    pub up: HostWeight<'a>,
-}
-
 impl Error {
     /// Wraps the error of an executor.
     pub fn device(error: impl std::error::Error + Send + Sync + 'static) -> Self {
@@ -91,17 +85,58 @@ impl Error {
 pub struct At<'a> {
     source: &'a dyn WeightSource,
     prefix: String,
+    /// A [`LaidOut`] of the executor that loads.
+    laid_out: Option<&'a (dyn Any + Send + Sync)>,
 }
 
 impl<'a> At<'a> {
     /// `source` under `prefix`; an empty prefix is the source itself.
     pub fn new(source: &'a dyn WeightSource, prefix: impl Into<String>) -> Self {
-        Self { source, prefix: prefix.into() }
+        Self { source, prefix: prefix.into(), laid_out: None }
+    }
+
+    /// The same, for an executor whose matrices and tables are kept in `laid_out`, and taken from there where they are.
+    pub fn keeping<B: Backend>(self, laid_out: &'a LaidOut<B>) -> Self {
+        Self { laid_out: Some(laid_out), ..self }
+    }
+
+    /// The matrix `name` as the executor holds it, from `lay_out` where it was not kept.
+    ///
+    /// # Errors
+    /// Those of `lay_out`.
+    pub fn laid_out_matrix<B: Backend>(
+        &self,
+        name: &str,
+        lay_out: impl FnOnce() -> Result<B::Matrix>,
+    ) -> Result<Arc<B::Matrix>> {
+        match self.kept::<B>() {
+            Some(kept) => kept.matrix(self.name(name), lay_out),
+            None => lay_out().map(Arc::new),
+        }
+    }
+
+    /// The embedding table `name` as the executor holds it, from `lay_out` where it was not kept.
+    ///
+    /// # Errors
+    /// Those of `lay_out`.
+    pub fn laid_out_table<B: Backend>(
+        &self,
+        name: &str,
+        lay_out: impl FnOnce() -> Result<B::Table>,
+    ) -> Result<Arc<B::Table>> {
+        match self.kept::<B>() {
+            Some(kept) => kept.table(self.name(name), lay_out),
+            None => lay_out().map(Arc::new),
+        }
+    }
+
+    fn kept<B: Backend>(&self) -> Option<&'a LaidOut<B>> {
+        self.laid_out?.downcast_ref()
     }
 
     /// One level further down.
     pub fn at(&self, name: impl std::fmt::Display) -> At<'a> {
-        At { source: self.source, prefix: self.name(&name.to_string()) }
+        At { prefix: self.name(&name.to_string()), ..*self }
     }
 
     /// The full name of `name` in the source.

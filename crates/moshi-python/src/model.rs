@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use moshi_engine::{GoOn, ModelInfo, ModelKind, Prompt, SessionParams, SessionSpec, Sessions, SpeechModel};
-use moshi_model::{LoadOptions, Loaded, WholeTranscription, WholeTranslation, adapter_at, conversation, expect_kind};
+use moshi_model::{
+    AdaptedSessions, LoadOptions, Loaded, WholeTranscription, WholeTranslation, conversation, expect_kind,
+};
 use numpy::ndarray::{Array2, Array3};
 use numpy::{IntoPyArray, PyArray2, PyArray3};
 use pyo3::exceptions::PyValueError;
@@ -28,17 +30,17 @@ use crate::{args, audio, numbers};
 /// >>> session = model.session(seed=7, temperature=0.8)
 #[pyclass(frozen, module = "rustymoshi")]
 pub(crate) struct Model {
-    sessions: Arc<Sessions>,
+    sessions: Arc<AdaptedSessions>,
     loaded: Loaded,
 }
 
 impl Model {
     fn new(loaded: Loaded) -> Self {
-        Self { sessions: Arc::new(Sessions::new(loaded.model.clone())), loaded }
+        Self { sessions: Arc::new(AdaptedSessions::new(&loaded)), loaded }
     }
 
     fn about(&self) -> &ModelInfo {
-        self.sessions.model().info()
+        self.loaded.model.info()
     }
 
     /// The prompt of a role and a voice, if there is one of them.
@@ -62,7 +64,8 @@ impl Model {
     /// with scales chosen for the least error; `exact=True` rounds nothing for speed (activations, keys and values in single
     /// precision), for comparisons; `threads` is the number of threads per step; `revision` is the
     /// repository's branch, tag or commit (`"refs/pr/1"` too); `progress(file, bytes_done, bytes_total)` is called during a download;
-    /// `lora` is a folder (or a list of them) with an adapter, `lora.safetensors` and `config.json`, that sessions may choose.
+    /// `lora` is a folder (or a list of them) with an adapter, `lora.safetensors` and `config.json`, for sessions to choose:
+    /// those that are named here need not be loaded when a session first asks for them.
     #[staticmethod]
     #[pyo3(signature = (path_or_repo, device="auto", dtype=None, *, quantize=None, exact=false, threads=None, revision=None, progress=None, lora=None))]
     #[allow(clippy::too_many_arguments)]
@@ -103,7 +106,7 @@ impl Model {
     ///
     /// `role` is who the model plays, in words, and `voice` whose voice it has: a recording of some seconds, a published
     /// `.pt`, or the name of one in the folder `voices` beside the model. The session begins when it has taken them in; a
-    /// voice is kept for further sessions. `lora` is the folder of an adapter that the model was loaded with. `cfg` draws a
+    /// voice is kept for further sessions. `lora` is the folder of an adapter, which is loaded when a session first asks for it. `cfg` draws a
     /// translation towards the best it knows of and away from the worst, by a second row: 3 is strong, 1 and None are none.
     #[pyo3(signature = (*, seed=0, temperature=None, top_k=None, text_temperature=None, text_top_k=None, top_p=None,
         pad_mult=None, repetition_penalty=None, repetition_context=None, role=None, voice=None, lora=None, cfg=None))]
@@ -137,11 +140,11 @@ impl Model {
             repetition_penalty: repetition_penalty.unwrap_or(defaults.repetition_penalty),
             repetition_context: repetition_context.unwrap_or(defaults.repetition_context),
         };
-        let adapter = lora.map(|path| adapter_at(self.about(), &path)).transpose().map_err(engine)?;
         let prompt = self.prompt(py, role, voice.as_deref())?;
+        let (sessions, adapter) = adapted(py, &self.sessions, lora.as_deref())?;
         let spec = SessionSpec { adapter, prompt, guidance: cfg, ..conversation(self.about(), params) };
-        let session = py.detach(|| self.sessions.open(spec)).map_err(engine)?;
-        Ok(StreamingSession::new(self.sessions.clone(), session))
+        let session = py.detach(|| sessions.open(spec)).map_err(engine)?;
+        Ok(StreamingSession::new(sessions, session))
     }
 
     /// Write down what a recording says: a file of any common format by its path, or mono float32 samples at 24 kHz. Takes
@@ -158,14 +161,14 @@ impl Model {
     ) -> PyResult<Transcript> {
         let transcriber = self.loaded.recognition("transcribe").map_err(engine)?;
         let sound = audio::sound(audio_or_path)?;
-        let whole = py.detach(|| WholeTranscription::open(sound, &self.sessions, transcriber)).map_err(engine)?;
+        let whole = py.detach(|| WholeTranscription::open(sound, &self.sessions.now(), transcriber)).map_err(engine)?;
         transcription::transcribe(py, whole, progress.as_ref())
     }
 
     /// Open a recognition of a recording that comes piece by piece. Takes a model for recognition (`kind` "stt").
     fn transcription(&self, py: Python<'_>) -> PyResult<TranscriptionSession> {
         let transcriber = self.loaded.recognition("transcription").map_err(engine)?;
-        let open = || moshi_model::TranscriptionSession::open(&self.sessions, transcriber);
+        let open = || moshi_model::TranscriptionSession::open(&self.sessions.now(), transcriber);
         let session = py.detach(open).map_err(engine)?;
         Ok(TranscriptionSession::new(session, self.about().user_streams, transcriber.heads()))
     }
@@ -197,7 +200,7 @@ impl Model {
             ..info.defaults
         };
         let spec = SessionSpec { guidance: cfg, ..conversation(info, params) };
-        let session = py.detach(|| self.sessions.open(spec)).map_err(engine)?;
+        let session = py.detach(|| self.sessions.now().open(spec)).map_err(engine)?;
         translation::translate(py, WholeTranslation::new(sound, session), progress.as_ref())
     }
 
@@ -210,7 +213,7 @@ impl Model {
     /// The language model alone.
     #[getter]
     fn lm(&self) -> Lm {
-        Lm { model: self.sessions.model().clone() }
+        Lm { sessions: self.sessions.clone(), model: self.loaded.model.clone() }
     }
 
     /// The codec alone, with as many codebooks as the language model uses.
@@ -235,7 +238,7 @@ impl Model {
         dict.set_item("card", info.card)?;
         dict.set_item("text_card", info.text_card)?;
         dict.set_item("delays", &info.delays)?;
-        dict.set_item("adapters", &info.adapters)?;
+        dict.set_item("adapters", &self.sessions.now().model().info().adapters)?;
         let conditions = PyDict::new(py);
         for condition in &info.conditions {
             match condition.width {
@@ -263,9 +266,22 @@ impl Model {
     }
 }
 
+/// Where sessions with this adapter are opened, and its name there.
+fn adapted(
+    py: Python<'_>,
+    sessions: &AdaptedSessions,
+    lora: Option<&Path>,
+) -> PyResult<(Arc<Sessions>, Option<String>)> {
+    match lora {
+        None => Ok((sessions.now(), None)),
+        Some(path) => py.detach(|| sessions.with(path)).map(|(now, name)| (now, Some(name))).map_err(engine),
+    }
+}
+
 /// The language model of a `Model`.
 #[pyclass(frozen, module = "rustymoshi")]
 pub(crate) struct Lm {
+    sessions: Arc<AdaptedSessions>,
     model: Arc<dyn SpeechModel>,
 }
 
@@ -274,13 +290,13 @@ impl Lm {
     /// Teacher-forced logits for `codes [1 + n_q, T]` (undelayed: text, agent codes, user codes; -1 where there is nothing).
     ///
     /// Returns float32 `(text_logits [T, text_card], audio_logits [dep_q, T, card])`, where position t of stream q is the
-    /// prediction of `codes[.., t]`. `lora` is the folder of an adapter that the model was loaded with.
+    /// prediction of `codes[.., t]`. `lora` is the folder of an adapter.
     #[pyo3(signature = (codes, *, lora=None))]
     fn forward<'py>(&self, py: Python<'py>, codes: &Bound<'py, PyAny>, lora: Option<PathBuf>) -> PyResult<Logits<'py>> {
         let info = self.model.info();
         let (codes, steps) = args::codes_2d("codes", 1 + info.n_q, codes)?;
-        let adapter = lora.map(|path| adapter_at(info, &path)).transpose().map_err(engine)?;
-        let forward = |go_on: &mut GoOn<'_>| self.model.forward_adapted(&codes, steps, adapter.as_deref(), go_on);
+        let (sessions, adapter) = adapted(py, &self.sessions, lora.as_deref())?;
+        let forward = |go_on: &mut GoOn<'_>| sessions.model().forward_adapted(&codes, steps, adapter.as_deref(), go_on);
         let logits = interruptible(py, forward, engine)?;
         let text_card = logits.text.len() / steps.max(1);
         let text = Array2::from_shape_vec((steps, text_card), logits.text).map_err(shape)?;

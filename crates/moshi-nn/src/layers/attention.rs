@@ -35,8 +35,8 @@ impl<B: Backend> Attention<B> {
         let project = |stacked: &str, split: &str, n: usize, k: usize| {
             let own = at.at(split).at(set);
             if at.has(stacked) && !own.has("weight") {
-                let all = at.matrix(stacked, sets * n, k)?;
-                Linear::new(backend, &all.slice_rows(set * n, n)?, None)?.adapted(backend, &own)
+                let rows = || Ok(at.matrix(stacked, sets * n, k)?.slice_rows(set * n, n)?);
+                Linear::load_from(backend, &own, n, k, rows)
             } else {
                 Linear::load(backend, &own, n, k)
             }

@@ -1,5 +1,7 @@
 //! Embedding tables: plain, low-rank, or for two tokens at once.
 
+use std::sync::Arc;
+
 use super::{Linear, Step};
 use crate::backend::Column;
 use crate::{At, Backend, Result};
@@ -15,19 +17,19 @@ pub struct Embedding<B: Backend> {
 
 enum Entries<B: Backend> {
     /// For every row.
-    One(B::Table),
+    One(Arc<B::Table>),
     /// By the adapter of each row.
     Chosen { tables: B::Tables, count: usize },
 }
 
 impl<B: Backend> Entries<B> {
     fn load(backend: &B, at: &At<'_>, entries: usize, columns: usize) -> Result<Self> {
-        let weight = at.matrix("weight", entries, columns)?;
+        let weight = || at.matrix("weight", entries, columns);
         let mut tables = at.tables("weight", entries, columns)?;
         Ok(match tables.first_mut() {
-            None => Self::One(backend.table(&weight)?),
+            None => Self::One(at.laid_out_table::<B>("weight", || backend.table(&weight()?))?),
             Some(first) => {
-                first.get_or_insert(weight);
+                first.get_or_insert(weight()?);
                 Self::Chosen { tables: backend.tables(&tables)?, count: tables.iter().flatten().count() }
             }
         })

@@ -1,12 +1,14 @@
 //! A product with a weight matrix.
 
+use std::sync::Arc;
+
 use super::Step;
 use crate::{At, Backend, HostWeight, Result};
 
 /// `y = x W^T (+ bias)`, in whatever format the checkpoint holds W; adapters that are not merged into W are added
 /// as products of their own, to each row its own.
 pub struct Linear<B: Backend> {
-    weight: B::Matrix,
+    weight: Arc<B::Matrix>,
     low_rank: Option<B::LowRank>,
     inputs: usize,
     outputs: usize,
@@ -18,9 +20,26 @@ impl<B: Backend> Linear<B> {
     /// # Errors
     /// Those of the source and of the device.
     pub fn load(backend: &B, at: &At<'_>, outputs: usize, inputs: usize) -> Result<Self> {
-        let weight = at.matrix("weight", outputs, inputs)?;
-        let bias = if at.has("bias") { Some(at.vector("bias", &[outputs])?) } else { None };
-        Self::new(backend, &weight, bias.as_deref())?.adapted(backend, at)
+        let bias = || if at.has("bias") { at.vector("bias", &[outputs]).map(Some) } else { Ok(None) };
+        let weight = at.laid_out_matrix::<B>("weight", || {
+            backend.matrix(&at.matrix("weight", outputs, inputs)?, bias()?.as_deref())
+        })?;
+        Self { weight, low_rank: None, inputs, outputs }.adapted(backend, at)
+    }
+
+    /// From the matrix `[outputs, inputs]` that `weight` gives, which `at` knows as `weight`, without a bias.
+    ///
+    /// # Errors
+    /// Those of `weight` and of the device.
+    pub fn load_from<'w>(
+        backend: &B,
+        at: &At<'_>,
+        outputs: usize,
+        inputs: usize,
+        weight: impl FnOnce() -> Result<HostWeight<'w>>,
+    ) -> Result<Self> {
+        let weight = at.laid_out_matrix::<B>("weight", || backend.matrix(&weight()?, None))?;
+        Self { weight, low_rank: None, inputs, outputs }.adapted(backend, at)
     }
 
     /// The same with what adapters add to `weight` as `at` knows it.
@@ -39,7 +58,7 @@ impl<B: Backend> Linear<B> {
     /// Those of the device; a bias of another length than `outputs`.
     pub fn new(backend: &B, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Self> {
         let (inputs, outputs) = (weight.cols(), weight.rows());
-        Ok(Self { weight: backend.matrix(weight, bias)?, low_rank: None, inputs, outputs })
+        Ok(Self { weight: Arc::new(backend.matrix(weight, bias)?), low_rank: None, inputs, outputs })
     }
 
     /// Width of the input.
