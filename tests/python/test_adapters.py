@@ -88,6 +88,18 @@ def test_an_adapter_is_loaded_when_a_session_first_asks_for_it(base: str) -> Non
                 np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("options", [{"quantize": "q4"}, {"dtype": "f16"}, {}])
+def test_however_the_base_was_loaded_an_adapter_changes_it(options: dict[str, str]) -> None:
+    model = rustymoshi.Model.load(GOLDEN / "tiny-moshi", **options)  # type: ignore[arg-type]
+    plain, _audio = model.lm.forward(RESULTS["tf_codes"])
+    for name in ("a", "c"):
+        text, _audio = model.lm.forward(RESULTS["tf_codes"], lora=LORA / name)
+        wanted = RESULTS[f"bf16_{name}_tf_text_logits"]
+        cosine = np.vdot(text, wanted) / np.linalg.norm(text) / np.linalg.norm(wanted)
+        assert cosine > 0.99 and not np.array_equal(text, plain), (name, cosine)
+    np.testing.assert_array_equal(model.lm.forward(RESULTS["tf_codes"])[0], plain)
+
+
 def test_what_is_no_adapter_of_the_model_is_refused() -> None:
     model = load("bf16")
     for path in (GOLDEN / "tiny-stt", GOLDEN / "nowhere"):

@@ -11,11 +11,11 @@ const PIECE: usize = SAMPLE_RATE as usize;
 /// A recording that is being read.
 #[derive(Debug)]
 pub struct Sound {
-    from: From,
+    source: Source,
 }
 
 #[derive(Debug)]
-enum From {
+enum Source {
     File(Box<AudioFile>, PathBuf),
     Samples { pcm: Vec<f32>, at: usize },
 }
@@ -27,12 +27,12 @@ impl Sound {
     /// [`EngineError::Load`] when it cannot be read or is no audio.
     pub fn file(path: &Path) -> Result<Self, EngineError> {
         let file = AudioFile::open(path).map_err(|error| unreadable(path, &error))?;
-        Ok(Self { from: From::File(Box::new(file), path.to_owned()) })
+        Ok(Self { source: Source::File(Box::new(file), path.to_owned()) })
     }
 
     /// Samples: 24 kHz mono.
     pub fn samples(pcm: Vec<f32>) -> Self {
-        Self { from: From::Samples { pcm, at: 0 } }
+        Self { source: Source::Samples { pcm, at: 0 } }
     }
 
     /// Appends the next piece to `out`; false when there is nothing more. A piece may be empty.
@@ -40,9 +40,9 @@ impl Sound {
     /// # Errors
     /// [`EngineError::Load`] when the file cannot be read any further.
     pub fn read(&mut self, out: &mut Vec<f32>) -> Result<bool, EngineError> {
-        match &mut self.from {
-            From::File(file, path) => file.read_block(out).map_err(|error| unreadable(path, &error)),
-            From::Samples { pcm, at } => {
+        match &mut self.source {
+            Source::File(file, path) => file.read_block(out).map_err(|error| unreadable(path, &error)),
+            Source::Samples { pcm, at } => {
                 let piece = &pcm[*at..pcm.len().min(*at + PIECE)];
                 out.extend_from_slice(piece);
                 *at += piece.len();
@@ -53,25 +53,25 @@ impl Sound {
 
     /// Seconds read so far.
     pub fn position(&self) -> f64 {
-        match &self.from {
-            From::File(file, _) => file.position(),
-            From::Samples { at, .. } => *at as f64 / f64::from(SAMPLE_RATE),
+        match &self.source {
+            Source::File(file, _) => file.position(),
+            Source::Samples { at, .. } => *at as f64 / f64::from(SAMPLE_RATE),
         }
     }
 
     /// Length in seconds, where a file says it.
     pub fn duration(&self) -> Option<f64> {
-        match &self.from {
-            From::File(file, _) => file.duration(),
-            From::Samples { pcm, .. } => Some(pcm.len() as f64 / f64::from(SAMPLE_RATE)),
+        match &self.source {
+            Source::File(file, _) => file.duration(),
+            Source::Samples { pcm, .. } => Some(pcm.len() as f64 / f64::from(SAMPLE_RATE)),
         }
     }
 
     /// What was wrong with the file, once it was read to its end.
     pub fn warning(&self) -> Option<&str> {
-        match &self.from {
-            From::File(file, _) => file.warning(),
-            From::Samples { .. } => None,
+        match &self.source {
+            Source::File(file, _) => file.warning(),
+            Source::Samples { .. } => None,
         }
     }
 }
