@@ -71,25 +71,36 @@ impl Asides {
 
     /// Takes text. All of it or, when something of it cannot be said, nothing.
     pub(crate) fn say(&mut self, words: &Words<'_>, reads_aloud: bool) -> Result<(), EngineError> {
-        let mut script = self.script.as_ref().ok_or_else(unsteered)?.copy();
-        let mut entries = Vec::new();
-        script.push(words.text, words.speaker, &mut entries)?;
-        if !reads_aloud {
-            script.finish(&mut entries)?;
-        }
-        self.take(entries, script)?;
+        self.write(|script, entries| {
+            script.push(words.text, words.speaker, entries)?;
+            if reads_aloud { Ok(()) } else { script.finish(entries) }
+        })?;
         self.when = words.when;
         Ok(())
     }
 
     /// Says that no more text comes.
     pub(crate) fn end(&mut self) -> Result<(), EngineError> {
-        let mut script = self.script.as_ref().ok_or_else(unsteered)?.copy();
-        let mut entries = Vec::new();
-        script.finish(&mut entries)?;
-        self.take(entries, script)?;
+        self.write(|script, entries| script.finish(entries))?;
         self.ended = true;
         Ok(())
+    }
+
+    /// Goes on with the script, or leaves it as it is where that fails. What came before and can never be completed is
+    /// dropped then: it would be at fault in whatever follows.
+    fn write(
+        &mut self,
+        more: impl FnOnce(&mut dyn Script, &mut Vec<Entry>) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let before = self.script.as_mut().ok_or_else(unsteered)?;
+        let (mut script, mut entries) = (before.copy(), Vec::new());
+        if let Err(error) = more(&mut *script, &mut entries) {
+            if before.copy().finish(&mut entries).is_err() {
+                before.forget();
+            }
+            return Err(error);
+        }
+        self.take(entries, script)
     }
 
     fn take(&mut self, entries: Vec<Entry>, script: Box<dyn Script>) -> Result<(), EngineError> {
@@ -105,19 +116,22 @@ impl Asides {
         Ok(())
     }
 
-    /// Takes what the frame of a further step must say.
+    /// Takes what the frames of further steps must say.
     pub(crate) fn force(&mut self, forced: &[Forced], steering: Option<&Arc<dyn Steering>>) -> Result<(), EngineError> {
-        steering.ok_or_else(unsteered)?.check_forced(forced)?;
-        room(self.forced.len(), "forced frames")?;
-        self.forced.push_back(forced.to_vec());
+        let cells = steering.ok_or_else(unsteered)?.check_forced(forced)?;
+        let frames = forced.chunks_exact(cells.max(1));
+        room(self.forced.len() + frames.len(), "forced frames")?;
+        self.forced.extend(frames.map(<[Forced]>::to_vec));
         Ok(())
     }
 
-    /// Takes what is added to the input of a further step.
+    /// Takes what is added to the inputs of further steps.
     pub(crate) fn add(&mut self, added: &[f32], steering: Option<&Arc<dyn Steering>>) -> Result<(), EngineError> {
-        steering.ok_or_else(unsteered)?.check_added(added)?;
-        room(self.added.len(), "vectors")?;
-        self.added.push_back(added.to_vec());
+        let steering = steering.ok_or_else(unsteered)?;
+        steering.check_added(added)?;
+        let vectors = added.chunks_exact(steering.width().max(1));
+        room(self.added.len() + vectors.len(), "vectors")?;
+        self.added.extend(vectors.map(<[f32]>::to_vec));
         Ok(())
     }
 
@@ -149,11 +163,14 @@ impl Asides {
     }
 }
 
+/// Whether so many may wait.
 fn room(waiting: usize, what: &str) -> Result<(), EngineError> {
-    if waiting < MOST_STEPS {
+    if waiting <= MOST_STEPS {
         return Ok(());
     }
-    Err(EngineError::Input(format!("{waiting} {what} wait for their steps already; at most {MOST_STEPS} may wait")))
+    Err(EngineError::Input(format!(
+        "{waiting} {what} would wait for their steps; at most {MOST_STEPS} may wait, eleven minutes: give the rest later"
+    )))
 }
 
 fn unsteered() -> EngineError {

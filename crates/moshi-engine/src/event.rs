@@ -17,10 +17,12 @@ pub enum Input<'a> {
     Codes(&'a [i32]),
     /// Words to say: all there is in a session that reads aloud, something beside its own words in a dialogue.
     Words(Words<'a>),
-    /// What the frame of the next step that has none yet must say: text, then a code for each stream that is written; streams
-    /// that are left out are left to the model.
+    /// What the frames of the next steps that have none yet must say. One frame: text, then a code for each stream that is
+    /// written; streams that are left out are left to the model. Or several whole frames, one after the other: all of them
+    /// are taken or none.
     Forced(&'a [Forced]),
-    /// Added to the temporal input of the next step that has none yet; as wide as the model.
+    /// Vectors as wide as the model, one after the other: added to the temporal inputs of the next steps that have none
+    /// yet, one a step. All are taken or none.
     Added(&'a [f32]),
     /// Text tokens that are told from the next step on when they are said, in place of those before.
     Watched(&'a [i32]),

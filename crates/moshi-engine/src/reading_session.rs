@@ -2,14 +2,20 @@
 
 use std::sync::Arc;
 
-use crate::{EngineError, Input, Pace, SessionEvent, SessionId, SessionSpec, SharedEngine, WordEvent, Words};
+use crate::{EngineError, GoOn, Input, Pace, SessionEvent, SessionId, SessionSpec, SharedEngine, WordEvent, Words};
 
 /// A session of a [`SharedEngine`] over a model that reads aloud; its row is given back when the session is dropped.
 pub struct ReadingSession {
     engine: Arc<SharedEngine>,
     id: SessionId,
+    /// Tokens that are told of a frame: text and the codebooks that are made.
+    streams: usize,
+    /// Whether no more text comes.
+    finished: bool,
     /// Whether all of it was said.
     over: bool,
+    /// What was read since the last answer.
+    read: ReadStep,
     /// Reused by every step.
     events: Vec<SessionEvent>,
 }
@@ -32,24 +38,29 @@ impl ReadingSession {
     /// As [`StreamingSession::open`](crate::StreamingSession::open).
     pub fn open(engine: Arc<SharedEngine>, spec: &SessionSpec) -> Result<Self, EngineError> {
         let id = engine.open_and_wait(Arc::new(SessionSpec { pace: Pace::Asked, ..spec.clone() }))?;
-        Ok(Self { engine, id, over: false, events: Vec::new() })
+        let streams = spec.codebooks.map_or(usize::MAX, |codebooks| codebooks.saturating_add(1));
+        let (read, events) = (ReadStep::default(), Vec::new());
+        Ok(Self { engine, id, streams, finished: false, over: false, read, events })
     }
 
     /// Adds text of a speaker (from 0), which may end in the middle of a word.
     ///
     /// # Errors
-    /// [`EngineError::Input`] for what cannot be said: nothing of this text is taken. [`EngineError::NoSession`] after
-    /// [`ReadingSession::finish`].
+    /// [`EngineError::Input`] for what cannot be said, and after [`ReadingSession::finish`]: nothing of this text is taken.
     pub fn push(&mut self, text: &str, speaker: usize) -> Result<(), EngineError> {
+        self.expect_more()?;
         self.give(Input::Words(Words { speaker, ..Words::new(text) }))
     }
 
     /// Says that no more text comes.
     ///
     /// # Errors
-    /// [`EngineError::Input`] for a break that is not closed; [`EngineError::NoSession`] the second time.
+    /// [`EngineError::Input`] for a break that is not closed, and the second time.
     pub fn finish(&mut self) -> Result<(), EngineError> {
-        self.give(Input::End)
+        self.expect_more()?;
+        self.give(Input::End)?;
+        self.finished = true;
+        Ok(())
     }
 
     /// Reads on until there is a frame of sound, or no step is possible before more words come (then there is no sound in
@@ -58,30 +69,59 @@ impl ReadingSession {
     /// # Errors
     /// When the model fails; the session is then over.
     pub fn step(&mut self) -> Result<Option<ReadStep>, EngineError> {
-        let mut read = ReadStep::default();
+        self.step_while(&mut || true)
+    }
+
+    /// As [`ReadingSession::step`], as long as `go_on` says so, which is asked between two steps: before the first sound
+    /// there are as many as the text is ahead of it, and those of a spoken prefix.
+    ///
+    /// # Errors
+    /// As [`ReadingSession::step`], and [`EngineError::Stopped`]: the session goes on from there when it is stepped again.
+    pub fn step_while(&mut self, go_on: &mut GoOn<'_>) -> Result<Option<ReadStep>, EngineError> {
         while !self.over {
-            self.give(Input::Steps(1))?;
-            let mut goes_on = true;
-            for event in self.events.drain(..) {
-                match event {
-                    SessionEvent::Audio { pcm, .. } => (read.pcm, goes_on) = (pcm, false),
-                    SessionEvent::Word(WordEvent::Started { text, start }) => read.words.push((text, start)),
-                    SessionEvent::Codes(codes) => read.codes.extend(codes),
-                    SessionEvent::WordsWanted => goes_on = false,
-                    SessionEvent::Ended => self.over = true,
-                    SessionEvent::Failed(error) => {
-                        self.over = true;
-                        return Err(error);
-                    }
-                    _ => {}
-                }
+            if !go_on() {
+                return Err(EngineError::Stopped);
             }
-            if !goes_on || self.engine.wants_words(self.id) {
-                return Ok(Some(read));
+            if self.advance()? {
+                return Ok(Some(std::mem::take(&mut self.read)));
             }
         }
-        let said = read != ReadStep::default();
-        Ok(said.then_some(read))
+        let read = std::mem::take(&mut self.read);
+        Ok((read != ReadStep::default()).then_some(read))
+    }
+
+    /// Whether everything has been said.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// One step of the model, if it can take one. Whether there is something to answer: sound, or that it waits for words.
+    fn advance(&mut self) -> Result<bool, EngineError> {
+        self.give(Input::Steps(1))?;
+        let (mut answers, read) = (false, &mut self.read);
+        for event in self.events.drain(..) {
+            match event {
+                SessionEvent::Audio { pcm, .. } => (read.pcm, answers) = (pcm, true),
+                SessionEvent::Word(WordEvent::Started { text, start }) => read.words.push((text, start)),
+                SessionEvent::Codes(codes) => read.codes.extend(codes.into_iter().take(self.streams)),
+                SessionEvent::WordsWanted => answers = true,
+                SessionEvent::Ended => self.over = true,
+                SessionEvent::Failed(error) => {
+                    self.over = true;
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        Ok(answers || self.engine.wants_words(self.id))
+    }
+
+    fn expect_more(&self) -> Result<(), EngineError> {
+        if self.finished {
+            let message = "this text was finished before, and no more of it is taken; open another session";
+            return Err(EngineError::Input(message.to_owned()));
+        }
+        Ok(())
     }
 
     /// The engine that this session is one of.

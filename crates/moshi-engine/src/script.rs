@@ -57,6 +57,8 @@ pub trait Script: Send + Sync + Debug {
     /// # Errors
     /// As [`Script::push`].
     fn finish(&mut self, out: &mut Vec<Entry>) -> Result<(), EngineError>;
+    /// Drops a word or break that is not complete.
+    fn forget(&mut self);
     /// One that goes on from here independently.
     fn copy(&self) -> Box<dyn Script>;
 }
@@ -69,15 +71,15 @@ pub trait Steering: Send + Sync {
     fn script(&self, spec: &SessionSpec) -> Box<dyn Script>;
     /// How wide vectors are that can be added to the input of a step.
     fn width(&self) -> usize;
-    /// Checks what a frame must say.
+    /// Checks what a frame must say, or several, one after the other. Returns how many cells of each there are.
     ///
     /// # Errors
-    /// [`EngineError::Input`] when there are more cells than streams that are written, or none, or tokens that they do not
+    /// [`EngineError::Input`] for no cells, for more than a frame that are no whole frames, and for tokens that streams do not
     /// have.
-    fn check_forced(&self, forced: &[Forced]) -> Result<(), EngineError>;
-    /// Checks what is to be added to the input of a step.
+    fn check_forced(&self, forced: &[Forced]) -> Result<usize, EngineError>;
+    /// Checks what is to be added to the inputs of steps, one after the other.
     ///
     /// # Errors
-    /// [`EngineError::Input`] for another width than the model's, and for values that are not finite.
+    /// [`EngineError::Input`] for no whole vectors of the model's width, and for values that are not finite.
     fn check_added(&self, added: &[f32]) -> Result<(), EngineError>;
 }

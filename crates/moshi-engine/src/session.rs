@@ -1,8 +1,9 @@
 //! One conversation whose owner waits for each step: any number of samples in, what is ready out.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::{EngineError, Input, SessionEvent, SessionId, SessionSpec, SharedEngine};
+use crate::{EngineError, Input, SessionEvent, SessionId, SessionSpec, SharedEngine, When, Words};
 
 /// A session of a [`SharedEngine`]; its row is given back when the session is dropped.
 pub struct StreamingSession {
@@ -11,7 +12,12 @@ pub struct StreamingSession {
     spec: Arc<SessionSpec>,
     /// Reused by every step.
     events: Vec<SessionEvent>,
+    /// Text tokens that it watches for and said, with their steps, the newest.
+    seen: VecDeque<(i32, u64)>,
 }
+
+/// Most of them that are kept for an owner who does not take them.
+const MOST_SEEN: usize = 10_000;
 
 impl StreamingSession {
     /// Opens a session in a free row.
@@ -21,7 +27,7 @@ impl StreamingSession {
     pub fn open(engine: Arc<SharedEngine>, spec: impl Into<Arc<SessionSpec>>) -> Result<Self, EngineError> {
         let spec = spec.into();
         let id = engine.open_and_wait(spec.clone())?;
-        Ok(Self { engine, id, spec, events: Vec::new() })
+        Ok(Self { engine, id, spec, events: Vec::new(), seen: VecDeque::new() })
     }
 
     /// Hears `pcm` (any number of samples, 24 kHz mono), appends what the agent says to `pcm_out` and `text`.
@@ -65,7 +71,7 @@ impl StreamingSession {
     /// [`EngineError::Full`] when `target` has no free row.
     pub fn fork_into(&self, target: Arc<SharedEngine>) -> Result<Self, EngineError> {
         let id = target.fork_and_wait(&self.engine, self.id)?;
-        Ok(Self { engine: target, id, spec: self.spec.clone(), events: Vec::new() })
+        Ok(Self { engine: target, id, spec: self.spec.clone(), events: Vec::new(), seen: self.seen.clone() })
     }
 
     /// Starts the conversation anew with the same spec, whatever was wrong with it.
@@ -73,6 +79,7 @@ impl StreamingSession {
     /// # Errors
     /// When the model fails, or panicked before: then another session must be opened.
     pub fn reset(&mut self) -> Result<(), EngineError> {
+        self.seen.clear();
         self.engine.reset_and_wait(self.id)
     }
 
@@ -95,10 +102,31 @@ impl StreamingSession {
         for event in self.events.drain(..) {
             match event {
                 SessionEvent::Failed(error) => return Err(error),
+                SessionEvent::Token { token, step } => {
+                    self.seen.push_back((token, step));
+                    if self.seen.len() > MOST_SEEN {
+                        self.seen.pop_front();
+                    }
+                    listen(SessionEvent::Token { token, step });
+                }
                 event => listen(event),
             }
         }
         heard
+    }
+
+    /// Has the session say `text` beside its own words, at once or when it is quiet.
+    ///
+    /// # Errors
+    /// [`EngineError::Input`] for text that cannot be said: nothing of it is taken.
+    pub fn say(&mut self, text: &str, when: When) -> Result<(), EngineError> {
+        self.push(Input::Words(Words { when, ..Words::new(text) }), drop)
+    }
+
+    /// The text tokens that the session watches for ([`SessionSpec::watched`]) and has said since they were taken last, each
+    /// with the step in which it was said, from 0. Of those that nobody takes the newest are kept.
+    pub fn take_tokens(&mut self) -> Vec<(i32, u64)> {
+        self.seen.drain(..).collect()
     }
 }
 

@@ -44,10 +44,15 @@ impl Sessions {
     /// Opens a session.
     ///
     /// # Errors
-    /// [`EngineError::Parameter`] for a value out of range; [`EngineError::Load`] when a large model's sessions take all
-    /// the memory there was; what the executor reports when memory runs out.
+    /// [`EngineError::Parameter`] for a value out of range; [`EngineError::Input`] for a model that reads aloud and hears
+    /// nothing; [`EngineError::Load`] when a large model's sessions take all the memory there was; what the executor reports
+    /// when memory runs out.
     pub fn open(&self, spec: impl Into<Arc<SessionSpec>>) -> Result<StreamingSession, EngineError> {
         let spec = spec.into();
+        if self.model.info().kind == ModelKind::Tts {
+            let message = "this model hears nothing: it reads aloud; open a session that reads, a synthesis";
+            return Err(EngineError::Input(message.to_owned()));
+        }
         self.in_an_engine(|engine| StreamingSession::open(engine, spec.clone()))
     }
 

@@ -1,5 +1,7 @@
 //! A loaded model of any executor behind an object-safe trait: what the server and the bindings hold.
 
+use std::path::PathBuf;
+
 use crate::{EngineError, FrameModel, SessionParams};
 
 /// What a model is for.
@@ -48,6 +50,8 @@ pub struct VoiceInfo {
     pub most: usize,
     /// How the files of this model's voices end, where the model says so.
     pub file_ending: Option<String>,
+    /// Where voices are called by name: the folder `voices` beside the model's files, whether it is there or not.
+    pub folder: Option<PathBuf>,
 }
 
 /// What a loaded model is.
@@ -71,6 +75,8 @@ pub struct ModelInfo {
     pub card: usize,
     /// Text tokens.
     pub text_card: usize,
+    /// Width of the temporal transformer: of the vectors that may be added to its input.
+    pub dim: usize,
     /// Steps by which each stream is delayed, text first.
     pub delays: Vec<usize>,
     /// Adapters that sessions may choose from, by name.

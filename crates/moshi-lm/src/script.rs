@@ -213,7 +213,7 @@ impl Script {
             return match before {
                 Ok(()) => self.push_break(letter, out),
                 Err(error) => {
-                    self.clear();
+                    self.forget();
                     Err(error)
                 }
             };
@@ -225,7 +225,7 @@ impl Script {
         // Bytes first: counting characters of every word would cost more than it finds.
         if self.pending.len() > MAX_WORD && self.pending.chars().count() > MAX_WORD {
             let start = self.pending.chars().take(20).collect();
-            self.clear();
+            self.forget();
             return Err(ScriptError::Word { start });
         }
         Ok(())
@@ -279,7 +279,8 @@ impl Script {
         Ok(())
     }
 
-    fn clear(&mut self) {
+    /// Drops a word or break that is not complete.
+    pub fn forget(&mut self) {
         self.pending.clear();
         self.in_break = false;
     }

@@ -49,6 +49,19 @@ pub(crate) fn codebooks(most: usize, spec: &SessionSpec) -> Result<usize, Engine
     }
 }
 
+/// Text tokens that a session watches for, of `text_card`.
+pub(crate) fn watched(text_card: usize, spec: &SessionSpec) -> Result<Vec<i32>, EngineError> {
+    let unknown = |token: &&i32| !usize::try_from(**token).is_ok_and(|token| token < text_card);
+    match spec.watched.iter().find(unknown) {
+        None => Ok(spec.watched.clone()),
+        Some(token) => Err(EngineError::Parameter {
+            name: "watch",
+            found: token.to_string(),
+            expected: format!("text tokens of this model, 0 to {}", text_card.saturating_sub(1)),
+        }),
+    }
+}
+
 /// What sessions are told where they say nothing else: a good voice, in the one way there is.
 const AS_A_RULE: [(&str, &str); 2] = [("control", "ok"), ("description", "very_good")];
 /// The condition under which a model has learnt what guidance comes to.

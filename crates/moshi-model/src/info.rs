@@ -1,7 +1,9 @@
 //! What is told of a loaded model.
 
+use std::path::Path;
+
 use moshi_checkpoint::Repository;
-use moshi_checkpoint::config::{ConditionerConfig, ConditionerKind, ModelConfig, ModelType};
+use moshi_checkpoint::config::{ConditionerConfig, ConditionerKind, ModelType};
 use moshi_engine::{ConditionInfo, ModelInfo, ModelKind, ModelMemory, SessionParams, VoiceInfo};
 use moshi_lm::Lm;
 use moshi_nn::Backend;
@@ -12,7 +14,7 @@ pub(crate) fn describe<B: Backend>(lm: &Lm<B>, source: &str, repository: &Reposi
     ModelInfo {
         kind: kind(repository.config().model_type),
         adapters: lm.adapters().to_vec(),
-        voices: voices(repository.config()),
+        voices: voices(repository),
         conditions: config.conditioners.iter().map(condition).collect(),
         source: source.to_owned(),
         executor: lm.backend().name().to_owned(),
@@ -22,6 +24,7 @@ pub(crate) fn describe<B: Backend>(lm: &Lm<B>, source: &str, repository: &Reposi
         user_streams: lm.heard(),
         card: config.card,
         text_card: config.text_card,
+        dim: config.dim,
         delays: config.delays.clone(),
         weight_bytes: 0,
         memory: ModelMemory::default(),
@@ -46,14 +49,17 @@ fn kind(kind: ModelType) -> ModelKind {
 }
 
 /// How a model that reads aloud takes a voice.
-fn voices(config: &ModelConfig) -> Option<VoiceInfo> {
+fn voices(repository: &Repository) -> Option<VoiceInfo> {
+    let config = repository.config();
     if config.model_type != ModelType::Tts {
         return None;
     }
     let vectors = |known: &&ConditionerConfig| matches!(known.kind, ConditionerKind::Tensor { .. });
     let condition = config.lm.conditioners.iter().find(vectors).map(|known| known.name.clone());
     let most = if condition.is_some() { config.tts_config.map_or(5, |tts| tts.max_speakers) } else { 1 };
-    Some(VoiceInfo { condition, most, file_ending: config.model_id.as_ref().map(|id| id.voice_file("")) })
+    let file_ending = config.model_id.as_ref().map(|id| id.voice_file(""));
+    let folder = repository.config_path().and_then(Path::parent).map(|folder| folder.join("voices"));
+    Some(VoiceInfo { condition, most, file_ending, folder })
 }
 
 fn condition(config: &ConditionerConfig) -> ConditionInfo {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use moshi_engine::{EngineError, ModelKind, SpeechModel};
 
-use crate::{Adaptable, Codec, Roles, Transcriber, expect_kind};
+use crate::{Adaptable, Codec, Roles, Transcriber, expect_kind, voice_names};
 
 /// A model, and its codec alone.
 pub struct Loaded {
@@ -21,6 +21,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// The names of the voices that lie beside the model, in order.
+    pub fn voice_names(&self) -> Vec<String> {
+        self.roles.as_ref().map_or_else(|| voice_names(self.model.info()), |roles| roles.voices().names())
+    }
+
     /// What makes words of a recognition.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use moshi_lm::{Lm, LmState, PromptInput};
 use moshi_nn::Backend;
 use moshi_nn::layers::StreamState;
 
-use crate::choices::{adapter, away, codebooks, condition_values, conditions, learnt, sampling};
+use crate::choices::{adapter, away, codebooks, condition_values, conditions, learnt, sampling, watched};
 use crate::error::ModelError;
 use crate::kept::{KeptPrompts, Key};
 use crate::priming::Priming;
@@ -243,7 +243,7 @@ impl<B: Backend> MoshiRows<B> {
             priming,
             kept_as,
             tells_codes: spec.tells_codes,
-            watched: spec.watched.clone(),
+            watched: watched(lm.config().text_card, spec)?,
             guided: self.rows[row].guided,
             ..Row::default()
         };

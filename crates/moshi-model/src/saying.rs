@@ -1,6 +1,6 @@
 //! Words that a dialogue is given to say beside its own: the rule of synthesis decides about its text until they are said.
 
-use moshi_engine::{Aside, When};
+use moshi_engine::{Aside, Forced, When};
 use moshi_lm::Speech;
 use moshi_lm::script::Entry;
 use moshi_lm::text_rule::{TextRule, TextRuleConfig};
@@ -32,10 +32,11 @@ impl Saying {
         }
     }
 
-    /// Words that are to be said from this step on; none while there are none, or the row is not quiet.
-    pub(crate) fn due(&mut self) -> Vec<Entry> {
+    /// Words that are to be said from this step on; none while there are none, the row is not quiet, or its text is forced.
+    pub(crate) fn due(&mut self, aside: &Aside) -> Vec<Entry> {
+        let forced = aside.forced.first().is_some_and(|text| *text != Forced::Free);
         let due = self.when == When::Now || self.quiet >= QUIET_FRAMES;
-        if due { std::mem::take(&mut self.waiting) } else { Vec::new() }
+        if due && !forced { std::mem::take(&mut self.waiting) } else { Vec::new() }
     }
 
     /// A step was done: whether it sampled a silent token.

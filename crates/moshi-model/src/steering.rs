@@ -44,15 +44,17 @@ impl Steering for Steered {
         self.width
     }
 
-    fn check_forced(&self, forced: &[Forced]) -> Result<(), EngineError> {
+    fn check_forced(&self, forced: &[Forced]) -> Result<usize, EngineError> {
         let Self { streams, card, text_card, .. } = *self;
-        if forced.is_empty() || forced.len() > streams {
+        let one = (1..=streams).contains(&forced.len());
+        if !one && (forced.is_empty() || !forced.len().is_multiple_of(streams)) {
             let found = forced.len();
             return Err(EngineError::Input(format!(
-                "{found} forced cells; expected 1 to {streams}: text, then one for each codebook that is written"
+                "{found} forced cells; expected 1 to {streams}: text, then one for each codebook that is written; or several \
+                 frames of {streams}"
             )));
         }
-        for (stream, cell) in forced.iter().enumerate() {
+        for (stream, cell) in forced.iter().enumerate().map(|(i, cell)| (i % streams, cell)) {
             let tokens = if stream == 0 { text_card } else { card };
             match *cell {
                 Forced::Token(token) if !usize::try_from(token).is_ok_and(|token| token < tokens) => {
@@ -64,22 +66,25 @@ impl Steering for Steered {
                 Forced::Token(_) | Forced::Free | Forced::Nothing => {}
             }
         }
-        Ok(())
+        Ok(streams.min(forced.len()))
     }
 
     fn check_added(&self, added: &[f32]) -> Result<(), EngineError> {
-        if added.len() != self.width {
+        let width = self.width;
+        if added.is_empty() || !added.len().is_multiple_of(width) {
             return Err(EngineError::Input(format!(
-                "a vector of {} values to add; this model is {} wide",
+                "vectors of {} values to add; this model is {width} wide, and each takes as many",
                 added.len(),
-                self.width
             )));
         }
         match added.iter().position(|x| !x.is_finite()) {
             None => Ok(()),
-            Some(at) => {
-                Err(EngineError::Input(format!("a vector to add with {} at {at}; expected numbers", added[at])))
-            }
+            Some(at) => Err(EngineError::Input(format!(
+                "vector {} to add has {} at {}; expected finite numbers",
+                at / width,
+                added[at],
+                at % width
+            ))),
         }
     }
 }
@@ -110,6 +115,10 @@ impl Script for Spelled {
         let finished = self.script.finish(&mut self.entries);
         self.hand_over(out);
         finished.map_err(|e| EngineError::Input(e.to_string()))
+    }
+
+    fn forget(&mut self) {
+        self.script.forget();
     }
 
     fn copy(&self) -> Box<dyn Script> {

@@ -105,7 +105,7 @@ impl<B: Backend> MoshiRows<B> {
                 step.output.waits = !rule.ready();
             } else {
                 row.saying.give(aside);
-                let due = row.saying.due();
+                let due = row.saying.due(aside);
                 if !due.is_empty() {
                     if state.speech(step.row).is_none() {
                         lm.set_speech(state, step.row, Some(begin(lm.config().text_card)))?;

@@ -20,7 +20,7 @@ const CUT_FRAMES: usize = 2;
 /// belong to another model; [`EngineError::Load`] for files that cannot be read.
 pub fn speaker_voices(info: &ModelInfo, files: &[PathBuf]) -> Result<Arc<Vectors>, EngineError> {
     let refused = |found: String, expected: String| Err(EngineError::Parameter { name: "voice", found, expected });
-    let Some(VoiceInfo { condition: Some(_), most, file_ending }) = &info.voices else {
+    let Some(VoiceInfo { condition: Some(_), most, file_ending, .. }) = &info.voices else {
         return refused(format!("{} files", files.len()), "none: this model takes no voices of this kind".to_owned());
     };
     if files.is_empty() || files.len() > *most {

@@ -95,11 +95,13 @@ fn words_for_later_wait_until_the_model_is_quiet() {
 fn forced_cells_are_said_as_they_are() {
     let text_tokens = [7, 8, 9];
     let said = told(&steered(greedy(), |house, id| {
-        for token in text_tokens {
+        let frames = text_tokens.map(|token| {
             let mut cells = [Forced::Free; 9];
             (cells[0], cells[1]) = (Forced::Token(token), Forced::Token(11));
-            house.push(Duration::ZERO, id, Input::Forced(&cells)).unwrap();
-        }
+            cells
+        });
+        house.push(Duration::ZERO, id, Input::Forced(&frames[0])).unwrap();
+        house.push(Duration::ZERO, id, Input::Forced(frames[1..].as_flattened())).unwrap();
     }));
     assert_eq!(text(&said)[10..13], text_tokens);
     assert!(said.chunks_exact(9).skip(10).take(3).all(|frame| frame[1] == 11));
@@ -157,6 +159,13 @@ fn what_does_not_fit_is_refused_and_nothing_of_it_is_taken() {
         assert!(refused(Input::Added(&[0.0; 3])).contains("3 values to add"));
         let width = open(Golden::TINY_MOSHI).config().lm.dim;
         assert!(refused(Input::Added(&vec![f32::NAN; width])).contains("NaN at 0"));
+        let mut two = vec![Forced::Free; 18];
+        two[9] = Forced::Token(-7);
+        assert!(refused(Input::Forced(&two)).contains("token -7 of stream 0"), "nor the frame before it");
+        assert!(refused(Input::Forced(&[])).contains("0 forced cells"));
+        assert!(refused(Input::Added(&[])).contains("0 values"));
+        let long = vec![0.0; 8_193 * width];
+        assert!(refused(Input::Added(&long)).contains("8193 vectors"));
         assert!(refused(Input::Words(Words::new("hello \u{4e2d}"))).contains("spelled"));
     };
     assert_eq!(told(&steered(greedy(), refusals)), plain());
