@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import Any, SupportsIndex, TypeAlias, final
+from typing import Any, Literal, SupportsIndex, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,10 @@ __all__ = [
     "MimiStream",
     "Model",
     "RustymoshiError",
+    "Speech",
+    "SpokenWord",
     "StreamingSession",
+    "SynthesisSession",
     "Transcript",
     "TranscriptionSession",
     "Translation",
@@ -35,6 +38,7 @@ SAVED_ENDINGS: list[str]
 _Pcm: TypeAlias = NDArray[np.float32]
 _Codes: TypeAlias = NDArray[np.integer[Any]]
 _Path: TypeAlias = str | PathLike[str]
+_Tokens: TypeAlias = NDArray[np.integer[Any]] | Sequence[SupportsIndex]
 
 class RustymoshiError(RuntimeError): ...
 
@@ -104,7 +108,29 @@ class Model:
         voice: _Path | None = None,
         lora: _Path | None = None,
         cfg: float | None = None,
+        watch: _Tokens | None = None,
     ) -> StreamingSession: ...
+    def synthesize(
+        self,
+        script: str | Sequence[tuple[int, str]],
+        voice: _Path | Sequence[_Path] | _Pcm | None = None,
+        cfg: float | None = None,
+        seed: SupportsIndex | None = 0,
+        temperature: float | None = 0.6,
+        text_temperature: float | None = 0.6,
+        padding_between: SupportsIndex = 1,
+        num_codebooks: SupportsIndex | None = None,
+    ) -> Speech: ...
+    def synthesis(
+        self,
+        voice: _Path | Sequence[_Path] | _Pcm | None = None,
+        cfg: float | None = None,
+        seed: SupportsIndex | None = 0,
+        temperature: float | None = 0.6,
+        text_temperature: float | None = 0.6,
+        padding_between: SupportsIndex = 1,
+        num_codebooks: SupportsIndex | None = None,
+    ) -> SynthesisSession: ...
     def transcribe(
         self,
         audio_or_path: _Pcm | _Path,
@@ -144,6 +170,10 @@ class StreamingSession:
     def step(self, pcm: _Pcm) -> tuple[_Pcm, str]: ...
     def step_codes(self, user_codes: _Codes | Sequence[int]) -> NDArray[np.int32] | None: ...
     def finish(self) -> tuple[_Pcm, str]: ...
+    def say(self, text: str, when: Literal["now", "quiet"] = "now") -> None: ...
+    def force(self, text_tokens: _Tokens | None = None, codes: _Codes | None = None) -> None: ...
+    def add(self, vectors: _Pcm) -> None: ...
+    def take_events(self) -> list[tuple[int, int]]: ...
     def fork(self) -> StreamingSession: ...
     def reset(self) -> None: ...
 
@@ -191,3 +221,30 @@ class Translation:
     def pcm(self) -> _Pcm: ...
     @property
     def text(self) -> str: ...
+
+@final
+class SpokenWord:
+    @property
+    def text(self) -> str: ...
+    @property
+    def start(self) -> float: ...
+
+@final
+class Speech:
+    @property
+    def pcm(self) -> _Pcm: ...
+    @property
+    def words(self) -> list[SpokenWord]: ...
+    @property
+    def tokens(self) -> NDArray[np.int32]: ...
+
+@final
+class SynthesisSession:
+    def push(self, text: str, speaker: SupportsIndex = 0) -> None: ...
+    def finish(self) -> None: ...
+    def step(self) -> tuple[_Pcm, list[SpokenWord]] | None: ...
+    def close(self) -> None: ...
+    def __iter__(self) -> SynthesisSession: ...
+    def __next__(self) -> tuple[_Pcm, list[SpokenWord]]: ...
+    def __enter__(self) -> SynthesisSession: ...
+    def __exit__(self, *_raised: object) -> None: ...

@@ -23,6 +23,7 @@ LONG = {
     "transcribe": "rustymoshi.Model.load(sys.argv[2] + '/tiny-stt').transcribe(sys.argv[1])",
     "transcription": "rustymoshi.Model.load(sys.argv[2] + '/tiny-stt').transcription()"
     ".step(np.zeros(24_000 * 3_600 * 3, np.float32))",
+    "synthesize": "rustymoshi.Model.load(sys.argv[2] + '/tiny-tts').synthesize('hello there ' * 24_000)",
     "translate": "rustymoshi.Model.load(sys.argv[2] + '/tiny-hibiki').translate(sys.argv[1])",
 }
 PROGRAM = """

@@ -1,6 +1,6 @@
 //! Arrays in: numpy arrays of the right type and shape, or an error that says what came instead.
 
-use numpy::{PyArray1, PyArray2, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{PyArray1, PyArray2, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -75,6 +75,30 @@ pub(crate) fn codes_1d(what: &str, count: usize, value: &Bound<'_, PyAny>) -> Py
         return Err(PyValueError::new_err(format!("{what}: expected {count} integers, found {found}")));
     }
     Ok(array.try_readonly()?.as_array().to_vec())
+}
+
+/// A copy of a 1-D sequence of any number of tokens.
+pub(crate) fn tokens(what: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<i32>> {
+    let found = describe(value);
+    let expected = || PyTypeError::new_err(format!("{what}: expected a sequence of integers, found {found}"));
+    if value.len().is_ok_and(|len| len == 0) {
+        return Ok(Vec::new());
+    }
+    let array = as_int32(what, value)?.ok_or_else(expected)?;
+    let array = array.cast::<PyArray1<i32>>().map_err(|_| expected())?;
+    Ok(array.try_readonly()?.as_array().to_vec())
+}
+
+/// A copy of a float32 array `[n, width]`, or `[width]` for one, row-major.
+pub(crate) fn vectors(what: &str, width: usize, value: &Bound<'_, PyAny>) -> PyResult<Vec<f32>> {
+    let found = describe(value);
+    let expected =
+        || format!("{what}: expected a float32 numpy array of shape [n, {width}] or [{width}], found {found}");
+    let array = value.cast::<PyArrayDyn<f32>>().map_err(|_| PyTypeError::new_err(expected()))?;
+    match array.shape() {
+        [cols] | [_, cols] if *cols == width => Ok(array.try_readonly()?.as_array().iter().copied().collect()),
+        _ => Err(PyValueError::new_err(expected())),
+    }
 }
 
 /// Codes as the codec takes them, which has no "nothing here".

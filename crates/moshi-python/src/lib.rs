@@ -14,6 +14,9 @@ mod numbers;
 mod session;
 mod signals;
 mod source;
+mod speech;
+mod steering;
+mod synthesis;
 mod transcript;
 mod transcription;
 mod translation;
@@ -34,6 +37,10 @@ mod _native {
     use super::model::{Lm, Model};
     #[pymodule_export]
     use super::session::StreamingSession;
+    #[pymodule_export]
+    use super::speech::{Speech, SpokenWord};
+    #[pymodule_export]
+    use super::synthesis::SynthesisSession;
     #[pymodule_export]
     use super::transcript::{Heard, Transcript, Word};
     #[pymodule_export]

@@ -18,6 +18,8 @@ use crate::errors::engine;
 use crate::session::StreamingSession;
 use crate::signals::interruptible;
 use crate::source::{self, Wanted};
+use crate::speech::Speech;
+use crate::synthesis::{self, Asked, SynthesisSession};
 use crate::transcript::Transcript;
 use crate::transcription::{self, TranscriptionSession};
 use crate::translation::{self, Translation};
@@ -108,8 +110,9 @@ impl Model {
     /// `.pt`, or the name of one in the folder `voices` beside the model. The session begins when it has taken them in; a
     /// voice is kept for further sessions. `lora` is the folder of an adapter, which is loaded when a session first asks for it. `cfg` draws a
     /// translation towards the best it knows of and away from the worst, by a second row: 3 is strong, 1 and None are none.
+    /// `watch` lists text tokens: `StreamingSession.take_events` says when they were said.
     #[pyo3(signature = (*, seed=0, temperature=None, top_k=None, text_temperature=None, text_top_k=None, top_p=None,
-        pad_mult=None, repetition_penalty=None, repetition_context=None, role=None, voice=None, lora=None, cfg=None))]
+        pad_mult=None, repetition_penalty=None, repetition_context=None, role=None, voice=None, lora=None, cfg=None, watch=None))]
     #[allow(clippy::too_many_arguments)]
     fn session(
         &self,
@@ -127,6 +130,7 @@ impl Model {
         voice: Option<PathBuf>,
         lora: Option<PathBuf>,
         #[pyo3(from_py_with = numbers::cfg)] cfg: Option<f32>,
+        watch: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<StreamingSession> {
         let defaults = self.about().defaults;
         let params = SessionParams {
@@ -142,7 +146,8 @@ impl Model {
         };
         let prompt = self.prompt(py, role, voice.as_deref())?;
         let (sessions, adapter) = adapted(py, &self.sessions, lora.as_deref())?;
-        let spec = SessionSpec { adapter, prompt, guidance: cfg, ..conversation(self.about(), params) };
+        let watched = watch.map(|tokens| args::tokens("watch", tokens)).transpose()?.unwrap_or_default();
+        let spec = SessionSpec { adapter, prompt, guidance: cfg, watched, ..conversation(self.about(), params) };
         let session = py.detach(|| sessions.open(spec)).map_err(engine)?;
         Ok(StreamingSession::new(sessions, session))
     }
@@ -204,6 +209,55 @@ impl Model {
         translation::translate(py, WholeTranslation::new(sound, session), progress.as_ref())
     }
 
+    /// Read a text aloud. Takes a model for synthesis (`kind` "tts").
+    ///
+    /// `script` is a text, in which `<break time="0.5s"/>` is a pause, or a list of turns `(speaker, text)` with speakers 0
+    /// and 1. `voice` is a published voice of this model (the path of its file or of the sound beside it, or a name in the
+    /// folder `voices` beside the model), or a list of them, one for each speaker; for a model that takes a voice as the
+    /// beginning of what is said, a sound file or samples; None is any voice. `cfg` draws the voice towards the one that was
+    /// given; None is 2 as published. `padding_between` is the least silence between words in steps of 80 ms, counted beyond
+    /// the text tokens of a word. `num_codebooks` makes fewer codebooks than the model has: faster, and rougher. The same
+    /// seed gives the same sound; -1 or None is any.
+    #[pyo3(signature = (script, voice=None, cfg=None, seed=0, temperature=0.6, text_temperature=0.6, padding_between=1, num_codebooks=None))]
+    #[allow(clippy::too_many_arguments)]
+    fn synthesize(
+        &self,
+        py: Python<'_>,
+        script: &Bound<'_, PyAny>,
+        voice: Option<&Bound<'_, PyAny>>,
+        #[pyo3(from_py_with = numbers::cfg)] cfg: Option<f32>,
+        #[pyo3(from_py_with = numbers::seed)] seed: u64,
+        #[pyo3(from_py_with = numbers::reading_temperature)] temperature: f32,
+        #[pyo3(from_py_with = numbers::reading_text_temperature)] text_temperature: f32,
+        #[pyo3(from_py_with = numbers::padding_between)] padding_between: u32,
+        #[pyo3(from_py_with = numbers::codebooks)] num_codebooks: Option<usize>,
+    ) -> PyResult<Speech> {
+        let asked =
+            Asked { seed, temperature, text_temperature, cfg, padding_between, num_codebooks, tells_codes: true };
+        let session = synthesis::open(py, &self.sessions.now(), &*self.loaded.codec, voice, &asked)?;
+        synthesis::read(py, session, script, 1 + num_codebooks.unwrap_or(self.about().dep_q))
+    }
+
+    /// Open a synthesis of a text that comes piece by piece. Takes a model for synthesis (`kind` "tts"); the arguments are
+    /// those of `synthesize`.
+    #[pyo3(signature = (voice=None, cfg=None, seed=0, temperature=0.6, text_temperature=0.6, padding_between=1, num_codebooks=None))]
+    #[allow(clippy::too_many_arguments)]
+    fn synthesis(
+        &self,
+        py: Python<'_>,
+        voice: Option<&Bound<'_, PyAny>>,
+        #[pyo3(from_py_with = numbers::cfg)] cfg: Option<f32>,
+        #[pyo3(from_py_with = numbers::seed)] seed: u64,
+        #[pyo3(from_py_with = numbers::reading_temperature)] temperature: f32,
+        #[pyo3(from_py_with = numbers::reading_text_temperature)] text_temperature: f32,
+        #[pyo3(from_py_with = numbers::padding_between)] padding_between: u32,
+        #[pyo3(from_py_with = numbers::codebooks)] num_codebooks: Option<usize>,
+    ) -> PyResult<SynthesisSession> {
+        let asked =
+            Asked { seed, temperature, text_temperature, cfg, padding_between, num_codebooks, tells_codes: false };
+        Ok(SynthesisSession::new(synthesis::open(py, &self.sessions.now(), &*self.loaded.codec, voice, &asked)?))
+    }
+
     /// What the model is for: "dialogue", "stt" (recognition), "tts" (synthesis) or "translation".
     #[getter]
     fn kind(&self) -> &'static str {
@@ -237,6 +291,7 @@ impl Model {
         dict.set_item("user_streams", info.user_streams)?;
         dict.set_item("card", info.card)?;
         dict.set_item("text_card", info.text_card)?;
+        dict.set_item("dim", info.dim)?;
         dict.set_item("delays", &info.delays)?;
         dict.set_item("adapters", &self.sessions.now().model().info().adapters)?;
         let conditions = PyDict::new(py);
@@ -247,7 +302,7 @@ impl Model {
             }
         }
         dict.set_item("conditions", conditions)?;
-        dict.set_item("voices", self.loaded.roles.as_ref().map(|roles| roles.voices().names()).unwrap_or_default())?;
+        dict.set_item("voices", self.loaded.voice_names())?;
         dict.set_item("weight_bytes", info.weight_bytes)?;
         dict.set_item("memory_bytes", info.memory.weights)?;
         dict.set_item("session_bytes", info.memory.session)?;

@@ -8,6 +8,8 @@ use pyo3::types::PyBool;
 
 /// Largest top-k, as in the server's protocol: far above every published vocabulary.
 const MAX_TOP_K: u64 = 1_000_000;
+/// The temperature that the published programs read with.
+const READING_TEMPERATURE: f32 = 0.6;
 /// More threads than any machine has cores.
 const MAX_THREADS: u64 = 1_024;
 
@@ -56,6 +58,32 @@ pub(crate) fn text_temperature(value: &Bound<'_, PyAny>) -> PyResult<Option<f32>
 
 pub(crate) fn top_p(value: &Bound<'_, PyAny>) -> PyResult<Option<f32>> {
     real("top_p", value)
+}
+
+/// Temperature of a synthesis; as published where none is given.
+pub(crate) fn reading_temperature(value: &Bound<'_, PyAny>) -> PyResult<f32> {
+    Ok(real("temperature", value)?.unwrap_or(READING_TEMPERATURE))
+}
+
+/// Temperature of the text of a synthesis; as published where none is given.
+pub(crate) fn reading_text_temperature(value: &Bound<'_, PyAny>) -> PyResult<f32> {
+    Ok(real("text_temperature", value)?.unwrap_or(READING_TEMPERATURE))
+}
+
+/// Steps of silence between words that are read.
+pub(crate) fn padding_between(value: &Bound<'_, PyAny>) -> PyResult<u32> {
+    let steps = whole("padding_between", value, 0, 100)?;
+    Ok(u32::try_from(steps).unwrap_or(u32::MAX))
+}
+
+/// Codebooks of a synthesis; the model knows how many it has.
+pub(crate) fn codebooks(value: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    optional("num_codebooks", value, 1, 1_024)
+}
+
+/// Who speaks: the models tell two speakers apart.
+pub(crate) fn speaker(value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    whole("speaker", value, 0, 1)
 }
 
 /// How far a session is drawn towards what it is told; the model checks its range.

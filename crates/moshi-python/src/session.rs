@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use moshi_engine::{EngineError, FRAME_SAMPLES, GoOn, ModelInfo, Sessions, StreamingSession as EngineSession};
+use moshi_engine::{EngineError, FRAME_SAMPLES, GoOn, Input, ModelInfo, Sessions, StreamingSession as EngineSession};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 
 use crate::errors::{RustymoshiError, engine};
 use crate::signals::interruptible;
-use crate::{args, errors};
+use crate::{args, errors, steering};
 
 /// One conversation: it hears and speaks a frame every 80 ms. Made by `Model.session`.
 ///
@@ -93,6 +93,53 @@ impl StreamingSession {
         let (mut spoken, mut text) = (Vec::new(), String::new());
         py.detach(|| session.end(&mut spoken, &mut text)).map_err(engine)?;
         Ok((spoken.into_pyarray(py), text))
+    }
+
+    /// Say `text` next, in the model's own voice: "now", or once it has had nothing to say for half a second ("quiet").
+    ///
+    /// The words are forced on the model's text one by one, as it begins each; its own words go on after them. Text that is
+    /// given before the last is said goes behind it. `<break time="0.5s"/>` is a pause.
+    #[pyo3(signature = (text, when="now"))]
+    fn say(&self, py: Python<'_>, text: &str, when: &str) -> PyResult<()> {
+        let when = steering::when(when)?;
+        let mut guard = self.lock()?;
+        let session = &mut *guard;
+        py.detach(|| session.say(text, when)).map_err(engine)
+    }
+
+    /// Force what the next steps say: `text_tokens`, one for each of n steps, `codes` int `[dep_q, n]`, or both. -1 leaves a
+    /// token or code to the model. Steps that were forced before and have not been taken yet come first.
+    ///
+    /// What a step says is the frame that becomes complete some steps later: the codebooks are delayed.
+    #[pyo3(signature = (text_tokens=None, codes=None))]
+    fn force(
+        &self,
+        py: Python<'_>,
+        text_tokens: Option<&Bound<'_, PyAny>>,
+        codes: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let cells = steering::forced(text_tokens, codes, self.info().dep_q)?;
+        let mut guard = self.lock()?;
+        let session = &mut *guard;
+        py.detach(|| session.push(Input::Forced(&cells), drop)).map_err(engine)
+    }
+
+    /// Add vectors to the temporal transformer's input, float32 `[n, dim]`, one in each of the next n steps (`[dim]` is one):
+    /// beside the tokens, as references are given to the model of MoshiRAG. `Model.info["dim"]` is the width.
+    fn add(&self, py: Python<'_>, vectors: &Bound<'_, PyAny>) -> PyResult<()> {
+        let vectors = args::vectors("vectors", self.info().dim, vectors)?;
+        if vectors.is_empty() {
+            return Ok(());
+        }
+        let mut guard = self.lock()?;
+        let session = &mut *guard;
+        py.detach(|| session.push(Input::Added(&vectors), drop)).map_err(engine)
+    }
+
+    /// The text tokens that the session was opened to `watch` and has said since the last call: a list of `(token, step)`, with
+    /// steps of 80 ms counted from 0. What was said before the last `reset` is forgotten.
+    fn take_events(&self) -> PyResult<Vec<(i32, u64)>> {
+        Ok(self.lock()?.take_tokens())
     }
 
     /// An independent session that continues from the state of this one.

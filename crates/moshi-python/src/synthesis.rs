@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use moshi_engine::{ReadingSession, SessionParams, Sessions};
 use moshi_model::{Codec, ReadTurn, ReadingVoice, ReadingWish, WholeReading};
-use numpy::{IntoPyArray, PyArray1, PyUntypedArray};
+use numpy::{IntoPyArray, PyArray1, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -65,7 +65,8 @@ fn turns(script: &Bound<'_, PyAny>) -> PyResult<Vec<ReadTurn>> {
     if let Ok(text) = script.cast::<PyString>() {
         return Ok(vec![ReadTurn { speaker: 0, text: text.to_string() }]);
     }
-    let kind = |value: &Bound<'_, PyAny>| value.get_type().name().map_or_else(|_| String::new(), |name| name.to_string());
+    let kind =
+        |value: &Bound<'_, PyAny>| value.get_type().name().map_or_else(|_| String::new(), |name| name.to_string());
     let wrong = |found: String| {
         PyTypeError::new_err(format!("script: expected a text, or a list of turns (speaker, text), found {found}"))
     };
@@ -175,7 +176,7 @@ impl SynthesisSession {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Step<'py>>> {
         let step = self.step(py)?;
-        Ok(step.filter(|(pcm, words)| numpy::PyUntypedArrayMethods::len(&**pcm) > 0 || !words.is_empty()))
+        Ok(step.filter(|(pcm, words)| pcm.len() > 0 || !words.is_empty()))
     }
 
     /// Give its place back, whatever is left to read. `with` does it at its end.
