@@ -18,6 +18,7 @@ from rustymoshi import FRAME_SAMPLES, SAMPLE_RATE
 from rustymoshi.answer import MOST_SECONDS, TAIL_SECONDS
 from rustymoshi.files import output_option, readable, save, seconds_option
 from rustymoshi.loading import PUBLISHED, load_model, model_options
+from rustymoshi.speaking import speak
 from rustymoshi.transcribing import transcribe
 from rustymoshi.translating import translate
 
@@ -69,6 +70,7 @@ def open_session(
     return loaded.session(**sampling, role=role, voice=voice, lora=lora)
 
 
+cli.add_command(speak)
 cli.add_command(transcribe)
 cli.add_command(translate)
 

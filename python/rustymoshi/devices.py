@@ -64,7 +64,7 @@ class Lost(NamedTuple):
         )
 
 
-def open_device(kind: str, device: Any, callback: Callable[..., None], latency: str) -> Any:
+def open_device(kind: str, device: Any, callback: Callable[..., None] | None, latency: str) -> Any:
     """A stream of the package sounddevice at 24 kHz, a frame at a time."""
     try:
         import sounddevice
@@ -118,6 +118,37 @@ def microphone_frames(input_device: str | None, seconds: float | None) -> Iterat
                     raise RustymoshiError("the microphone has stopped; see `python -m sounddevice`") from None
                 continue
             yield np.frombuffer(frame, dtype=np.float32)
+
+
+class Loudspeaker:
+    """This machine's loudspeaker, which plays sound while more of it is made."""
+
+    def __init__(self, device: str | None) -> None:
+        self._stream = open_device("RawOutputStream", number_or_name(device), None, "high")
+        self._playing = False
+
+    def play(self, pcm: NDArray[np.float32]) -> None:
+        """Queue samples at 24 kHz; waits while a second or so of them is to be played."""
+        import sounddevice
+
+        if len(pcm) == 0:
+            return
+        try:
+            if not self._playing:
+                self._stream.start()  # not before: an empty stream would begin with a crackle
+                self._playing = True
+            self._stream.write(pcm.tobytes())
+        except sounddevice.PortAudioError as error:
+            raise RustymoshiError(f"the loudspeaker has stopped: {error}; see `python -m sounddevice`") from error
+
+    def __enter__(self) -> Loudspeaker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_raised: object) -> None:
+        # Sound that is queued is played to its end, unless somebody does not want to hear it.
+        if self._playing and kind is None:
+            self._stream.stop()
+        self._stream.close()
 
 
 def converse(

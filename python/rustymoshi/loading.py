@@ -14,6 +14,8 @@ import rustymoshi
 #: Published repositories of each kind, with their sizes: what to name where the built-in model is of no use.
 PUBLISHED = {
     "stt": "kyutai/stt-1b-en_fr-candle (English and French, about 2 GB) or kyutai/stt-2.6b-en (English, about 6 GB)",
+    "tts": "kyutai/tts-1.6b-en_fr (English and French, about 3.7 GB) or kyutai/tts-0.75b-en-public (English, "
+    "about 2 GB)",
     "translation": "kyutai/hibiki-1b-pytorch-bf16 (French to English, about 4 GB) or kyutai/hibiki-2b-pytorch-bf16 "
     "(the same, about 6 GB)",
     "role": "nvidia/personaplex-7b-v1 (English, about 17 GB)",

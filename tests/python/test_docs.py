@@ -16,18 +16,23 @@ MODELS = {
     "kyutai/hibiki-1b-pytorch-bf16": "tiny-hibiki",
     "nvidia/personaplex-7b-v1": "tiny-personaplex",
     "kyutai/moshiko-candle-bf16": "tiny-moshi",
+    "kyutai/tts-1.6b-en_fr": "tiny-tts",
 }
 #: What stands for the user's files.
 FILES = {
     "talk.mp3": "tiny-hibiki/speech.wav",
     "question.wav": "tiny-personaplex/speech.wav",
     "voice.wav": "tiny-personaplex/voices/VARM0.wav",
+    "anna.wav": "tiny-tts/voices/anna.wav",
+    "anna.wav.a1b2c3d4@240.safetensors": "tiny-tts/voices/anna.wav.a1b2c3d4@240.safetensors",
+    "bob.wav": "tiny-tts/voices/bob.wav",
+    "bob.wav.a1b2c3d4@240.safetensors": "tiny-tts/voices/bob.wav.a1b2c3d4@240.safetensors",
     "adapters/kind": "tiny-lora/a",
     "adapters/gruff": "tiny-lora/b",
 }
 
 
-@pytest.mark.parametrize("page", ["transcription", "translation", "roles", "adapters"])
+@pytest.mark.parametrize("page", ["transcription", "translation", "roles", "adapters", "read-aloud", "steering"])
 def test_the_examples_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / f"{page}.md").read_text(encoding="utf-8"), re.M | re.S)
     assert blocks
