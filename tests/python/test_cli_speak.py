@@ -69,7 +69,8 @@ def test_standard_input_is_read_aloud_while_it_comes(expected: np.ndarray) -> No
             program.stdin.write(b"hello there, how is ")
             program.stdin.flush()
             # It looks two words ahead; what is before them is read now.
-            begun = program.stdout.read(2 * rustymoshi.FRAME_SAMPLES)
+            begun = os.read(program.stdout.fileno(), 2 * rustymoshi.FRAME_SAMPLES)
+            assert begun
             rest, errors = program.communicate(b"it?", timeout=60)
         finally:
             program.kill()

@@ -9,11 +9,14 @@ use moshi_engine::{
     Engine, EngineConfig, EngineError, Input, ModelInfo, Output, Pace, ReadingSpec, SessionEvent, SessionId,
     SessionSpec, Sessions, WordEvent, Words,
 };
-use moshi_model::{LoadOptions, Loaded, load_model, speaker_voices, spoken_prefix};
+use moshi_model::{
+    LoadOptions, Loaded, ReadTurn, ReadingVoice, ReadingWish, Sound, WholeReading, load_model, speaker_voices,
+    spoken_prefix, voice_file, voice_names,
+};
 use moshi_testkit::{Golden, assert_close};
 use serde_json::Value;
 
-use super::{codes, events, greedy, run, sound, wave};
+use super::{codes, events, greedy, run, sound};
 
 pub(crate) const RUNS: [&str; 6] = ["distilled", "one_voice", "few_codebooks", "guided", "prefix_guided", "prefix"];
 
@@ -41,27 +44,15 @@ pub(crate) fn spec(loaded: &Loaded, name: &str) -> SessionSpec {
     let (run, info) = (meta(name), loaded.model.info());
     let files: Vec<PathBuf> =
         run["voices"].as_array().unwrap().iter().map(|file| Golden::TINY_TTS.path(file.as_str().unwrap())).collect();
-    let mut spec = SessionSpec {
+    let wish = ReadingWish {
+        voice: ReadingVoice::Files(files),
         guidance: Some(run["cfg"].as_f64().unwrap() as f32),
         codebooks: Some(run["n_q"].as_u64().unwrap() as usize),
+        padding_between: run["padding_between"].as_u64().unwrap() as u32,
         tells_codes: true,
-        reading: ReadingSpec {
-            padding_between: run["padding_between"].as_u64().unwrap() as u32,
-            ..ReadingSpec::default()
-        },
-        ..greedy()
+        ..ReadingWish::new(greedy().sampling)
     };
-    match &info.voices.as_ref().unwrap().condition {
-        Some(condition) => {
-            let voices = speaker_voices(info, &files).unwrap();
-            spec.conditions.insert(condition.clone(), voices.into());
-        }
-        None => {
-            let pcm = wave(Golden::TINY_TTS, "voices/prefix.wav");
-            spec.reading.prefix = Some(spoken_prefix(info, &*loaded.codec, &pcm).unwrap());
-        }
-    }
-    spec
+    wish.spec(info, &*loaded.codec, &mut || true).unwrap()
 }
 
 fn turns(name: &str) -> Vec<String> {
@@ -263,4 +254,84 @@ fn a_reading_is_stepped_by_its_owner_and_waits_for_words() {
             });
         }
     });
+}
+
+#[test]
+fn a_whole_script_is_read_and_can_be_stopped_and_gone_on_with() {
+    let loaded = model("config.json");
+    let sessions = Sessions::with_rows_per_engine(loaded.model.clone(), 2);
+    for name in ["distilled", "few_codebooks"] {
+        let script: Vec<ReadTurn> =
+            turns(name).into_iter().enumerate().map(|(speaker, text)| ReadTurn { speaker, text }).collect();
+        let mut session = sessions.read(&spec(&loaded, name)).unwrap();
+        let mut steps = 0;
+        let mut thrice = || {
+            steps += 1;
+            steps <= 3
+        };
+        assert_eq!(WholeReading::read(&mut session, &script, &mut thrice), Err(EngineError::Stopped));
+        let mut tokens = Vec::new();
+        while let Some(step) = session.step().unwrap() {
+            tokens.extend(step.codes);
+        }
+        let expected = Golden::TINY_TTS.results().unwrap().i32(&format!("{name}_tokens")).unwrap();
+        assert_eq!(tokens, expected, "what was read before it was stopped is told");
+        let mut session = sessions.read(&spec(&loaded, name)).unwrap();
+        let whole = WholeReading::read(&mut session, &script, &mut || true).unwrap();
+        assert_eq!(whole.tokens, expected);
+        assert!(session.is_over() && session.push("more", 0).unwrap_err().to_string().contains("finished before"));
+    }
+}
+
+/// A word that comes in pieces is known to be none when it is over.
+#[test]
+fn what_can_never_be_completed_is_dropped_and_the_text_goes_on() {
+    let loaded = model("config.json");
+    let sessions = Sessions::new(loaded.model.clone());
+    let mut session = sessions.read(&spec(&loaded, "one_voice")).unwrap();
+    for (piece, next) in [("\u{4e2d}", " more"), ("<break time=\"", "x\"/>")] {
+        session.push(piece, 0).unwrap();
+        assert!(session.push(next, 0).is_err());
+    }
+    session.push("<break time", 0).unwrap();
+    assert!(session.finish().is_err());
+    session.push(&turns("one_voice")[0][..5], 0).unwrap();
+    assert!(session.push("\u{4e2d} ", 0).is_err(), "and what is good of a word stays");
+    session.push(&turns("one_voice")[0][5..], 0).unwrap();
+    session.finish().unwrap();
+    let mut tokens = Vec::new();
+    while let Some(step) = session.step().unwrap() {
+        tokens.extend(step.codes);
+    }
+    assert_eq!(tokens, Golden::TINY_TTS.results().unwrap().i32("one_voice_tokens").unwrap());
+}
+
+#[test]
+fn voices_are_found_and_the_rest_is_as_published() {
+    let loaded = model("config.json");
+    let mut info = loaded.model.info().clone();
+    // Its repository was a folder for the test, and is gone.
+    info.voices.as_mut().unwrap().folder = Some(Golden::TINY_TTS.path("voices"));
+    assert_eq!(voice_names(&info), ["anna", "bob"]);
+    let file = Golden::TINY_TTS.path("voices/bob.wav.a1b2c3d4@240.safetensors");
+    for voice in ["bob", "bob.wav", "bob.wav.a1b2c3d4@240.safetensors"] {
+        assert_eq!(voice_file(&info, voice.as_ref()).unwrap(), file);
+        assert_eq!(voice_file(&info, &Golden::TINY_TTS.path("voices").join(voice)).unwrap(), file);
+    }
+    let refused = |voice: &str| voice_file(&info, voice.as_ref()).unwrap_err().to_string();
+    assert!(refused("nobody").contains("anna, bob"));
+    assert!(refused("../voices/bob").contains("a1b2c3d4@240"), "no name leads out of the folder");
+    let sampling = greedy().sampling;
+    let wish = |voice| ReadingWish { voice, ..ReadingWish::new(sampling) };
+    let spec = wish(ReadingVoice::Any).spec(&info, &*loaded.codec, &mut || true).unwrap();
+    assert_eq!((spec.guidance, spec.reading.padding_between, spec.codebooks), (Some(2.0), 1, None));
+    let sound = wish(ReadingVoice::Sound(Sound::samples(vec![0.0; 48_000])));
+    assert!(sound.spec(&info, &*loaded.codec, &mut || true).is_err());
+    let prefix = model("config_prefix.json");
+    let sound = wish(ReadingVoice::Sound(Sound::samples(vec![0.0; 48_000])));
+    let spec = sound.spec(prefix.model.info(), &*prefix.codec, &mut || true).unwrap();
+    assert_eq!(spec.reading.prefix.unwrap().codes.len(), 8 * 23);
+    let stopped = wish(ReadingVoice::Sound(Sound::samples(vec![0.0; 480_000])));
+    let stopped = stopped.spec(prefix.model.info(), &*prefix.codec, &mut || false);
+    assert_eq!(stopped.unwrap_err(), EngineError::Stopped);
 }
