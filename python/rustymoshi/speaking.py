@@ -131,7 +131,9 @@ def check_use(text: tuple[str, ...], file: str | None, output: str | None, form:
 )
 @click.option("--output-device", help="Loudspeaker: a name or number of `python -m sounddevice`.")
 @model_options
-@click.option("--voice", multiple=True, help="A voice's file, the sound beside it, or a name in the model's voices.")
+@click.option(
+    "--voice", multiple=True, help="A file, a name in the model's voices, or hf://kyutai/tts-voices/NAME.wav."
+)
 @click.option("--cfg", type=float, help="Draw it towards the voice: 1 is not at all; default: 2.")
 @click.option("--seed", default=0, show_default=True, help="The same seed and text give the same sound; -1 is any.")
 @click.option("--temperature", type=float, default=0.6, show_default=True, help="Of the voice; 0 is greedy.")

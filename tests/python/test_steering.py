@@ -183,3 +183,10 @@ def test_what_does_not_fit_is_refused_and_nothing_of_it_is_taken(
 def test_tokens_that_the_model_never_says_are_not_watched_for(moshi: Golden, watch: Any, kind: type) -> None:
     with pytest.raises(kind, match="watch"):
         moshi.model.session(watch=watch)
+
+
+@pytest.mark.parametrize("name", ["tiny-stt", "tiny-hibiki"])
+def test_a_model_that_does_not_talk_with_anybody_is_given_no_words(name: str) -> None:
+    model = rustymoshi.Model.load(GOLDEN / name)
+    with pytest.raises(ValueError, match="say needs a model for dialogue"):
+        model.session().say("hello")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rustymoshi
 from golden_data import GOLDEN, Golden
+from slow_hub import SlowHub
 from tts_models import GREEDY, RUNS, TTS, Readers, assert_words, folder_of, script
 
 FRAME = rustymoshi.FRAME_SAMPLES
@@ -162,6 +163,29 @@ def test_a_voice_that_cannot_be_had_is_named(readers: Readers, which: str) -> No
     run, voice, message = BAD_VOICES[which]
     with pytest.raises(ValueError, match=message):
         readers.model(run).synthesis(voice=voice)
+
+
+def test_a_voice_is_fetched_from_the_hub_and_kept(
+    readers: Readers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, options = readers.model("one_voice"), readers.options("one_voice")
+    file = "bob.wav.a1b2c3d4@240.safetensors"
+    with SlowHub(GOLDEN / "tiny-moshi", "well") as hub:
+        for name in (file, file.replace("@", "%40")):
+            hub.files[name] = (TTS / "voices" / file).read_bytes()
+        monkeypatch.setenv("HF_HOME", str(tmp_path))
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        for voice in ("hf://lab/voices/of/bob.wav", f"hf://lab/voices/of/{file}"):
+            speech = model.synthesize("It's grey.", **{**options, "voice": voice})
+            np.testing.assert_array_equal(speech.tokens, readers.results["one_voice_tokens"])
+        with pytest.raises(rustymoshi.RustymoshiError, match=r"nobody\.wav\.a1b2c3d4@240"):
+            model.synthesis(voice="hf://lab/voices/nobody.wav")
+    assert len(list(tmp_path.rglob(file))) == 1
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    model.synthesis(voice="hf://lab/voices/of/bob.wav")
+    for voice in ("hf://lab/voices", "ftp://lab/voices/bob.wav"):
+        with pytest.raises(ValueError, match="hf://kyutai/tts-voices"):
+            model.synthesis(voice=voice)
 
 
 @pytest.mark.parametrize("voice", [3, b"bob", [1, 2], np.zeros(10, np.int16)])

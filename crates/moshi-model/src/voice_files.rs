@@ -35,6 +35,12 @@ pub fn voice_names(info: &ModelInfo) -> Vec<String> {
     info.voices.as_ref().map(names).unwrap_or_default()
 }
 
+/// The name of the file of a voice that is named by it or by its sound.
+pub(crate) fn full_name(info: &ModelInfo, voice: &str) -> String {
+    let ending = info.voices.as_ref().map_or("", ending);
+    if voice.ends_with(VOICE) { voice.to_owned() } else { format!("{voice}{ending}") }
+}
+
 /// The voice that a path means, if it is there.
 fn at(voices: &VoiceInfo, place: &Path) -> Option<PathBuf> {
     let name = place.as_os_str();

@@ -212,12 +212,15 @@ impl Model {
     /// Read a text aloud. Takes a model for synthesis (`kind` "tts").
     ///
     /// `script` is a text, in which `<break time="0.5s"/>` is a pause, or a list of turns `(speaker, text)` with speakers 0
-    /// and 1. `voice` is a published voice of this model (the path of its file or of the sound beside it, or a name in the
-    /// folder `voices` beside the model), or a list of them, one for each speaker; for a model that takes a voice as the
-    /// beginning of what is said, a sound file or samples; None is any voice. `cfg` draws the voice towards the one that was
-    /// given; None is 2 as published. `padding_between` is the least silence between words in steps of 80 ms, counted beyond
-    /// the text tokens of a word. `num_codebooks` makes fewer codebooks than the model has: faster, and rougher. The same
-    /// seed gives the same sound; -1 or None is any.
+    /// and 1.
+    ///
+    /// `voice` is a published voice of this model (the path of its file or of the sound beside it, a name in the folder
+    /// `voices` beside the model, or its address on the hub, `"hf://kyutai/tts-voices/NAME.wav"`), or a list of them, one for
+    /// each speaker; for a model that takes a voice as the beginning of what is said, a sound file or samples; None is any.
+    ///
+    /// `cfg` draws the sound towards the voice; None is 2 as published. `padding_between` is the least silence between words
+    /// in steps of 80 ms, counted beyond the text tokens of a word. `num_codebooks` makes fewer codebooks than the model has:
+    /// faster, and rougher. The same seed gives the same sound; -1 or None is any. Ctrl-C ends it between two steps.
     #[pyo3(signature = (script, voice=None, cfg=None, seed=0, temperature=0.6, text_temperature=0.6, padding_between=1, num_codebooks=None))]
     #[allow(clippy::too_many_arguments)]
     fn synthesize(

@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use moshi_engine::{EngineError, FRAME_SAMPLES, GoOn, Input, ModelInfo, Sessions, StreamingSession as EngineSession};
+use moshi_engine::{
+    EngineError, FRAME_SAMPLES, GoOn, Input, ModelInfo, ModelKind, Sessions, StreamingSession as EngineSession,
+};
+use moshi_model::expect_kind;
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 
@@ -101,6 +104,7 @@ impl StreamingSession {
     /// given before the last is said goes behind it. `<break time="0.5s"/>` is a pause.
     #[pyo3(signature = (text, when="now"))]
     fn say(&self, py: Python<'_>, text: &str, when: &str) -> PyResult<()> {
+        expect_kind(self.info(), "say", ModelKind::Dialogue).map_err(engine)?;
         let when = steering::when(when)?;
         let mut guard = self.lock()?;
         let session = &mut *guard;

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 
-use moshi_engine::{ReadingSession, SessionParams, Sessions};
-use moshi_model::{Codec, ReadTurn, ReadingVoice, ReadingWish, WholeReading};
+use moshi_checkpoint::HubOptions;
+use moshi_engine::{ModelInfo, ReadingSession, SessionParams, Sessions};
+use moshi_model::{Codec, ReadTurn, ReadingVoice, ReadingWish, WholeReading, fetch_voice, voice_address};
 use numpy::{IntoPyArray, PyArray1, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::background::in_background;
 use crate::errors::{RustymoshiError, engine};
 use crate::signals::interruptible;
 use crate::speech::{Speech, SpokenWord};
@@ -37,7 +39,7 @@ pub(crate) fn open(
     let info = sessions.model().info();
     let &Asked { seed, temperature, text_temperature, cfg, padding_between, num_codebooks, tells_codes } = asked;
     let wish = ReadingWish {
-        voice: voice.map(read_voice).transpose()?.unwrap_or_default(),
+        voice: voice.map(|voice| read_voice(voice, info)).transpose()?.unwrap_or_default(),
         guidance: cfg,
         padding_between,
         codebooks: num_codebooks,
@@ -81,8 +83,8 @@ fn turns(script: &Bound<'_, PyAny>) -> PyResult<Vec<ReadTurn>> {
         .collect()
 }
 
-/// A voice: a path or a name, a list of them, or samples.
-fn read_voice(voice: &Bound<'_, PyAny>) -> PyResult<ReadingVoice> {
+/// A voice: a path, a name or an address on the hub, a list of them, or samples.
+fn read_voice(voice: &Bound<'_, PyAny>, info: &ModelInfo) -> PyResult<ReadingVoice> {
     if voice.cast::<PyUntypedArray>().is_ok() {
         return Ok(ReadingVoice::Sound(audio::sound(voice)?));
     }
@@ -92,10 +94,21 @@ fn read_voice(voice: &Bound<'_, PyAny>) -> PyResult<ReadingVoice> {
             "voice: expected a path, a name, a list of them, or mono float32 samples at 24 kHz, found {kind}"
         ))
     };
-    if voice.is_instance_of::<PyString>() || voice.hasattr("__fspath__")? {
-        return Ok(ReadingVoice::Files(vec![voice.extract().map_err(wrong)?]));
-    }
-    Ok(ReadingVoice::Files(voice.extract::<Vec<PathBuf>>().map_err(wrong)?))
+    let files: Vec<PathBuf> = if voice.is_instance_of::<PyString>() || voice.hasattr("__fspath__")? {
+        vec![voice.extract().map_err(wrong)?]
+    } else {
+        voice.extract().map_err(wrong)?
+    };
+    let files = files.into_iter().map(|file| at_hand(voice.py(), file, info));
+    Ok(ReadingVoice::Files(files.collect::<PyResult<_>>()?))
+}
+
+/// A voice as it is or, where it is an address on the hub, its file in the cache.
+fn at_hand(py: Python<'_>, voice: PathBuf, info: &ModelInfo) -> PyResult<PathBuf> {
+    let Some(address) = voice_address(&voice).map_err(engine)? else { return Ok(voice) };
+    let info = info.clone();
+    let fetch = move |mut worker| fetch_voice(&info, &address, &HubOptions::from_env(), &mut worker);
+    in_background(py, &mut |_| Ok(()), fetch)?.map_err(engine)
 }
 
 /// A text that is read aloud while it comes. Made by `Model.synthesis`.
