@@ -134,7 +134,7 @@ fn as_int32<'py>(what: &str, value: &Bound<'py, PyAny>) -> PyResult<Option<Bound
 }
 
 /// `int16 array of shape [2, 100]`, or the type of whatever else it is.
-fn describe(value: &Bound<'_, PyAny>) -> String {
+pub(crate) fn describe(value: &Bound<'_, PyAny>) -> String {
     match value.cast::<PyUntypedArray>() {
         Ok(array) => format!("{} array of shape {:?}", array.dtype(), array.shape()),
         Err(_) => value.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string()),

@@ -15,7 +15,7 @@ use crate::background::in_background;
 use crate::errors::{RustymoshiError, engine};
 use crate::signals::interruptible;
 use crate::speech::{Speech, SpokenWord};
-use crate::{audio, numbers};
+use crate::{args, audio, numbers};
 
 /// What a call asks of a synthesis, beside its text.
 pub(crate) struct Asked {
@@ -67,17 +67,15 @@ fn turns(script: &Bound<'_, PyAny>) -> PyResult<Vec<ReadTurn>> {
     if let Ok(text) = script.cast::<PyString>() {
         return Ok(vec![ReadTurn { speaker: 0, text: text.to_string() }]);
     }
-    let kind =
-        |value: &Bound<'_, PyAny>| value.get_type().name().map_or_else(|_| String::new(), |name| name.to_string());
     let wrong = |found: String| {
         PyTypeError::new_err(format!("script: expected a text, or a list of turns (speaker, text), found {found}"))
     };
-    let turns = script.try_iter().map_err(|_| wrong(kind(script)))?;
+    let turns = script.try_iter().map_err(|_| wrong(args::describe(script)))?;
     turns
         .map(|turn| {
             let turn = turn?;
             let pair = turn.extract::<(Bound<'_, PyAny>, String)>();
-            let (speaker, text) = pair.map_err(|_| wrong(format!("{} in the list", kind(&turn))))?;
+            let (speaker, text) = pair.map_err(|_| wrong(format!("{} in the list", args::describe(&turn))))?;
             Ok(ReadTurn { speaker: numbers::speaker(&speaker)?, text })
         })
         .collect()
@@ -89,9 +87,9 @@ fn read_voice(voice: &Bound<'_, PyAny>, info: &ModelInfo) -> PyResult<ReadingVoi
         return Ok(ReadingVoice::Sound(audio::sound(voice)?));
     }
     let wrong = |_| {
-        let kind = voice.get_type().name().map_or_else(|_| String::new(), |name| name.to_string());
         PyTypeError::new_err(format!(
-            "voice: expected a path, a name, a list of them, or mono float32 samples at 24 kHz, found {kind}"
+            "voice: expected a path, a name, a list of them, or mono float32 samples at 24 kHz, found {}",
+            args::describe(voice)
         ))
     };
     let files: Vec<PathBuf> = if voice.is_instance_of::<PyString>() || voice.hasattr("__fspath__")? {
