@@ -7,15 +7,21 @@ use std::num::NonZeroUsize;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mimi::{Mimi, MimiConfig};
 use moshi_candle::Candle;
-use moshi_cpu::Arithmetic;
 use moshi_cpu::Cpu;
-use moshi_nn::Backend;
+use moshi_nn::{Backend, Precision, Rounded};
 use moshi_testkit::{RandomWeights, noise};
 
 const CODEBOOKS: usize = 8;
 
-fn frame_steps<B: Backend>(criterion: &mut Criterion, name: &str, backend: B, batches: &[usize]) {
-    let Ok(mimi) = Mimi::load(backend, &RandomWeights::mimi(1), &MimiConfig::default(), CODEBOOKS) else { return };
+fn frame_steps<B: Backend>(
+    criterion: &mut Criterion,
+    name: &str,
+    (backend, precision): (B, Precision),
+    batches: &[usize],
+) {
+    let weights = RandomWeights::mimi(1);
+    let weights = Rounded::new(&weights, precision);
+    let Ok(mimi) = Mimi::load(backend, &weights, &MimiConfig::default(), CODEBOOKS) else { return };
     let mut group = criterion.benchmark_group(format!("mimi/{name}"));
     group.sample_size(20);
     for &rows in batches {
@@ -41,9 +47,9 @@ fn frame_steps<B: Backend>(criterion: &mut Criterion, name: &str, backend: B, ba
 
 fn executors(criterion: &mut Criterion) {
     let cpu = Cpu::new(NonZeroUsize::MIN);
-    frame_steps(criterion, "cpu", cpu.clone().with_arithmetic(Arithmetic::Fixed), &[1, 8]);
-    frame_steps(criterion, "cpu-exact", cpu, &[1, 8]);
-    frame_steps(criterion, "candle-cpu", Candle::cpu(), &[1]);
+    frame_steps(criterion, "cpu", (cpu.clone(), Precision::Fixed), &[1, 8]);
+    frame_steps(criterion, "cpu-exact", (cpu, Precision::Exact), &[1, 8]);
+    frame_steps(criterion, "candle-cpu", (Candle::cpu(), Precision::Exact), &[1]);
 }
 
 criterion_group!(benches, executors);

@@ -72,7 +72,7 @@ impl<B: Backend> Mimi<B> {
         if codebooks == 0 || codebooks > self.codebooks() {
             return Err(Error::Codebooks { asked: codebooks, available: self.codebooks() });
         }
-        let backend = &self.backend.coarser(); // as its weights
+        let backend = &self.backend;
         let stride = self.config().downsample;
         let width = self.config().seanet.dimension;
         let max_steps = max_frames * stride;

@@ -38,18 +38,18 @@ impl<B: Backend> Mimi<B> {
         let stride = config.downsample;
         let width = config.seanet.dimension;
         let down = ConvConfig::plain(width, width, 2 * stride).stride(stride).padding(Padding::Replicate);
-        let heard = backend.coarser(); // the decoder's output is not searched for codes
-        let transformer = |backend: &B, name: &str| -> Result<_> {
-            Ok(Transformer::load(backend, &root.at(name).at("transformer"), crate::config::stack(config)?)?)
+        let sound = root.clone().of_sound(); // the decoder's output is not searched for codes
+        let transformer = |root: &At<'_>, name: &str| -> Result<_> {
+            Ok(Transformer::load(&backend, &root.at(name).at("transformer"), crate::config::stack(config)?)?)
         };
         Ok(Self {
             encoder: SeanetEncoder::load(&backend, &root.at("encoder"), &config.seanet)?,
-            encoder_transformer: transformer(&backend, "encoder_transformer")?,
+            encoder_transformer: transformer(&root, "encoder_transformer")?,
             downsample: StreamingConv::load(&backend, &root.at("downsample.conv.conv.conv"), &down)?,
             quantizer: Quantizer::load(&backend, &root.at("quantizer"), &config.quantizer, width, codebooks)?,
             upsample: StreamingUpsample::load(&backend, &root.at("upsample.convtr.convtr.convtr"), width, stride)?,
-            decoder_transformer: transformer(&heard, "decoder_transformer")?,
-            decoder: SeanetDecoder::load(&heard, &root.at("decoder"), &config.seanet)?,
+            decoder_transformer: transformer(&sound, "decoder_transformer")?,
+            decoder: SeanetDecoder::load(&backend, &sound.at("decoder"), &config.seanet)?,
             config: config.clone(),
             backend,
         })

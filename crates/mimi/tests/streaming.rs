@@ -6,10 +6,9 @@ use std::num::NonZeroUsize;
 
 use mimi::{Codes, DecoderState, EncoderState, Error, Mimi, MimiConfig};
 use moshi_candle::Candle;
-use moshi_cpu::Arithmetic;
 use moshi_cpu::Cpu;
-use moshi_nn::Backend;
 use moshi_nn::layers::StreamState;
+use moshi_nn::{Backend, Precision, Rounded};
 use moshi_testkit::conformance::StreamCase;
 use moshi_testkit::{Golden, RandomWeights, stream_conformance};
 
@@ -26,8 +25,9 @@ fn odd_config() -> MimiConfig {
     MimiConfig::from_json("odd.json".as_ref(), &serde_json::from_str(ODD).unwrap()).unwrap().0
 }
 
-fn odd<B: Backend>(backend: B) -> Mimi<B> {
-    Mimi::load(backend, &RandomWeights::mimi(3), &odd_config(), 5).unwrap()
+fn odd<B: Backend>(backend: (B, Precision)) -> Mimi<B> {
+    let (backend, precision) = backend;
+    Mimi::load(backend, &Rounded::new(&RandomWeights::mimi(3), precision), &odd_config(), 5).unwrap()
 }
 
 const MAX_CHUNK: usize = 3;
@@ -116,7 +116,7 @@ impl<B: Backend> StreamCase for Decode<B> {
     }
 }
 
-fn silence_gives_as_many_codes_and_samples_as_frames<B: Backend>(backend: B) {
+fn silence_gives_as_many_codes_and_samples_as_frames<B: Backend>(backend: (B, Precision)) {
     let mimi = odd(backend);
     let codes = mimi.encode(&vec![0.0; 1000]).unwrap();
     assert_eq!((codes.codebooks(), codes.frames()), (5, 5));
@@ -125,7 +125,7 @@ fn silence_gives_as_many_codes_and_samples_as_frames<B: Backend>(backend: B) {
     assert_eq!(mimi.decode(&two).unwrap().len(), 5 * 240);
 }
 
-fn bad_input_is_named_and_harms_nothing<B: Backend>(backend: B) {
+fn bad_input_is_named_and_harms_nothing<B: Backend>(backend: (B, Precision)) {
     let mimi = odd(backend);
     let size = mimi.frame_size();
     let pcm = moshi_testkit::noise::signal(1, 2 * size);
@@ -200,7 +200,7 @@ fn poisons(size: usize) -> [Vec<f32>; 4] {
     [vec![f32::NAN; size], vec![f32::INFINITY; size], vec![3e38; size], one]
 }
 
-fn a_row_that_hears_no_numbers_ends_alone_and_is_clean_after_a_reset<B: Backend>(backend: B) {
+fn a_row_that_hears_no_numbers_ends_alone_and_is_clean_after_a_reset<B: Backend>(backend: (B, Precision)) {
     let mimi = odd(backend);
     let clean = encode_beside(&mimi, None);
     assert_eq!(clean.1, [false; 4]);
@@ -212,7 +212,7 @@ fn a_row_that_hears_no_numbers_ends_alone_and_is_clean_after_a_reset<B: Backend>
 
 #[test]
 fn single_precision_notices_samples_that_are_no_numbers_until_the_row_is_reset() {
-    fn on<B: Backend>(backend: B) {
+    fn on<B: Backend>(backend: (B, Precision)) {
         let mimi = odd(backend);
         for poison in poisons(mimi.frame_size()) {
             assert_eq!(encode_beside(&mimi, Some(&poison)).1, [true; 4], "{:?}", poison[poison.len() / 2]);
@@ -220,11 +220,11 @@ fn single_precision_notices_samples_that_are_no_numbers_until_the_row_is_reset()
         let far = vec![3e38; 2 * mimi.frame_size()];
         assert!(mimi.encode(&far).unwrap_err().to_string().contains("not finite"));
     }
-    on(Candle::cpu());
-    on(Cpu::new(NonZeroUsize::MIN));
+    on((Candle::cpu(), Precision::Exact));
+    on((Cpu::new(NonZeroUsize::MIN), Precision::Exact));
 }
 
-fn a_row_with_a_code_out_of_range_ends_alone<B: Backend>(backend: B) {
+fn a_row_with_a_code_out_of_range_ends_alone<B: Backend>(backend: (B, Precision)) {
     let mimi = odd(backend);
     let (size, k) = (mimi.frame_size(), mimi.codebooks());
     let decode = |bad: Option<i32>| {
@@ -251,10 +251,11 @@ fn a_row_with_a_code_out_of_range_ends_alone<B: Backend>(backend: B) {
     }
 }
 
-fn files_that_do_not_fit_are_named<B: Backend>(backend: B) {
+fn files_that_do_not_fit_are_named<B: Backend>(backend: (B, Precision)) {
     let weights = Golden::TINY_MOSHI.mimi().unwrap();
     let (config, _) = MimiConfig::read(&Golden::TINY_MOSHI.path("mimi_config.json")).unwrap();
-    let refused = |config: &MimiConfig, k| Mimi::load(backend.clone(), &weights, config, k).err().unwrap().to_string();
+    let refused =
+        |config: &MimiConfig, k| Mimi::load(backend.0.clone(), &weights, config, k).err().unwrap().to_string();
     assert!(refused(&config, 17).contains("17 codebooks"));
     assert!(refused(&config, 0).contains("0 codebooks"));
     let mut more = config.clone();
@@ -293,7 +294,7 @@ macro_rules! codec_conforms {
     };
 }
 
-codec_conforms!(candle, Candle::cpu());
-codec_conforms!(cpu, Cpu::new(NonZeroUsize::MIN));
-codec_conforms!(cpu_in_fixed_point, Cpu::new(NonZeroUsize::MIN).with_arithmetic(Arithmetic::Fixed));
-codec_conforms!(cpu_on_two_threads, Cpu::new(NonZeroUsize::MIN.saturating_add(1)));
+codec_conforms!(candle, (Candle::cpu(), Precision::Exact));
+codec_conforms!(cpu, (Cpu::new(NonZeroUsize::MIN), Precision::Exact));
+codec_conforms!(cpu_in_fixed_point, (Cpu::new(NonZeroUsize::MIN), Precision::Fixed));
+codec_conforms!(cpu_on_two_threads, (Cpu::new(NonZeroUsize::MIN.saturating_add(1)), Precision::Exact));

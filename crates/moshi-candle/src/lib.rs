@@ -24,8 +24,8 @@ pub use sample::Sampler;
 
 use moshi_nn::LowRankPair;
 use moshi_nn::backend::{
-    AttentionSpec, Backend, Column, ConvSpec, HeadRope, RingSpec, RowSampling, SilentTokens, Span, Stream, Taken,
-    WindowSpec,
+    AttentionSpec, Backend, Column, ConvSpec, HeadRope, MatrixSpec, RingSpec, RowSampling, SilentTokens, Span, Stream,
+    Taken, WindowSpec,
 };
 
 impl Backend for Candle {
@@ -50,7 +50,7 @@ impl Backend for Candle {
         }
     }
 
-    fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> moshi_nn::Result<Matrix> {
+    fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>, _: MatrixSpec) -> moshi_nn::Result<Matrix> {
         let matrix = Matrix::new(weight, bias, &self.device)?;
         self.meter.weights(matrix.bytes());
         Ok(matrix)

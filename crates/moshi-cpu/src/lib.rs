@@ -23,7 +23,7 @@ pub mod rowwise;
 mod simd;
 mod table;
 
-pub use executor::{Arithmetic, Cpu, LowRank, Matrix, Rows, Sampler, Tables, Window};
+pub use executor::{Cpu, LowRank, Matrix, Rows, Sampler, Tables, Window};
 
 /// What a kernel was given that it cannot work on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 use moshi_checkpoint::config::{ConditionerConfig, ConditionerKind, LmConfig};
 use moshi_nn::layers::{CrossMemory, Linear, Rows, Step, StreamState};
-use moshi_nn::{At, Backend, Error, HostWeight};
+use moshi_nn::{At, Backend, Error, HostWeight, Precision};
 
 use crate::{LmError, Result};
 
@@ -217,7 +217,7 @@ impl<B: Backend> Conditioner<B> {
         let weight = at.matrix("output_proj.weight", dim, config.dim())?;
         // In single precision whatever the file holds: a voice is projected once.
         let weight = HostWeight::from_f32(dim, config.dim(), weight.to_f32().map_err(Error::from)?);
-        let projection = Linear::new(backend, &weight.map_err(Error::from)?, None)?;
+        let projection = Linear::new(backend, &weight.map_err(Error::from)?, None, Precision::Exact)?;
         let padding = at.vector("learnt_padding", &[1, 1, dim])?;
         Ok(Self { config: config.clone(), table, projection, padding })
     }

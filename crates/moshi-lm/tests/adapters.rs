@@ -6,10 +6,10 @@ use std::num::NonZeroUsize;
 
 use moshi_candle::Candle;
 use moshi_checkpoint::{AdapterFile, OpenOptions, Parts, Repository, Source};
-use moshi_cpu::{Arithmetic, Cpu};
+use moshi_cpu::Cpu;
 use moshi_lm::delay::Cell;
 use moshi_lm::{Lm, LmConfig, LmState, NamedAdapter, PromptInput, RowInput, RowSampling};
-use moshi_nn::{Backend, HostWeight, LowRankPair, WeightSource};
+use moshi_nn::{Backend, HostWeight, LowRankPair, Precision, Rounded, WeightSource};
 use moshi_testkit::{Golden, Recorder, assert_close, noise};
 
 const BASE: Golden = Golden::TINY_MOSHI;
@@ -29,14 +29,15 @@ fn adapter_file(name: &str, config: &LmConfig) -> AdapterFile {
 }
 
 /// A base with all three adapters, unmerged.
-fn load<B: Backend>(backend: B, file: &str) -> Lm<B> {
+fn load<B: Backend>((backend, precision): (B, Precision), file: &str) -> Lm<B> {
     let mut options = OpenOptions { parts: Parts::LM, ..OpenOptions::default() };
     options.files.moshi = Some(BASE.path(file).display().to_string());
     let repository = Repository::open(&Source::Folder(BASE.path("")), &options, &mut ()).unwrap();
     let config = &repository.config().lm;
     let files = NAMES.map(|name| adapter_file(name, config));
     let adapters: Vec<_> = NAMES.iter().zip(&files).map(|(name, source)| NamedAdapter { name, source }).collect();
-    Lm::load_adapted(backend, &repository.lm().unwrap(), config, &adapters).unwrap()
+    let weights = repository.lm().unwrap();
+    Lm::load_adapted(backend, &Rounded::new(&weights, precision), config, &adapters).unwrap()
 }
 
 /// "none" and the adapters, as the results and the model name them.
@@ -49,7 +50,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-fn logits_are_those_of_the_reference<B: Backend>(backend: &B, tolerance: Option<f32>) {
+fn logits_are_those_of_the_reference<B: Backend>(backend: &(B, Precision), tolerance: Option<f32>) {
     let results = ADAPTED.results().unwrap();
     let codes = results.i32("tf_codes").unwrap();
     let mask: Vec<bool> = results.u8("tf_audio_mask").unwrap().iter().map(|&m| m != 0).collect();
@@ -99,7 +100,7 @@ fn talk<B: Backend>(lm: &Lm<B>, adapters: &[Option<usize>]) -> Vec<(Vec<i32>, Ve
 }
 
 fn rows_say_what_the_reference_says_each_with_its_adapter<B: Backend>(
-    backend: &B,
+    backend: &(B, Precision),
     bases: &[(&str, &str)],
     tokens: bool,
 ) {
@@ -120,9 +121,9 @@ fn rows_say_what_the_reference_says_each_with_its_adapter<B: Backend>(
 
 #[test]
 fn exact_logits() {
-    logits_are_those_of_the_reference(&Candle::cpu(), Some(1e-4));
-    logits_are_those_of_the_reference(&Cpu::new(NonZeroUsize::MIN), Some(1e-4));
-    logits_are_those_of_the_reference(&Cpu::new(NonZeroUsize::MIN.saturating_add(1)), Some(1e-4));
+    logits_are_those_of_the_reference(&exact(Candle::cpu()), Some(1e-4));
+    logits_are_those_of_the_reference(&exact(Cpu::new(NonZeroUsize::MIN)), Some(1e-4));
+    logits_are_those_of_the_reference(&exact(Cpu::new(NonZeroUsize::MIN.saturating_add(1))), Some(1e-4));
 }
 
 #[test]
@@ -132,19 +133,19 @@ fn logits_in_integers() {
 
 #[test]
 fn rows_in_one_batch() {
-    rows_say_what_the_reference_says_each_with_its_adapter(&Candle::cpu(), &BASES[..1], true);
-    rows_say_what_the_reference_says_each_with_its_adapter(&Cpu::new(NonZeroUsize::MIN), &BASES, true);
+    rows_say_what_the_reference_says_each_with_its_adapter(&exact(Candle::cpu()), &BASES[..1], true);
+    rows_say_what_the_reference_says_each_with_its_adapter(&exact(Cpu::new(NonZeroUsize::MIN)), &BASES, true);
 }
 
 /// A card replays its recording whatever adapters its rows have.
 #[test]
 fn rows_in_one_recorded_batch() {
     let recorder = Recorder::new(Cpu::new(NonZeroUsize::MIN));
-    rows_say_what_the_reference_says_each_with_its_adapter(&recorder, &BASES[..2], true);
+    rows_say_what_the_reference_says_each_with_its_adapter(&exact(recorder.clone()), &BASES[..2], true);
 }
 
 /// Steps of which everything is forced have one outcome, together or one by one, also past the end of the window.
-fn forced_together_or_one_by_one(backend: Cpu, file: &str) {
+fn forced_together_or_one_by_one(backend: (Cpu, Precision), file: &str) {
     let lm = load(backend, file);
     let (context, steps) = (lm.config().context, lm.config().context + 30);
     let code = |seed: u64, at: usize| (noise::bits(seed, at as u64) % lm.config().card as u64) as i32;
@@ -179,7 +180,7 @@ fn forced_together_or_one_by_one(backend: Cpu, file: &str) {
 #[test]
 fn prompts_in_one_piece_on_every_base() {
     for (_, file) in BASES {
-        forced_together_or_one_by_one(Cpu::new(NonZeroUsize::MIN), file);
+        forced_together_or_one_by_one(exact(Cpu::new(NonZeroUsize::MIN)), file);
         forced_together_or_one_by_one(fast(), file);
     }
 }
@@ -189,8 +190,12 @@ fn rows_in_one_batch_in_integers() {
     rows_say_what_the_reference_says_each_with_its_adapter(&fast(), &BASES, false);
 }
 
-fn fast() -> Cpu {
-    Cpu::new(NonZeroUsize::MIN).with_arithmetic(Arithmetic::Fast)
+fn fast() -> (Cpu, Precision) {
+    (Cpu::new(NonZeroUsize::MIN), Precision::Fast)
+}
+
+fn exact<B>(backend: B) -> (B, Precision) {
+    (backend, Precision::Exact)
 }
 
 /// An adapter that holds some layers only.
@@ -245,7 +250,7 @@ fn some_layers_only_and_on_top_of_the_models_own() {
 /// An adapter's choice survives a reset, moves with a copied row, and can be changed between conversations.
 #[test]
 fn the_choice_of_a_row() {
-    let lm = load(Cpu::new(NonZeroUsize::MIN), "model.safetensors");
+    let lm = load(exact(Cpu::new(NonZeroUsize::MIN)), "model.safetensors");
     let heard = vec![1; lm.heard()];
     let logits = |state: &mut LmState<Cpu>, row: usize| {
         lm.step(state, &[RowInput { row, heard: &heard, forced: &[] }]).unwrap();

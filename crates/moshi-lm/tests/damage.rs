@@ -6,9 +6,9 @@ use std::num::NonZeroUsize;
 
 use moshi_candle::Candle;
 use moshi_checkpoint::config::ModelConfig;
-use moshi_cpu::{Arithmetic, Cpu};
+use moshi_cpu::Cpu;
 use moshi_lm::{Lm, LmConfig, LmState, RowInput, RowSampling, SamplingParams};
-use moshi_nn::{Backend, Fault, FaultKind};
+use moshi_nn::{Backend, Fault, FaultKind, Precision, Rounded};
 use moshi_testkit::{DamagedLine, Golden, RandomWeights, noise};
 
 const ROWS: usize = 3;
@@ -120,10 +120,10 @@ fn lines<B: Backend>(lm: &Lm<B>, made: &[Vec<Made>]) -> Vec<Line> {
     lines
 }
 
-fn a_damaged_line_ends_the_row_that_reads_it<B: Backend>(backend: B) {
+fn a_damaged_line_ends_the_row_that_reads_it<B: Backend>((backend, precision): (B, Precision)) {
     for golden in Golden::ALL {
         let (weights, config) = (golden.tensors("model.safetensors").unwrap(), config(golden));
-        let sound = Lm::load(backend.clone(), &weights, &config).unwrap();
+        let sound = Lm::load(backend.clone(), &Rounded::new(&weights, precision), &config).unwrap();
         let made = run(&sound, STEPS);
         assert!(made.iter().flatten().all(|made| made.fault.is_none()));
         let lines = lines(&sound, &made);
@@ -134,7 +134,7 @@ fn a_damaged_line_ends_the_row_that_reads_it<B: Backend>(backend: B) {
             for value in values.into_iter().take(if backend.name() == "cpu" { 3 } else { 1 }) {
                 let matrix = table.clone();
                 let damaged = DamagedLine { inner: weights.clone(), matrix, line, value };
-                let lm = Lm::load(backend.clone(), &damaged, &config).unwrap();
+                let lm = Lm::load(backend.clone(), &Rounded::new(&damaged, precision), &config).unwrap();
                 let what = format!("{} {table} line {line} is {value}", golden.name());
                 ends_alone(&lm, &made, step, &what);
             }
@@ -170,10 +170,10 @@ fn ends_alone<B: Backend>(lm: &Lm<B>, made: &[Vec<Made>], step_of_fault: usize, 
 }
 
 /// A text head that gives tokens without an embedding: which is drawn depends on the row.
-fn a_token_without_an_embedding_ends_its_row<B: Backend>(backend: B) {
+fn a_token_without_an_embedding_ends_its_row<B: Backend>((backend, precision): (B, Precision)) {
     let config = config(Golden::TINY_VARIANT);
     let config = LmConfig { text_card_out: config.text_card + 12, ..config };
-    let lm = Lm::load(backend, &RandomWeights::new(5, |_| false), &config).unwrap();
+    let lm = Lm::load(backend, &Rounded::new(&RandomWeights::new(5, |_| false), precision), &config).unwrap();
     let together = run(&lm, STEPS);
     let mut ended = [None; ROWS];
     for (at, made) in together.iter().enumerate() {
@@ -202,11 +202,11 @@ fn a_token_without_an_embedding_ends_its_row<B: Backend>(backend: B) {
 }
 
 /// Weights that are damaged for everybody end every row with the same words, and no step.
-fn a_damaged_head_ends_every_row<B: Backend>(backend: B) {
+fn a_damaged_head_ends_every_row<B: Backend>((backend, precision): (B, Precision)) {
     let weights = Golden::TINY_MOSHI.tensors("model.safetensors").unwrap();
     for (matrix, column) in [("text_linear.weight", 0), ("linears.0.weight", 1), ("linears.7.weight", 8)] {
         let damaged = DamagedLine { inner: weights.clone(), matrix: matrix.to_owned(), line: 7, value: f32::NAN };
-        let lm = Lm::load(backend.clone(), &damaged, &config(Golden::TINY_MOSHI)).unwrap();
+        let lm = Lm::load(backend.clone(), &Rounded::new(&damaged, precision), &config(Golden::TINY_MOSHI)).unwrap();
         for made in run(&lm, 2).concat() {
             assert_eq!(made.fault, Some(Fault { kind: FaultKind::Logits, column }), "{matrix}");
             assert_eq!(made.sampled, None);
@@ -238,8 +238,8 @@ macro_rules! on_every_executor {
 }
 
 on_every_executor! {
-    candle: Candle::cpu(),
-    cpu: Cpu::new(NonZeroUsize::MIN),
-    cpu_fast: Cpu::new(NonZeroUsize::MIN).with_arithmetic(Arithmetic::Fast),
-    cpu_on_two_threads: Cpu::new(NonZeroUsize::MIN.saturating_add(1)),
+    candle: (Candle::cpu(), Precision::Exact),
+    cpu: (Cpu::new(NonZeroUsize::MIN), Precision::Exact),
+    cpu_fast: (Cpu::new(NonZeroUsize::MIN), Precision::Fast),
+    cpu_on_two_threads: (Cpu::new(NonZeroUsize::MIN.saturating_add(1)), Precision::Exact),
 }

@@ -6,10 +6,10 @@ use std::num::NonZeroUsize;
 
 use moshi_candle::Candle;
 use moshi_checkpoint::{OpenOptions, Parts, Repository, Source, VoiceFile};
-use moshi_cpu::{Arithmetic, Cpu};
+use moshi_cpu::Cpu;
 use moshi_lm::prompt::{CODEBOOKS, Prompt, ReplayedVoice, Voice};
 use moshi_lm::{Lm, LmConfig, LmState, PromptInput, RowInput, RowSampling, SamplingParams};
-use moshi_nn::Backend;
+use moshi_nn::{Backend, Precision, Rounded};
 use moshi_testkit::{Golden, Recorder, assert_close};
 
 const GOLDEN: Golden = Golden::TINY_PERSONAPLEX;
@@ -128,20 +128,23 @@ type Said = (Vec<i32>, Vec<f32>);
 
 /// A prompt in pieces of so many steps against one step by step: how close is `same`'s business.
 fn in_one_piece<B: Backend>(backend: B, pieces: usize, same: fn(&str, &Said, &Said)) {
-    let lm = load(backend);
+    in_one_piece_of(&load(backend), pieces, same);
+}
+
+fn in_one_piece_of<B: Backend>(lm: &Lm<B>, pieces: usize, same: fn(&str, &Said, &Said)) {
     let text = SamplingParams { temperature: 0.7, top_k: 25, top_p: 1.0 };
     let lively = RowSampling { seed: 5, text, repetition_penalty: 1.5, repetition_context: 32, ..RowSampling::GREEDY };
     for (name, params) in [("wav", RowSampling::GREEDY), ("pt", RowSampling::GREEDY), ("wav", lively)] {
         let run = run(name, lm.config());
         let mut stepped = lm.init_state(1).unwrap();
         lm.set_sampling(&mut stepped, 0, &params).unwrap();
-        (0..run.prompt.steps()).for_each(|at| prompt_step(&lm, &mut stepped, 0, &run, at));
-        let expected = call(&lm, &mut stepped, 0);
+        (0..run.prompt.steps()).for_each(|at| prompt_step(lm, &mut stepped, 0, &run, at));
+        let expected = call(lm, &mut stepped, 0);
         // The row goes on among others, with the last step of the prompt.
-        let (prompt, mut house) = (prefilled(&lm, &run, &params, pieces), lm.init_state(2).unwrap());
+        let (prompt, mut house) = (prefilled(lm, &run, &params, pieces), lm.init_state(2).unwrap());
         lm.copy_row(&mut house, 1, &prompt, 0).unwrap();
-        prompt_step(&lm, &mut house, 1, &run, run.prompt.steps() - 1);
-        same(name, &call(&lm, &mut house, 1), &expected);
+        prompt_step(lm, &mut house, 1, &run, run.prompt.steps() - 1);
+        same(name, &call(lm, &mut house, 1), &expected);
     }
 }
 
@@ -165,7 +168,11 @@ fn a_prompt_in_one_piece_has_the_bits_of_its_steps() {
 
 #[test]
 fn a_prompt_in_one_piece_in_integers() {
-    in_one_piece(Cpu::new(NonZeroUsize::MIN).with_arithmetic(Arithmetic::Fast), 128, bit_for_bit);
+    let repository = repository();
+    let weights = repository.lm().unwrap();
+    let weights = Rounded::new(&weights, Precision::Fast);
+    let lm = Lm::load(Cpu::new(NonZeroUsize::MIN), &weights, &repository.config().lm).unwrap();
+    in_one_piece_of(&lm, 128, bit_for_bit);
 }
 
 /// A card replays the steps that it recorded before anybody had a prompt.

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use mimi::Mimi;
-use moshi_checkpoint::quantize::Plan;
 use moshi_checkpoint::{AdapterFile, Repository};
 use moshi_engine::{EngineError, ModelInfo, ModelMemory, SpeechModel};
 use moshi_lm::spelling::Speller;
@@ -18,7 +17,6 @@ use crate::info::describe;
 use crate::memory::measure;
 use crate::moshi::{Moshi, Parts};
 use crate::recognition::Recognition;
-use crate::registry::Executors;
 use crate::shared::SharedMoshi;
 use crate::weights::Weights;
 use crate::{Adaptable, AdapterPath, Codec, LoadOptions, Loaded, Roles, Transcriber};
@@ -43,7 +41,7 @@ pub(crate) struct Base<B: Backend> {
 impl<B: Backend> Base<B> {
     /// Lays out the codec and the language model, with the adapters of its options.
     pub(crate) fn open(
-        executors: Executors<B>,
+        executor: B,
         repository: &Repository,
         source: &str,
         options: LoadOptions,
@@ -51,12 +49,12 @@ impl<B: Backend> Base<B> {
     ) -> Result<(Self, Lm<B>), ModelError> {
         repository.lm().map_err(failed)?; // what is wrong with the model is told before what is wrong with its codec
         let tensors = repository.mimi().map_err(failed)?;
-        let weights = Weights::new(&tensors, &LoadOptions { dtype: None, ..options.clone() });
+        let weights = Weights::of_codec(&tensors, &options);
         let config = repository.mimi_config().map_err(failed)?;
         let laid_out = LaidOut::default();
-        let (lm, lm_bytes) = lay_out(executors.lm.clone(), repository, &options, &options.adapters, &laid_out)?;
+        let (lm, lm_bytes) = lay_out(executor.clone(), repository, &options, &options.adapters, &laid_out)?;
         let codebooks = lm.config().dep_q.max(lm.heard());
-        let mimi = Arc::new(Mimi::load(executors.codec, &weights, config, codebooks)?);
+        let mimi = Arc::new(Mimi::load(executor.clone(), &weights, config, codebooks)?);
         let tokenizer = repository.tokenizer_bytes().map_err(failed)?;
         let speller =
             Speller::from_bytes(source, &tokenizer, lm.config()).map_err(|e| EngineError::Load(e.to_string()))?;
@@ -65,7 +63,7 @@ impl<B: Backend> Base<B> {
             source: source.to_owned(),
             options,
             notice,
-            executor: executors.lm,
+            executor,
             laid_out,
             mimi,
             tokenizer,
@@ -122,7 +120,7 @@ impl<B: Backend> Adaptable for Base<B> {
     }
 
     fn adapted(&self, adapters: &[AdapterPath]) -> Result<Arc<dyn SpeechModel>, EngineError> {
-        let before = Some(self.executor.taken().weights + self.mimi.backend().taken().weights);
+        let before = Some(self.executor.taken().weights);
         let lm = lay_out(self.executor.clone(), &self.repository, &self.options, adapters, &self.laid_out);
         lm.and_then(|(lm, _)| self.join(lm, before)).map_err(|e| told(e).while_loading())
     }
@@ -138,7 +136,7 @@ fn lay_out<B: Backend>(
     laid_out: &LaidOut<B>,
 ) -> Result<(Lm<B>, u64), ModelError> {
     let (tensors, config) = (repository.lm().map_err(failed)?, &repository.config().lm);
-    let weights = Weights::new(&tensors, options).quantized(options.quantize.map(Plan::from));
+    let weights = Weights::of_lm(&tensors, options);
     let open = |adapter: &AdapterPath| {
         if adapter.path.exists() {
             return AdapterFile::open(&adapter.path, config).map_err(failed);

@@ -56,7 +56,7 @@ pub use loaded::Loaded;
 pub use options::{Dtype, LoadOptions};
 pub use priming::role_play;
 pub use reading_wish::{ReadingVoice, ReadingWish};
-pub use registry::{Device, Executors, OnExecutors, Wanted, on_device};
+pub use registry::{Device, OnExecutor, on_device};
 pub use role::Roles;
 pub use role_voices::RoleVoices;
 pub use sound::Sound;

@@ -12,9 +12,9 @@ use moshi_nn::Backend;
 use crate::base::{Base, failed};
 use crate::codec::MimiCodec;
 use crate::error::told;
-use crate::registry::{Executors, OnExecutors, Wanted, on_device};
+use crate::registry::{OnExecutor, on_device};
 use crate::weights::Weights;
-use crate::{Codec, Dtype, LoadOptions, Loaded};
+use crate::{Codec, LoadOptions, Loaded};
 
 /// Lays out the model of an opened repository. `source` is what messages call it.
 ///
@@ -31,33 +31,23 @@ pub(crate) fn load_model_with_notice(
     notice: Option<String>,
 ) -> Result<Loaded, EngineError> {
     let options = LoadOptions { threads: Some(threads(repository, options)), ..options.clone() };
-    let wanted = wanted(repository, &options);
+    let (device, cores) = (options.device, Cores::new(threads(repository, &options)));
     let model = LoadModel { repository, source, options, notice };
-    on_device(&wanted, model).map_err(EngineError::while_loading)
+    on_device(device, cores, model).map_err(EngineError::while_loading)
 }
 
-/// The executors that `options` ask for.
-fn wanted(repository: &Repository, options: &LoadOptions) -> Wanted {
-    Wanted {
-        device: options.device,
-        cores: Cores::new(threads(repository, options)),
-        exact: options.exact,
-        exact_codec: options.exact || options.dtype == Some(Dtype::F32),
-    }
-}
-
-/// As [`load_model`] on executors at hand, whatever device the options name.
+/// As [`load_model`] on an executor at hand, whatever device the options name.
 ///
 /// # Errors
 /// As [`load_model`].
 pub fn load_model_on<B: Backend>(
-    executors: Executors<B>,
+    executor: B,
     repository: &Repository,
     source: &str,
     options: &LoadOptions,
 ) -> Result<Loaded, EngineError> {
     let options = LoadOptions { threads: Some(threads(repository, options)), ..options.clone() };
-    LoadModel { repository, source, options, notice: None }.run(executors).map_err(EngineError::while_loading)
+    LoadModel { repository, source, options, notice: None }.run(executor).map_err(EngineError::while_loading)
 }
 
 /// Lays out the codec of an opened repository.
@@ -66,7 +56,7 @@ pub fn load_model_on<B: Backend>(
 /// As [`load_model`]; also when the file holds fewer codebooks than were asked for.
 pub fn load_codec(repository: &Repository, options: &LoadOptions) -> Result<Arc<dyn Codec>, EngineError> {
     let codec = LoadCodec { repository, options };
-    on_device(&wanted(repository, options), codec).map_err(EngineError::while_loading)
+    on_device(options.device, Cores::new(threads(repository, options)), codec).map_err(EngineError::while_loading)
 }
 
 /// One thread where a step is too small to share, one for each core otherwise.
@@ -86,12 +76,12 @@ struct LoadModel<'a> {
     notice: Option<String>,
 }
 
-impl OnExecutors for LoadModel<'_> {
+impl OnExecutor for LoadModel<'_> {
     type Output = Loaded;
 
-    fn run<B: Backend>(self, executors: Executors<B>) -> Result<Loaded, EngineError> {
+    fn run<B: Backend>(self, executor: B) -> Result<Loaded, EngineError> {
         let Self { repository, source, options, notice } = self;
-        let (base, lm) = Base::open(executors, repository, source, options, notice)?;
+        let (base, lm) = Base::open(executor, repository, source, options, notice)?;
         Ok(base.loaded(lm)?)
     }
 }
@@ -102,16 +92,16 @@ struct LoadCodec<'a> {
     options: &'a LoadOptions,
 }
 
-impl OnExecutors for LoadCodec<'_> {
+impl OnExecutor for LoadCodec<'_> {
     type Output = Arc<dyn Codec>;
 
-    fn run<B: Backend>(self, executors: Executors<B>) -> Result<Arc<dyn Codec>, EngineError> {
+    fn run<B: Backend>(self, executor: B) -> Result<Arc<dyn Codec>, EngineError> {
         let Self { repository, options } = self;
         let tensors = repository.mimi().map_err(failed)?;
         let config = repository.mimi_config().map_err(failed)?;
         let codebooks = options.num_codebooks.unwrap_or(DEFAULT_CODEBOOKS.min(config.quantizer.n_q));
-        let weights = Weights::new(&tensors, &LoadOptions { dtype: None, ..options.clone() });
-        let mimi = Mimi::load(executors.codec, &weights, config, codebooks).map_err(told)?;
+        let weights = Weights::of_codec(&tensors, options);
+        let mimi = Mimi::load(executor, &weights, config, codebooks).map_err(told)?;
         Ok(Arc::new(MimiCodec(Arc::new(mimi))))
     }
 }

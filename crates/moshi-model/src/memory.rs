@@ -8,15 +8,14 @@ use crate::moshi::{Moshi, MoshiRows};
 
 /// Measures a model: its weights by what its executors were asked for, a session by what one more of them asks.
 pub(crate) fn measure<B: Backend>(model: &std::sync::Arc<Moshi<B>>) -> Result<ModelMemory, ModelError> {
-    let [lm, codec] = model.executors();
-    let taken = || (lm.taken().memory + codec.taken().memory, lm.taken().weights + codec.taken().weights);
+    let taken = || model.executor().taken();
     let rows = |count: usize| -> Result<u64, ModelError> {
-        let before = taken().0;
+        let before = taken().memory;
         MoshiRows::new(model.clone(), count)?;
-        Ok(taken().0 - before)
+        Ok(taken().memory - before)
     };
     let session = rows(2)? - rows(1)?;
-    Ok(ModelMemory { weights: taken().1, session, free: free_bytes() })
+    Ok(ModelMemory { weights: taken().weights, session, free: free_bytes() })
 }
 
 /// Bytes that programs can have without swapping, or `None` where the system does not tell.

@@ -134,9 +134,9 @@ impl<B: Backend> Moshi<B> {
         Ok(told)
     }
 
-    /// Where the language model and the codec run.
-    pub(crate) fn executors(&self) -> [&B; 2] {
-        [self.lm.backend(), self.mimi.backend()]
+    /// Where it runs.
+    pub(crate) fn executor(&self) -> &B {
+        self.lm.backend()
     }
 
     /// Notes what the model takes.

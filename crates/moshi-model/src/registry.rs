@@ -1,4 +1,4 @@
-//! From a device's name to the executors that run on it: the one place that names them.
+//! From a device's name to the executor that runs on it: the one place that names them.
 //!
 //! To add an executor, give it a name in [`Device`] and an arm in [`on_device`].
 
@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 #[cfg(feature = "reference")]
 use moshi_candle::Candle;
+use moshi_cpu::Cpu;
 use moshi_cpu::cores::Cores;
-use moshi_cpu::{Arithmetic, Cpu};
 use moshi_engine::EngineError;
 use moshi_nn::Backend;
 
@@ -65,56 +65,27 @@ impl FromStr for Device {
     }
 }
 
-/// What an executor is wanted for.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    /// Where it runs.
-    pub device: Device,
-    /// Threads and instruction set, where that is the processor's.
-    pub cores: Cores,
-    /// Round nothing for speed in the language model.
-    pub exact: bool,
-    /// Round nothing for speed in the codec.
-    pub exact_codec: bool,
-}
-
-/// The executors of one device.
-#[derive(Debug, Clone)]
-pub struct Executors<B: Backend> {
-    /// For the language model.
-    pub lm: B,
-    /// For the codec.
-    pub codec: B,
-}
-
-/// Work that runs on whichever executors there are.
-pub trait OnExecutors {
+/// Work that runs on whichever executor there is.
+pub trait OnExecutor {
     /// What comes of it.
     type Output;
     /// Does the work.
     ///
     /// # Errors
     /// Its own.
-    fn run<B: Backend>(self, executors: Executors<B>) -> Result<Self::Output, EngineError>;
+    fn run<B: Backend>(self, executor: B) -> Result<Self::Output, EngineError>;
 }
 
-/// Does `work` on the executors of a device.
+/// Does `work` on the executor of a device; `cores` says on which threads and instruction set, where that is the
+/// processor's.
 ///
 /// # Errors
 /// [`EngineError::Load`] when the device is not in this build, and those of the work.
-pub fn on_device<W: OnExecutors>(wanted: &Wanted, work: W) -> Result<W::Output, EngineError> {
-    match wanted.device {
-        Device::Auto | Device::Cpu => {
-            let on = |exact, fast| {
-                Cpu::on(wanted.cores.clone()).with_arithmetic(if exact { Arithmetic::Exact } else { fast })
-            };
-            work.run(Executors {
-                lm: on(wanted.exact, Arithmetic::Fast),
-                codec: on(wanted.exact_codec, Arithmetic::Fixed),
-            })
-        }
+pub fn on_device<W: OnExecutor>(device: Device, cores: Cores, work: W) -> Result<W::Output, EngineError> {
+    match device {
+        Device::Auto | Device::Cpu => work.run(Cpu::on(cores)),
         #[cfg(feature = "reference")]
-        Device::Reference => work.run(Executors { lm: Candle::cpu(), codec: Candle::cpu() }),
+        Device::Reference => work.run(Candle::cpu()),
         missing => Err(EngineError::Load(format!(
             "device \"{}\" is not in this build; use \"cpu\", or \"auto\" for what there is",
             missing.name()

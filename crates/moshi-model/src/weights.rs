@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use moshi_checkpoint::Stop;
 use moshi_checkpoint::quantize::Plan;
-use moshi_nn::{HostWeight, LowRankPair, WeightData, WeightSource};
+use moshi_nn::{HostWeight, LowRankPair, Precision, WeightData, WeightSource};
 
 use crate::{Dtype, LoadOptions};
 
@@ -19,20 +19,29 @@ pub(crate) struct Weights<'a> {
     inner: &'a dyn WeightSource,
     dtype: Option<Dtype>,
     quantize: Option<Plan>,
+    precision: Precision,
     threads: NonZeroUsize,
     stop: Stop,
     pub(crate) read: Cell<u64>,
 }
 
 impl<'a> Weights<'a> {
-    pub(crate) fn new(inner: &'a dyn WeightSource, options: &LoadOptions) -> Self {
-        let threads = options.threads.unwrap_or(NonZeroUsize::MIN);
-        Self { inner, dtype: options.dtype, quantize: None, threads, stop: options.stop.clone(), read: Cell::new(0) }
+    /// Those of a language model.
+    pub(crate) fn of_lm(inner: &'a dyn WeightSource, options: &LoadOptions) -> Self {
+        let precision = if options.exact { Precision::Exact } else { Precision::Fast };
+        let (dtype, quantize) = (options.dtype, options.quantize.map(Plan::from));
+        Self { dtype, quantize, ..Self::new(inner, options, precision) }
     }
 
-    /// The same with integers made of its matrices.
-    pub(crate) fn quantized(self, quantize: Option<Plan>) -> Self {
-        Self { quantize, ..self }
+    /// Those of a codec.
+    pub(crate) fn of_codec(inner: &'a dyn WeightSource, options: &LoadOptions) -> Self {
+        let exact = options.exact || options.dtype == Some(Dtype::F32);
+        Self::new(inner, options, if exact { Precision::Exact } else { Precision::Fixed })
+    }
+
+    fn new(inner: &'a dyn WeightSource, options: &LoadOptions, precision: Precision) -> Self {
+        let (threads, stop) = (options.threads.unwrap_or(NonZeroUsize::MIN), options.stop.clone());
+        Self { inner, dtype: None, quantize: None, precision, threads, stop, read: Cell::new(0) }
     }
 
     /// Errs when the loading shall end.
@@ -80,6 +89,10 @@ impl WeightSource for Weights<'_> {
 
     fn has(&self, name: &str) -> bool {
         self.inner.has(name)
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
     }
 
     fn low_rank(&self, name: &str, rows: usize, cols: usize) -> moshi_nn::Result<Option<LowRankPair<'_>>> {

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use moshi_checkpoint::quantize::Quantize;
 use moshi_checkpoint::{OpenOptions, Repository, Source};
-use moshi_cpu::{Arithmetic, Cpu};
+use moshi_cpu::Cpu;
 use moshi_engine::{FRAME_SAMPLES, FrameInput, FrameModel, NO_ASIDE, RowOutput, RowStep, SessionParams, SessionSpec};
-use moshi_model::{Executors, LoadOptions, Loaded, load_model_on};
+use moshi_model::{LoadOptions, Loaded, load_model_on};
 use moshi_nn::Backend;
 use moshi_testkit::{Counts, Golden, Recorder, damage_file, noise};
 use tempfile::TempDir;
@@ -30,10 +30,10 @@ fn damaged(golden: Golden) -> TempDir {
     folder
 }
 
-fn load<B: Backend>(executors: Executors<B>, folder: &Path, options: &LoadOptions) -> Loaded {
+fn load<B: Backend>(executor: B, folder: &Path, options: &LoadOptions) -> Loaded {
     let source = Source::Folder(folder.to_owned());
     let repository = Repository::open(&source, &OpenOptions::default(), &mut ()).unwrap();
-    load_model_on(executors, &repository, "golden", options).unwrap()
+    load_model_on(executor, &repository, "golden", options).unwrap()
 }
 
 /// Numbers that decide what happens next.
@@ -131,14 +131,11 @@ fn play(loaded: &Loaded, frames: usize, mut after: impl FnMut(usize)) -> Vec<Sai
     play.said
 }
 
-fn replayed_is_direct(golden: Golden, arithmetic: (Arithmetic, Arithmetic), options: &LoadOptions, frames: usize) {
-    let cpu = |arithmetic| Cpu::new(NonZeroUsize::MIN).with_arithmetic(arithmetic);
-    let (lm, codec) = arithmetic;
+fn replayed_is_direct(golden: Golden, options: &LoadOptions, frames: usize) {
     let folder = damaged(golden);
-    let direct = load(Executors { lm: cpu(lm), codec: cpu(codec) }, folder.path(), options);
-    let recorder = Recorder::new(cpu(lm));
-    let executors = Executors { codec: recorder.beside(cpu(codec)), lm: recorder.clone() };
-    let recorded = load(executors, folder.path(), options);
+    let direct = load(Cpu::new(NonZeroUsize::MIN), folder.path(), options);
+    let recorder = Recorder::new(Cpu::new(NonZeroUsize::MIN));
+    let recorded = load(recorder.clone(), folder.path(), options);
     let expected = play(&direct, frames, |_| {});
     let found = play(&recorded, frames, |_| {});
     let failed = expected.iter().filter(|said| said.3.is_some()).count();
@@ -156,24 +153,22 @@ fn replayed_is_direct(golden: Golden, arithmetic: (Arithmetic, Arithmetic), opti
 #[test]
 fn a_thousand_replayed_frames_have_the_bits_of_direct_calls() {
     let options = LoadOptions::default();
-    replayed_is_direct(Golden::TINY_MOSHI, (Arithmetic::Fast, Arithmetic::Fixed), &options, FRAMES);
+    replayed_is_direct(Golden::TINY_MOSHI, &options, FRAMES);
 }
 
 #[test]
 fn so_have_those_of_integer_weights_and_of_a_model_with_other_options() {
     let quantized = LoadOptions { quantize: Some(Quantize::Q8), ..LoadOptions::default() };
-    replayed_is_direct(Golden::TINY_MOSHI, (Arithmetic::Fast, Arithmetic::Fixed), &quantized, 200);
+    replayed_is_direct(Golden::TINY_MOSHI, &quantized, 200);
     let exact = LoadOptions { exact: true, ..LoadOptions::default() };
-    replayed_is_direct(Golden::TINY_VARIANT, (Arithmetic::Exact, Arithmetic::Exact), &exact, 200);
+    replayed_is_direct(Golden::TINY_VARIANT, &exact, 200);
 }
 
 /// The price of a frame does not depend on who takes part.
 #[test]
 fn a_frame_waits_three_times_and_moves_what_it_must() {
-    let cpu = |arithmetic| Cpu::new(NonZeroUsize::MIN).with_arithmetic(arithmetic);
-    let recorder = Recorder::new(cpu(Arithmetic::Fast));
-    let executors = Executors { codec: recorder.beside(cpu(Arithmetic::Fixed)), lm: recorder.clone() };
-    let loaded = load(executors, &Golden::TINY_MOSHI.path(""), &LoadOptions::default());
+    let recorder = Recorder::new(Cpu::new(NonZeroUsize::MIN));
+    let loaded = load(recorder.clone(), &Golden::TINY_MOSHI.path(""), &LoadOptions::default());
     let mut model = loaded.model.new_rows(ROWS).unwrap();
     (0..ROWS).for_each(|row| model.open(row, &SessionSpec::live(SessionParams::default())).unwrap());
     let heard = noise::signal(1, FRAME_SAMPLES);

@@ -2,6 +2,7 @@
 
 use moshi_tensor::weight::HostWeight;
 
+use crate::backend::Precision;
 use crate::{LowRankPair, Result, WeightSource};
 
 /// A source of weights and any number of adapters, of which each row of a step has one or none.
@@ -36,6 +37,10 @@ impl WeightSource for Adapted<'_> {
 
     fn has(&self, name: &str) -> bool {
         self.base.has(name)
+    }
+
+    fn precision(&self) -> Precision {
+        self.base.precision()
     }
 
     fn low_rank(&self, name: &str, rows: usize, cols: usize) -> Result<Option<LowRankPair<'_>>> {

@@ -108,6 +108,55 @@ pub struct AttentionSpec {
     pub rope: Option<Rope>,
 }
 
+/// How much is rounded in a part of a model, chosen when it is loaded. An executor that has no faster way computes as if it
+/// were `Exact`, whatever is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Activations, keys and values in single precision, whatever the weights: what the reference executor computes.
+    #[default]
+    Exact,
+    /// For a language model: activations in bytes with a scale for every 32 of them where weights are integers, keys and
+    /// values in bfloat16. Several times as fast with quantized weights, for an error far below that of the quantized
+    /// weights themselves.
+    Fast,
+    /// For a codec: weights and activations as integers of about 14 bits with scales, twice as fast where multiplying is the
+    /// limit, and half the bytes of single precision where memory is. Weights that the file holds quantized, and shapes that
+    /// do not divide into blocks of 16, stay as they are.
+    Fixed,
+    /// As `Fixed`, with weights of linear layers and of the widest convolutions in 8 bits, keys and values in bfloat16: what
+    /// is only heard, never chosen from, does not need more.
+    FixedNarrow,
+}
+
+impl Precision {
+    /// That of a part whose output is only heard, never chosen from.
+    pub fn of_sound(self) -> Self {
+        if self == Self::Fixed { Self::FixedNarrow } else { self }
+    }
+}
+
+/// What a weight matrix is multiplied with, and how finely.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MatrixSpec {
+    /// How much is rounded.
+    pub precision: Precision,
+    /// Of a convolution, the values of a column: its weights are `[n, taps * channels]`, for [`Backend::conv_step`] with a
+    /// window of as many channels and the same precision.
+    pub conv_channels: Option<usize>,
+}
+
+impl MatrixSpec {
+    /// For [`Backend::linear`].
+    pub fn linear(precision: Precision) -> Self {
+        Self { precision, conv_channels: None }
+    }
+
+    /// For [`Backend::conv_step`] over columns of so many channels.
+    pub fn conv(precision: Precision, channels: usize) -> Self {
+        Self { precision, conv_channels: Some(channels) }
+    }
+}
+
 /// The memory of an attention layer for all rows: a ring of `context + max_chunk - 1` keys and values a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RingSpec {
@@ -118,6 +167,8 @@ pub struct RingSpec {
     /// Longest `t` of a step that goes on beyond the ring's first `context + max_chunk - 1` positions. Before that nothing
     /// is overwritten, and a step is as long as there is room.
     pub max_chunk: usize,
+    /// How much keys and values are rounded.
+    pub precision: Precision,
 }
 
 /// What stands before the first sample of a convolution.
@@ -142,6 +193,8 @@ pub struct WindowSpec {
     pub max_chunk: usize,
     /// What stands before the first column.
     pub padding: Padding,
+    /// How much columns are rounded: as the weights are that they are multiplied with.
+    pub precision: Precision,
 }
 
 /// The shape of a causal convolution over `[b, t, c_in]`. Its weights are a matrix `[c_out, kernel * c_in]`, columns
@@ -231,20 +284,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Short name of the executor: `cpu`, `candle-cpu`, `cuda`.
     fn name(&self) -> &'static str;
 
-    /// This executor for parts whose output is only heard, never chosen from: it may round their weights further.
-    fn coarser(&self) -> Self {
-        self.clone()
-    }
-
     // ---- constants -------------------------------------------------------------------------------------------------
     /// Lays out a weight matrix `[n, k]`; `bias` has n values.
-    fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Self::Matrix>;
-    /// Lays out the weights `[n, taps * channels]` of a convolution over columns of `channels` values, for
-    /// [`Backend::conv_step`] with a window of as many.
-    fn conv_matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>, channels: usize) -> Result<Self::Matrix> {
-        let _ = channels;
-        self.matrix(weight, bias)
-    }
+    fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>, spec: MatrixSpec) -> Result<Self::Matrix>;
     /// Lays out the low-rank pairs of a matrix; `None` for an adapter that leaves this matrix as it is.
     fn low_rank(&self, pairs: &[Option<LowRankPair<'_>>]) -> Result<Self::LowRank>;
     /// Lays out an embedding table `[v, d]`.
@@ -283,12 +325,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn download_ids(&self, src: &Self::Ids, dst: &mut [i32]) -> Result<()>;
     /// The memory of an attention layer, empty.
     fn ring(&self, spec: &RingSpec) -> Result<Self::Ring>;
-    /// The memory of a convolution, as before the first sample.
+    /// The memory of a convolution, as before the first sample. (That of [`Backend::upsample_step`] is
+    /// [`Precision::Exact`]: nothing is multiplied there but values one by one.)
     fn window(&self, spec: &WindowSpec) -> Result<Self::Window>;
-    /// The memory of a depthwise transposed convolution ([`Backend::upsample_step`]), as before the first sample.
-    fn upsample_window(&self, spec: &WindowSpec) -> Result<Self::Window> {
-        self.window(spec)
-    }
     /// `count` rows, none active until [`Backend::put_rows`]; heads are rotated as `ropes` say.
     fn rows(&self, count: usize, ropes: &[HeadRope]) -> Result<Self::Rows>;
     /// Samplers of `count` rows over text logits of `text_card` entries. All rows start greedy with seed 0.

@@ -9,12 +9,12 @@ mod low_rank;
 pub mod weights;
 
 pub use adapted::Adapted;
-pub use backend::Backend;
+pub use backend::{Backend, Precision};
 pub use fault::{Fault, FaultKind};
 pub use laid_out::LaidOut;
 pub use low_rank::LowRankPair;
 pub use moshi_tensor::weight::{HostWeight, WeightData};
-pub use weights::{At, WeightSource};
+pub use weights::{At, Rounded, WeightSource};
 
 /// What can go wrong in an operation.
 #[derive(Debug, thiserror::Error)]

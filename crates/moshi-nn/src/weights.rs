@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use moshi_tensor::weight::HostWeight;
 
+use crate::backend::Precision;
 use crate::{Backend, Error, LaidOut, LowRankPair, Result};
 
 /// Named tensors, as a checkpoint holds them.
@@ -32,6 +33,11 @@ pub trait WeightSource {
     /// # Errors
     /// As [`WeightSource::matrix`].
     fn vector(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>>;
+
+    /// How much layers that are made of it may round.
+    fn precision(&self) -> Precision {
+        Precision::Exact
+    }
 
     /// Whether there is a tensor of that name.
     fn has(&self, name: &str) -> bool {
@@ -68,6 +74,53 @@ pub trait WeightSource {
     }
 }
 
+/// A source whose layers round as they are told.
+pub struct Rounded<'a> {
+    source: &'a dyn WeightSource,
+    precision: Precision,
+}
+
+impl<'a> Rounded<'a> {
+    /// The tensors of `source`, for layers of this precision.
+    pub fn new(source: &'a dyn WeightSource, precision: Precision) -> Self {
+        Self { source, precision }
+    }
+}
+
+impl WeightSource for Rounded<'_> {
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        self.source.shape(name)
+    }
+
+    fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<HostWeight<'_>> {
+        self.source.matrix(name, rows, cols)
+    }
+
+    fn vector(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        self.source.vector(name, shape)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.source.has(name)
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn low_rank(&self, name: &str, rows: usize, cols: usize) -> Result<Option<LowRankPair<'_>>> {
+        self.source.low_rank(name, rows, cols)
+    }
+
+    fn low_ranks(&self, name: &str, rows: usize, cols: usize) -> Result<Vec<Option<LowRankPair<'_>>>> {
+        self.source.low_ranks(name, rows, cols)
+    }
+
+    fn tables(&self, name: &str, rows: usize, cols: usize) -> Result<Vec<Option<HostWeight<'_>>>> {
+        self.source.tables(name, rows, cols)
+    }
+}
+
 impl Error {
     /// Wraps the error of an executor.
     pub fn device(error: impl std::error::Error + Send + Sync + 'static) -> Self {
@@ -87,12 +140,13 @@ pub struct At<'a> {
     prefix: String,
     /// A [`LaidOut`] of the executor that loads.
     laid_out: Option<&'a (dyn Any + Send + Sync)>,
+    precision: Precision,
 }
 
 impl<'a> At<'a> {
     /// `source` under `prefix`; an empty prefix is the source itself.
     pub fn new(source: &'a dyn WeightSource, prefix: impl Into<String>) -> Self {
-        Self { source, prefix: prefix.into(), laid_out: None }
+        Self { source, prefix: prefix.into(), laid_out: None, precision: source.precision() }
     }
 
     /// The same, for an executor whose matrices and tables are kept in `laid_out`, and taken from there where they are.
@@ -132,6 +186,17 @@ impl<'a> At<'a> {
 
     fn kept<B: Backend>(&self) -> Option<&'a LaidOut<B>> {
         self.laid_out?.downcast_ref()
+    }
+
+    /// How much the layers here may round.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The same for layers whose output is only heard, never chosen from.
+    #[must_use]
+    pub fn of_sound(self) -> Self {
+        Self { precision: self.precision.of_sound(), ..self }
     }
 
     /// One level further down.

@@ -9,8 +9,8 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moshi_nn::backend::{
-    AttentionSpec, Backend, Column, ConvSpec, HeadRope, Plan, RingSpec, RowSampling, SilentTokens, Span, Stream, Taken,
-    WindowSpec,
+    AttentionSpec, Backend, Column, ConvSpec, HeadRope, MatrixSpec, Plan, RingSpec, RowSampling, SilentTokens, Span,
+    Stream, Taken, WindowSpec,
 };
 use moshi_nn::{Error, HostWeight, LowRankPair, Result};
 
@@ -110,11 +110,6 @@ impl<B: Backend> Recorder<B> {
         self.notes().counts
     }
 
-    /// Records what runs on another executor, counting together with this one.
-    pub fn beside(&self, inner: B) -> Self {
-        Self { inner, notes: Arc::clone(&self.notes) }
-    }
-
     fn notes(&self) -> MutexGuard<'_, Notes<B>> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -200,16 +195,8 @@ impl<B: Backend> Backend for Recorder<B> {
         "recorder"
     }
 
-    fn coarser(&self) -> Self {
-        self.beside(self.inner.coarser())
-    }
-
-    fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Self::Matrix> {
-        self.laid_out(self.inner.matrix(weight, bias))
-    }
-
-    fn conv_matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>, channels: usize) -> Result<Self::Matrix> {
-        self.laid_out(self.inner.conv_matrix(weight, bias, channels))
+    fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>, spec: MatrixSpec) -> Result<Self::Matrix> {
+        self.laid_out(self.inner.matrix(weight, bias, spec))
     }
 
     fn low_rank(&self, pairs: &[Option<LowRankPair<'_>>]) -> Result<Self::LowRank> {
@@ -295,10 +282,6 @@ impl<B: Backend> Backend for Recorder<B> {
 
     fn window(&self, spec: &WindowSpec) -> Result<Self::Window> {
         self.making(self.inner.window(spec))
-    }
-
-    fn upsample_window(&self, spec: &WindowSpec) -> Result<Self::Window> {
-        self.making(self.inner.upsample_window(spec))
     }
 
     fn rows(&self, count: usize, ropes: &[HeadRope]) -> Result<Self::Rows> {

@@ -8,8 +8,8 @@ use moshi_checkpoint::quantize::{Plan, Quantize};
 use moshi_cpu::cores::Cores;
 use moshi_engine::EngineError;
 use moshi_lm::Lm;
-use moshi_model::{Device, Executors, OnExecutors, Wanted, on_device};
-use moshi_nn::Backend;
+use moshi_model::{Device, OnExecutor, on_device};
+use moshi_nn::{Backend, Precision, Rounded};
 
 use super::report::QualityReport;
 use super::trace::{Trace, codes_of_audio, conversation, trace};
@@ -41,10 +41,9 @@ pub fn compare(repository: &Repository, comparison: &Comparison) -> Result<Quali
     let threads = comparison.threads.or_else(|| std::thread::available_parallelism().ok());
     let cores = Cores::new(threads.unwrap_or(NonZeroUsize::MIN));
     // One after the other: both at once would take the memory of both.
-    let exact = Wanted { device: Device::Cpu, cores, exact: true, exact_codec: true };
-    let talk = on_device(&exact, Reference { repository, comparison })??;
-    let wanted = Wanted { exact: comparison.exact, ..exact };
-    let found = on_device(&wanted, Found { repository, comparison, talk: &talk, cores: &wanted.cores })??;
+    let talk = on_device(Device::Cpu, cores.clone(), Reference { repository, comparison })??;
+    let found = Found { repository, comparison, talk: &talk, cores: &cores };
+    let found = on_device(Device::Cpu, cores.clone(), found)??;
     let config = &repository.config().lm;
     Ok(QualityReport::new(comparison.name.clone(), config, &found, &talk.trace))
 }
@@ -63,26 +62,26 @@ struct Reference<'a> {
     comparison: &'a Comparison,
 }
 
-impl OnExecutors for Reference<'_> {
+impl OnExecutor for Reference<'_> {
     type Output = Result<Talk>;
 
-    fn run<B: Backend>(self, executors: Executors<B>) -> Result<Self::Output, EngineError> {
-        Ok(self.on(executors))
+    fn run<B: Backend>(self, executor: B) -> Result<Self::Output, EngineError> {
+        Ok(self.on(executor))
     }
 }
 
 impl Reference<'_> {
-    fn on<B: Backend>(self, executors: Executors<B>) -> Result<Talk> {
+    fn on<B: Backend>(self, executor: B) -> Result<Talk> {
         let (tensors, config) = (self.repository.lm()?, &self.repository.config().lm);
         let heard_streams = config.n_q - config.dep_q;
         let heard = {
             let (weights, codec) = (self.repository.mimi()?, self.repository.mimi_config()?);
-            let mimi = Mimi::load(executors.codec, &weights, codec, heard_streams.max(1))?;
+            let mimi = Mimi::load(executor.clone(), &weights, codec, heard_streams.max(1))?;
             let frames = self.comparison.frames;
             let pcm = self.comparison.audio.clone().unwrap_or_else(|| speech_like(frames * mimi.frame_size()));
             codes_of_audio(&mimi, &pcm, frames, heard_streams)?
         };
-        let lm = Lm::load(executors.lm, &Widened(&tensors), config)?;
+        let lm = Lm::load(executor, &Widened(&tensors), config)?;
         let (codes, steps) = conversation(&lm, &heard)?;
         Ok(Talk { trace: trace(&lm, &codes, steps)?, codes, steps })
     }
@@ -96,23 +95,24 @@ struct Found<'a> {
     cores: &'a Cores,
 }
 
-impl OnExecutors for Found<'_> {
+impl OnExecutor for Found<'_> {
     type Output = Result<Trace>;
 
-    fn run<B: Backend>(self, executors: Executors<B>) -> Result<Self::Output, EngineError> {
-        Ok(self.on(executors))
+    fn run<B: Backend>(self, executor: B) -> Result<Self::Output, EngineError> {
+        Ok(self.on(executor))
     }
 }
 
 impl Found<'_> {
-    fn on<B: Backend>(self, executors: Executors<B>) -> Result<Trace> {
+    fn on<B: Backend>(self, executor: B) -> Result<Trace> {
         let (tensors, config) = (self.repository.lm()?, &self.repository.config().lm);
         let threads = NonZeroUsize::new(self.cores.threads()).unwrap_or(NonZeroUsize::MIN);
+        let precision = if self.comparison.exact { Precision::Exact } else { Precision::Fast };
         let lm = match self.comparison.quantize {
-            None => Lm::load(executors.lm, &tensors, config)?,
+            None => Lm::load(executor, &Rounded::new(&tensors, precision), config)?,
             Some(quantize) => {
                 let weights = Quantizing { inner: &tensors, plan: Plan::from(quantize), threads };
-                Lm::load(executors.lm, &weights, config)?
+                Lm::load(executor, &Rounded::new(&weights, precision), config)?
             }
         };
         trace(&lm, &self.talk.codes, self.talk.steps)

@@ -6,8 +6,7 @@ use mimi::{DecoderState, EncoderState, Mimi};
 use moshi_checkpoint::{Invented, LmConfig, MimiConfig};
 use moshi_engine::FRAME_SAMPLES;
 use moshi_lm::{Lm, LmState, RowInput, RowSampling, SamplingParams};
-use moshi_model::Executors;
-use moshi_nn::Backend;
+use moshi_nn::{Backend, Precision, Rounded, WeightSource};
 
 use super::machine::MachineProbe;
 use super::memory::available_bytes;
@@ -45,14 +44,23 @@ impl<B: Backend> ShapeModel<B> {
     ///
     /// # Errors
     /// [`Error::Memory`] when the machine would run out of it, and those of the executor.
-    pub(super) fn new(executors: Executors<B>, plan: &Plan) -> Result<Self> {
+    pub(super) fn new(executor: B, plan: &Plan, exact: bool) -> Result<Self> {
         let (lm, codec) = plan.sources();
         let bytes = |weights: Option<&Invented>| weights.map_or(0, Invented::bytes);
         fits(plan, bytes(lm.as_ref().map(|l| &l.1)) + bytes(codec.as_ref().map(|c| &c.1)))?;
         let start = Instant::now();
-        let lm = lm.map(|(config, weights)| language_model(executors.lm, &config, &weights, plan.rows)).transpose()?;
+        let rounded = |fast| if exact { Precision::Exact } else { fast };
+        let lm = lm
+            .map(|(config, weights)| {
+                let weights = Rounded::new(&weights, rounded(Precision::Fast));
+                language_model(executor.clone(), &config, &weights, plan.rows)
+            })
+            .transpose()?;
         let codec = codec
-            .map(|(config, weights)| ShapeCodec::new(executors.codec, &config, &weights, plan.rows))
+            .map(|(config, weights)| {
+                let weights = Rounded::new(&weights, rounded(Precision::Fixed));
+                ShapeCodec::new(executor.clone(), &config, &weights, plan.rows)
+            })
             .transpose()?;
         let load_s = start.elapsed().as_secs_f64();
         let heard = lm.as_ref().map_or(CODEBOOKS, |(lm, _)| lm.heard());
@@ -68,8 +76,9 @@ impl<B: Backend> ShapeModel<B> {
 
     /// Bytes of the sessions' memory: keys and values, windows, room to compute in.
     pub(super) fn state_bytes(&self) -> u64 {
-        let lm = self.lm.as_ref().map_or(0, |(lm, _)| lm.backend().taken().memory);
-        lm + self.codec.as_ref().map_or(0, |codec| codec.mimi.backend().taken().memory)
+        // Both parts run on one executor, which counts for both.
+        let lm = self.lm.as_ref().map(|(lm, _)| lm.backend());
+        lm.or(self.codec.as_ref().map(|codec| codec.mimi.backend())).map_or(0, |backend| backend.taken().memory)
     }
 
     /// One frame of all rows.
@@ -120,7 +129,7 @@ impl<B: Backend> ShapeModel<B> {
 fn language_model<B: Backend>(
     backend: B,
     config: &LmConfig,
-    weights: &Invented,
+    weights: &dyn WeightSource,
     rows: usize,
 ) -> Result<(Lm<B>, LmState<B>)> {
     let lm = Lm::load(backend, weights, config)?;
@@ -137,7 +146,7 @@ fn language_model<B: Backend>(
 }
 
 impl<B: Backend> ShapeCodec<B> {
-    fn new(backend: B, config: &MimiConfig, weights: &Invented, rows: usize) -> Result<Self> {
+    fn new(backend: B, config: &MimiConfig, weights: &dyn WeightSource, rows: usize) -> Result<Self> {
         let mimi = Mimi::load(backend, weights, config, CODEBOOKS)?;
         Ok(Self {
             encoder: mimi.init_encoder(rows, 1)?,

@@ -6,7 +6,7 @@ use moshi_cpu::arithmetic::Operands;
 use moshi_cpu::cores::Cores;
 use moshi_cpu::isa::Isa;
 use moshi_engine::EngineError;
-use moshi_model::{Device, Executors, OnExecutors, Wanted, on_device};
+use moshi_model::{Device, OnExecutor, on_device};
 use moshi_nn::Backend;
 
 use super::machine::MachineProbe;
@@ -42,8 +42,7 @@ pub struct ShapeRun {
 pub fn of_shape(run: &ShapeRun) -> Result<BenchReport> {
     let threads = run.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let cores = cores(run.isa.as_deref(), threads)?;
-    let wanted = Wanted { device: run.device, cores: cores.clone(), exact: run.exact, exact_codec: run.exact };
-    on_device(&wanted, OfShape { run, cores: &cores })?
+    on_device(run.device, cores.clone(), OfShape { run, cores: &cores })?
 }
 
 fn cores(isa: Option<&str>, threads: NonZeroUsize) -> Result<Cores> {
@@ -62,19 +61,19 @@ struct OfShape<'a> {
     cores: &'a Cores,
 }
 
-impl OnExecutors for OfShape<'_> {
+impl OnExecutor for OfShape<'_> {
     type Output = Result<BenchReport>;
 
-    fn run<B: Backend>(self, executors: Executors<B>) -> Result<Self::Output, EngineError> {
-        Ok(self.on(executors))
+    fn run<B: Backend>(self, executor: B) -> Result<Self::Output, EngineError> {
+        Ok(self.on(executor))
     }
 }
 
 impl OfShape<'_> {
-    fn on<B: Backend>(self, executors: Executors<B>) -> Result<BenchReport> {
+    fn on<B: Backend>(self, executor: B) -> Result<BenchReport> {
         let (run, plan) = (self.run, &self.run.plan);
-        let executor = executors.lm.name().to_owned();
-        let mut model = ShapeModel::new(executors, plan)?;
+        let name = executor.name().to_owned();
+        let mut model = ShapeModel::new(executor, plan, run.exact)?;
         let in_f32 = run.exact || run.device == Device::Reference;
         let operands = if in_f32 { Operands::Singles } else { plan.operands() };
         let probe = MachineProbe::new(self.cores, operands);
@@ -84,7 +83,7 @@ impl OfShape<'_> {
         let codec = if plan.with_codec { " with codec" } else { "" };
         Ok(BenchReport {
             model: format!("{} {}{codec}, random weights", plan.shape.name(), plan.numbers.name()),
-            executor,
+            executor: name,
             weight_bytes: model.weight_bytes(),
             state_bytes: Some(model.state_bytes()),
             arithmetic: plan.multiply_adds().map(|multiply_adds| ArithmeticReport {

@@ -8,8 +8,8 @@ use crate::integer;
 use crate::product::{self, Layout, Stride, Taps};
 use moshi_tensor::weight::{HostWeight, WeightData};
 
-use super::{Arithmetic, check};
-use moshi_nn::Result;
+use super::check;
+use moshi_nn::{Precision, Result};
 
 /// A weight matrix with its bias.
 #[derive(Debug)]
@@ -31,16 +31,16 @@ impl Matrix {
     /// Lays out a matrix over inputs that come in vectors of `channels`.
     pub(super) fn new(
         cores: &Cores,
-        arithmetic: Arithmetic,
+        precision: Precision,
         weight: &HostWeight<'_>,
         bias: Option<&[f32]>,
         channels: usize,
     ) -> Result<Self> {
         let dense = matches!(weight.data(), WeightData::F32(_) | WeightData::Bf16(_) | WeightData::F16(_));
-        let width = match arithmetic {
-            Arithmetic::Fixed => Some(Width::Bits16),
-            Arithmetic::FixedNarrow => Some(Width::Bits8),
-            Arithmetic::Exact | Arithmetic::Fast => None,
+        let width = match precision {
+            Precision::Fixed => Some(Width::Bits16),
+            Precision::FixedNarrow => Some(Width::Bits8),
+            Precision::Exact | Precision::Fast => None,
         };
         if let Some(width) = width
             && dense
@@ -48,7 +48,7 @@ impl Matrix {
         {
             return Ok(Self::Fixed(FixedMatrix::new(cores, weight, bias, width)?));
         }
-        if arithmetic == Arithmetic::Fast
+        if precision == Precision::Fast
             && let Some(matrix) = integer::Matrix::new(cores, weight, bias)?
         {
             return Ok(Self::Integer(matrix));

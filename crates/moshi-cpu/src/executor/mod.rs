@@ -6,9 +6,10 @@
 //! ```
 //! use std::num::NonZeroUsize;
 //! use moshi_cpu::Cpu;
-//! use moshi_nn::{Backend, HostWeight};
+//! use moshi_nn::HostWeight;
+//! use moshi_nn::backend::{Backend, MatrixSpec};
 //! let cpu = Cpu::new(NonZeroUsize::MIN);
-//! let w = cpu.matrix(&HostWeight::from_f32(1, 2, vec![2.0, 3.0])?, None)?;
+//! let w = cpu.matrix(&HostWeight::from_f32(1, 2, vec![2.0, 3.0])?, None, MatrixSpec::default())?;
 //! let (mut rows, mut x, mut y) = (cpu.rows(1, &[])?, cpu.buf(2)?, cpu.buf(1)?);
 //! cpu.put_rows(&mut rows, &[true], &[0], 1)?;
 //! cpu.upload(&[10.0, 1.0], &mut x)?;
@@ -19,7 +20,6 @@
 //! # Ok::<(), moshi_nn::Error>(())
 //! ```
 
-mod arithmetic;
 mod check;
 mod low_rank;
 mod matrix;
@@ -37,7 +37,6 @@ use crate::memory::Block;
 use crate::rowwise::{self, Vectors};
 use moshi_tensor::weight::HostWeight;
 
-pub use arithmetic::Arithmetic;
 use check::{check, exact};
 pub use low_rank::LowRank;
 pub use matrix::Matrix;
@@ -46,8 +45,8 @@ pub use tokens::{Sampler, Tables};
 pub use window::Window;
 
 use moshi_nn::backend::{
-    AttentionSpec, Backend, Column, ConvSpec, HeadRope, Meter, RingSpec, RowSampling, SilentTokens, Span, Stream,
-    Taken, WindowSpec,
+    AttentionSpec, Backend, Column, ConvSpec, HeadRope, MatrixSpec, Meter, Precision, RingSpec, RowSampling,
+    SilentTokens, Span, Stream, Taken, WindowSpec,
 };
 use moshi_nn::{Error, LowRankPair, Result};
 
@@ -58,7 +57,6 @@ const WIDE: usize = 2 << 20;
 #[derive(Debug, Clone)]
 pub struct Cpu {
     cores: Cores,
-    arithmetic: Arithmetic,
     meter: Meter,
 }
 
@@ -71,32 +69,12 @@ impl Cpu {
 
     /// On a given instruction set and its threads.
     pub fn on(cores: Cores) -> Self {
-        Self { cores, arithmetic: Arithmetic::Exact, meter: Meter::default() }
-    }
-
-    /// The same, rounding as `arithmetic` says.
-    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
-        Self { arithmetic, ..self }
-    }
-
-    /// How much is rounded.
-    pub fn arithmetic(&self) -> Arithmetic {
-        self.arithmetic
+        Self { cores, meter: Meter::default() }
     }
 
     /// What it runs on.
     pub fn cores(&self) -> &Cores {
         &self.cores
-    }
-
-    fn counted(&self, matrix: Matrix) -> Result<Matrix> {
-        self.meter.weights(matrix.bytes());
-        Ok(matrix)
-    }
-
-    fn windowed(&self, window: Window) -> Result<Window> {
-        self.meter.memory(window.bytes());
-        Ok(window)
     }
 }
 
@@ -127,22 +105,16 @@ impl Backend for Cpu {
         "cpu"
     }
 
-    fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Matrix> {
-        self.counted(Matrix::new(&self.cores, self.arithmetic, weight, bias, weight.cols())?)
-    }
-
-    fn coarser(&self) -> Self {
-        let fixed = self.arithmetic == Arithmetic::Fixed;
-        self.clone().with_arithmetic(if fixed { Arithmetic::FixedNarrow } else { self.arithmetic })
-    }
-
-    fn conv_matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>, channels: usize) -> Result<Matrix> {
-        let arithmetic = match self.arithmetic {
-            Arithmetic::FixedNarrow if weight.rows() * weight.cols() < WIDE => Arithmetic::Fixed,
-            Arithmetic::Fast => Arithmetic::Exact, // convolutions' windows are in single precision
-            same => same,
+    fn matrix(&self, weight: &HostWeight<'_>, bias: Option<&[f32]>, spec: MatrixSpec) -> Result<Matrix> {
+        let precision = match (spec.precision, spec.conv_channels) {
+            (Precision::FixedNarrow, Some(_)) if weight.rows() * weight.cols() < WIDE => Precision::Fixed,
+            (Precision::Fast, Some(_)) => Precision::Exact, // convolutions' windows are in single precision
+            (same, _) => same,
         };
-        self.counted(Matrix::new(&self.cores, arithmetic, weight, bias, channels)?)
+        let channels = spec.conv_channels.unwrap_or(weight.cols());
+        let matrix = Matrix::new(&self.cores, precision, weight, bias, channels)?;
+        self.meter.weights(matrix.bytes());
+        Ok(matrix)
     }
 
     fn table(&self, weight: &HostWeight<'_>) -> Result<Embedding> {
@@ -231,9 +203,9 @@ impl Backend for Cpu {
     }
 
     fn ring(&self, spec: &RingSpec) -> Result<Ring> {
-        let format = match self.arithmetic {
-            Arithmetic::Fast | Arithmetic::FixedNarrow => RingFormat::Bf16,
-            _ => RingFormat::F32,
+        let format = match spec.precision {
+            Precision::Fast | Precision::FixedNarrow => RingFormat::Bf16,
+            Precision::Exact | Precision::Fixed => RingFormat::F32,
         };
         let ring = Ring::with_format(shape(&spec.attention), spec.rows, spec.max_chunk, format)?;
         self.meter.memory(ring.bytes());
@@ -241,11 +213,9 @@ impl Backend for Cpu {
     }
 
     fn window(&self, spec: &WindowSpec) -> Result<Window> {
-        self.windowed(Window::new(spec, self.arithmetic))
-    }
-
-    fn upsample_window(&self, spec: &WindowSpec) -> Result<Window> {
-        self.windowed(Window::new(spec, Arithmetic::Exact)) // nothing is multiplied there but values one by one
+        let window = Window::new(spec);
+        self.meter.memory(window.bytes());
+        Ok(window)
     }
 
     fn rows(&self, count: usize, ropes: &[HeadRope]) -> Result<Rows> {

@@ -12,8 +12,8 @@ use crate::memory::Block;
 use crate::product::{Layout, Stride, Taps, product};
 use crate::rowwise;
 
-use super::{Arithmetic, Matrix, Rows, check, exact};
-use moshi_nn::backend::{ConvSpec, Padding, WindowSpec};
+use super::{Matrix, Rows, check, exact};
+use moshi_nn::backend::{ConvSpec, Padding, Precision, WindowSpec};
 use moshi_nn::{Error, Result};
 
 /// The last input columns of a convolution, all rows.
@@ -115,9 +115,9 @@ fn mixed() -> Error {
 }
 
 impl Window {
-    pub(super) fn new(spec: &WindowSpec, arithmetic: Arithmetic) -> Self {
+    pub(super) fn new(spec: &WindowSpec) -> Self {
         let len = spec.rows * (spec.history + spec.max_chunk) * spec.channels;
-        let fixed = matches!(arithmetic, Arithmetic::Fixed | Arithmetic::FixedNarrow);
+        let fixed = matches!(spec.precision, Precision::Fixed | Precision::FixedNarrow);
         let block = if fixed { fixed::block_of(spec.channels) } else { None };
         Self { spec: *spec, columns: Columns::zeros(len, block) }
     }

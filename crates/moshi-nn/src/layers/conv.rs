@@ -1,7 +1,7 @@
 //! Causal convolutions with memory: plain, transposed, and the depthwise transposed one of Mimi's upsampling.
 
 use super::{Step, Window};
-use crate::backend::{ConvSpec, Padding, WindowSpec};
+use crate::backend::{ConvSpec, MatrixSpec, Padding, Precision, WindowSpec};
 use crate::{At, Backend, Error, HostWeight, Result};
 
 /// The shape of a convolution, plain or transposed.
@@ -72,6 +72,7 @@ pub struct StreamingConv<B: Backend> {
     c_out: usize,
     history: usize,
     padding: Padding,
+    precision: Precision,
 }
 
 impl<B: Backend> StreamingConv<B> {
@@ -92,11 +93,16 @@ impl<B: Backend> StreamingConv<B> {
         let bias = load_bias(at, c_out)?;
         Ok(Self {
             spec: ConvSpec { kernel, stride, dilation, elu_input },
-            weight: backend.conv_matrix(&HostWeight::from_f32(c_out, kernel * c_in, taps)?, bias.as_deref(), c_in)?,
+            weight: backend.matrix(
+                &HostWeight::from_f32(c_out, kernel * c_in, taps)?,
+                bias.as_deref(),
+                MatrixSpec::conv(at.precision(), c_in),
+            )?,
             c_in,
             c_out,
             history: config.span() - stride,
             padding,
+            precision: at.precision(),
         })
     }
 
@@ -115,8 +121,8 @@ impl<B: Backend> StreamingConv<B> {
     /// # Errors
     /// When the device fails.
     pub fn init_state(&self, backend: &B, rows: usize, max_chunk: usize) -> Result<Window<B>> {
-        let Self { c_in: channels, history, padding, .. } = *self;
-        Window::new(backend, &WindowSpec { rows, channels, history, max_chunk, padding })
+        let Self { c_in: channels, history, padding, precision, .. } = *self;
+        Window::new(backend, &WindowSpec { rows, channels, history, max_chunk, padding, precision })
     }
 
     /// `x [b, t, c_in]` -> `y [b, t / stride, c_out]`.
@@ -158,11 +164,12 @@ impl<B: Backend> StreamingConvTranspose<B> {
         let weight = HostWeight::from_f32(stride * c_out, taps * c_in, matrix)?;
         let conv = StreamingConv {
             spec: ConvSpec { kernel: taps, stride: 1, dilation: 1, elu_input },
-            weight: backend.conv_matrix(&weight, bias.as_deref(), c_in)?,
+            weight: backend.matrix(&weight, bias.as_deref(), MatrixSpec::conv(at.precision(), c_in))?,
             c_in,
             c_out,
             history: taps - 1,
             padding: Padding::Zero,
+            precision: at.precision(),
         };
         Ok(Self { conv, stride })
     }
@@ -220,8 +227,8 @@ impl<B: Backend> StreamingUpsample<B> {
     /// # Errors
     /// When the device fails.
     pub fn init_state(&self, backend: &B, rows: usize, max_chunk: usize) -> Result<Window<B>> {
-        let spec = WindowSpec { rows, channels: self.channels, history: 1, max_chunk, padding: Padding::Zero };
-        Ok(Window(backend.upsample_window(&spec)?))
+        let (padding, precision) = (Padding::Zero, Precision::Exact);
+        Window::new(backend, &WindowSpec { rows, channels: self.channels, history: 1, max_chunk, padding, precision })
     }
 
     /// `x [b, t, channels]` -> `y [b, t * stride, channels]`.

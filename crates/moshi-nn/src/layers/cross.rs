@@ -3,7 +3,7 @@
 use super::attention::AttentionScratch;
 use super::norm::constant;
 use super::{Linear, Norm, NormConfig, Ring, Step, StreamState, TransformerConfig};
-use crate::backend::{AttentionSpec, RingSpec};
+use crate::backend::{AttentionSpec, Precision, RingSpec};
 use crate::{At, Backend, Error, Result};
 
 /// The memory of all layers of a stack, for some rows: as many places of each row as its length says.
@@ -29,8 +29,10 @@ impl<B: Backend> CrossMemory<B> {
     ///
     /// # Errors
     /// When the device fails.
-    pub fn new(backend: &B, config: &TransformerConfig, rows: usize) -> Result<Self> {
-        let ring = |places| Ring::new(backend, &RingSpec { rows, attention: attention(config, places), max_chunk: 1 });
+    pub fn new(backend: &B, config: &TransformerConfig, precision: Precision, rows: usize) -> Result<Self> {
+        let ring = |places| {
+            Ring::new(backend, &RingSpec { rows, attention: attention(config, places), max_chunk: 1, precision })
+        };
         let layers = config.cross.map(|places| (0..config.layers).map(|_| ring(places)).collect());
         let mut ids = backend.ids(rows)?;
         backend.upload_ids(&vec![0; rows], &mut ids)?;
@@ -121,9 +123,9 @@ impl<B: Backend> CrossAttention<B> {
         Ok(Self {
             width,
             norm: Norm::load(backend, &at.at("norm_cross"), NormConfig::LAYER, width)?,
-            queries: Linear::new(backend, &projections.slice_rows(0, inner)?, None)?,
-            memory: Linear::new(backend, &projections.slice_rows(inner, 2 * inner)?, None)?,
-            out: Linear::new(backend, &project("out_proj.weight", "out_projs", width, inner)?, None)?,
+            queries: Linear::new(backend, &projections.slice_rows(0, inner)?, None, at.precision())?,
+            memory: Linear::new(backend, &projections.slice_rows(inner, 2 * inner)?, None, at.precision())?,
+            out: Linear::new(backend, &project("out_proj.weight", "out_projs", width, inner)?, None, at.precision())?,
             scale: config.layer_scale.then(scale).transpose()?,
         })
     }

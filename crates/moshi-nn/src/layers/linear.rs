@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Step;
+use crate::backend::{MatrixSpec, Precision};
 use crate::{At, Backend, HostWeight, Result};
 
 /// `y = x W^T (+ bias)`, in whatever format the checkpoint holds W; adapters that are not merged into W are added
@@ -22,7 +23,8 @@ impl<B: Backend> Linear<B> {
     pub fn load(backend: &B, at: &At<'_>, outputs: usize, inputs: usize) -> Result<Self> {
         let bias = || if at.has("bias") { at.vector("bias", &[outputs]).map(Some) } else { Ok(None) };
         let weight = at.laid_out_matrix::<B>("weight", || {
-            backend.matrix(&at.matrix("weight", outputs, inputs)?, bias()?.as_deref())
+            let weight = at.matrix("weight", outputs, inputs)?;
+            backend.matrix(&weight, bias()?.as_deref(), MatrixSpec::linear(at.precision()))
         })?;
         Self { weight, low_rank: None, inputs, outputs }.adapted(backend, at)
     }
@@ -38,7 +40,8 @@ impl<B: Backend> Linear<B> {
         inputs: usize,
         weight: impl FnOnce() -> Result<HostWeight<'w>>,
     ) -> Result<Self> {
-        let weight = at.laid_out_matrix::<B>("weight", || backend.matrix(&weight()?, None))?;
+        let weight =
+            at.laid_out_matrix::<B>("weight", || backend.matrix(&weight()?, None, MatrixSpec::linear(at.precision())))?;
         Self { weight, low_rank: None, inputs, outputs }.adapted(backend, at)
     }
 
@@ -56,9 +59,10 @@ impl<B: Backend> Linear<B> {
     ///
     /// # Errors
     /// Those of the device; a bias of another length than `outputs`.
-    pub fn new(backend: &B, weight: &HostWeight<'_>, bias: Option<&[f32]>) -> Result<Self> {
+    pub fn new(backend: &B, weight: &HostWeight<'_>, bias: Option<&[f32]>, precision: Precision) -> Result<Self> {
         let (inputs, outputs) = (weight.cols(), weight.rows());
-        Ok(Self { weight: Arc::new(backend.matrix(weight, bias)?), low_rank: None, inputs, outputs })
+        let weight = Arc::new(backend.matrix(weight, bias, MatrixSpec::linear(precision))?);
+        Ok(Self { weight, low_rank: None, inputs, outputs })
     }
 
     /// Width of the input.

@@ -10,7 +10,7 @@ use super::{
     Attention, AttentionConfig, CrossAttention, CrossMemory, LayerMemory, Mlp, MlpConfig, MlpKind, Norm, NormConfig,
     Ring, Rows, Step,
 };
-use crate::backend::{AttentionSpec, RingSpec};
+use crate::backend::{AttentionSpec, Precision, RingSpec};
 use crate::{At, Backend, Error, Result, stream_state};
 
 /// The shape of a transformer stack.
@@ -69,6 +69,7 @@ impl TransformerConfig {
 pub struct Transformer<B: Backend> {
     config: TransformerConfig,
     layers: Vec<TransformerLayer<B>>,
+    precision: Precision,
 }
 
 impl<B: Backend> Transformer<B> {
@@ -80,7 +81,7 @@ impl<B: Backend> Transformer<B> {
         config.validate()?;
         let layer = |i| TransformerLayer::load(backend, &at.at("layers").at(i), &config);
         let layers = (0..config.layers).map(layer).collect::<Result<_>>()?;
-        Ok(Self { config, layers })
+        Ok(Self { config, layers, precision: at.precision() })
     }
 
     /// The shape of the stack.
@@ -114,10 +115,10 @@ impl<B: Backend> Transformer<B> {
     }
 
     fn state(&self, backend: &B, (rows, max_chunk): (usize, usize), steps: usize) -> Result<TransformerState<B>> {
-        let spec = RingSpec { rows, attention: self.config.attention, max_chunk };
+        let spec = RingSpec { rows, attention: self.config.attention, max_chunk, precision: self.precision };
         let rings = self.layers.iter().map(|_| Ring::new(backend, &spec)).collect::<Result<_>>()?;
         let scratch = TransformerScratch::new(backend, &self.config, rows * steps)?;
-        Ok(TransformerState { rings, cross: CrossMemory::new(backend, &self.config, rows)?, scratch })
+        Ok(TransformerState { rings, cross: CrossMemory::new(backend, &self.config, self.precision, rows)?, scratch })
     }
 
     /// What all layers remember of `places [len, width]`, as a memory of one row: keys and values are computed here, once
@@ -131,7 +132,7 @@ impl<B: Backend> Transformer<B> {
         if len > room {
             return Err(Error::Shape { what: "places of a memory, at most", expected: room, found: len });
         }
-        let mut memory = CrossMemory::new(backend, &self.config, 1)?;
+        let mut memory = CrossMemory::new(backend, &self.config, self.precision, 1)?;
         if len == 0 {
             return Ok(memory);
         }

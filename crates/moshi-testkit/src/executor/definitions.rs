@@ -1,8 +1,8 @@
 //! Operations against definitions written out in double precision.
 
 use moshi_nn::backend::{
-    AttentionSpec, Backend, Column, FREE, HeadRope, NOTHING, Padding, RingSpec, Rope, RopeLayout, RowSampling,
-    SamplingParams, SilentTokens, Span,
+    AttentionSpec, Backend, Column, FREE, HeadRope, MatrixSpec, NOTHING, Padding, Precision, RingSpec, Rope,
+    RopeLayout, RowSampling, SamplingParams, SilentTokens, Span,
 };
 use moshi_nn::layers::{ConvConfig, Embedding, Linear, Norm, NormConfig, Rows, Step, StreamingConv};
 use moshi_nn::layers::{StreamingConvTranspose, StreamingUpsample};
@@ -48,7 +48,7 @@ pub fn linear_is_a_product_with_bias<B: Backend>(backend: B) {
     let (n, k, t) = (5, 7, 3);
     let (w, bias, x) = (noise::signal(1, n * k), noise::signal(2, n), noise::signal(3, t * k));
     let weight = HostWeight::from_f32(n, k, w.clone()).unwrap();
-    let layer = Linear::new(&backend, &weight, Some(&bias)).unwrap();
+    let layer = Linear::new(&backend, &weight, Some(&bias), Precision::Exact).unwrap();
     let rows = running(&backend, &[true; 1]);
     let mut y = backend.buf(t * n).unwrap();
     layer.step(Step::new(&backend, &rows, t), &filled(&backend, &x), &mut y).unwrap();
@@ -202,7 +202,7 @@ pub fn upsampling_overlaps_two_inputs<B: Backend>(backend: B) {
 pub fn rotations_stay_exact_after_hours<B: Backend>(backend: B) {
     let rope = Rope { max_period: 10_000.0, layout: RopeLayout::Interleaved };
     let attention = AttentionSpec { heads: 1, kv_heads: 1, head_dim: 4, context: 8, rope: Some(rope) };
-    let spec = RingSpec { rows: 1, attention, max_chunk: 1 };
+    let spec = RingSpec { rows: 1, attention, max_chunk: 1, precision: Precision::Exact };
     let inputs: Vec<Vec<f32>> = (0..6).map(|i| noise::signal(11 + i, 12)).collect();
     let run = |start: u64| -> Vec<f32> {
         let mut ring = backend.ring(&spec).unwrap();
@@ -278,7 +278,7 @@ pub fn a_row_reads_the_table_of_its_adapter<B: Backend>(backend: B) {
 pub fn queries_attend_to_what_a_row_was_filled_with<B: Backend>(backend: B) {
     let (heads, kv_heads, d, t, places) = (4, 2, 6, 2, 7);
     let attention = AttentionSpec { heads, kv_heads, head_dim: d, context: places, rope: None };
-    let mut ring = backend.ring(&RingSpec { rows: 4, attention, max_chunk: 1 }).unwrap();
+    let mut ring = backend.ring(&RingSpec { rows: 4, attention, max_chunk: 1, precision: Precision::Exact }).unwrap();
     let lengths = [7, 3, 0, 5];
     let memory = |row: usize| noise::signal(31 + row as u64, places * 2 * kv_heads * d);
     for row in [1, 0, 3] {
@@ -287,7 +287,7 @@ pub fn queries_attend_to_what_a_row_was_filled_with<B: Backend>(backend: B) {
     // What is filled again is forgotten, and copies come along.
     backend.fill_ring(&filled(&backend, &memory(9)), 4, &mut ring, 1).unwrap();
     backend.fill_ring(&filled(&backend, &memory(1)), 3, &mut ring, 1).unwrap();
-    let mut other = backend.ring(&RingSpec { rows: 1, attention, max_chunk: 1 }).unwrap();
+    let mut other = backend.ring(&RingSpec { rows: 1, attention, max_chunk: 1, precision: Precision::Exact }).unwrap();
     backend.copy_ring(&ring, 0, &mut other, 0).unwrap();
     backend.fill_ring(&filled(&backend, &memory(9)), places, &mut ring, 0).unwrap();
     backend.copy_ring(&other, 0, &mut ring, 0).unwrap();
@@ -513,11 +513,11 @@ pub fn a_vector_that_is_not_finite_is_one_rows_fault<B: Backend>(backend: B) {
 pub fn wrong_sizes_are_errors<B: Backend>(backend: B) {
     let rows = running(&backend, &[true; 2]);
     let w = HostWeight::from_f32(3, 4, vec![0.0; 12]).unwrap();
-    let matrix = backend.matrix(&w, None).unwrap();
+    let matrix = backend.matrix(&w, None, MatrixSpec::default()).unwrap();
     let (short, mut fitting) = (backend.buf(7).unwrap(), backend.buf(8).unwrap());
     let error = backend.linear(rows.inner(), 1, &short, &matrix, &mut fitting).unwrap_err();
     assert!(matches!(error, Error::Shape { .. } | Error::Device(_)), "{error}");
-    assert!(backend.matrix(&w, Some(&[0.0; 2])).is_err());
+    assert!(backend.matrix(&w, Some(&[0.0; 2]), MatrixSpec::default()).is_err());
     assert!(backend.codebook(&[0.0; 5], 2).is_err());
     assert!(backend.upload(&[0.0; 9], &mut fitting).is_err());
     let mut few = Rows::<B>::new(&backend, 2, &[]).unwrap();

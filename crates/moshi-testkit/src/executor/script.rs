@@ -3,8 +3,8 @@
 
 use moshi_nn::HostWeight;
 use moshi_nn::backend::{
-    AttentionSpec, Backend, Column, ConvSpec, HeadRope, Padding, RingSpec, Rope, RopeLayout, RowSampling,
-    SamplingParams, SilentTokens, Span, WindowSpec,
+    AttentionSpec, Backend, Column, ConvSpec, HeadRope, MatrixSpec, Padding, Precision, RingSpec, Rope, RopeLayout,
+    RowSampling, SamplingParams, SilentTokens, Span, WindowSpec,
 };
 
 use crate::{assert_close, noise};
@@ -60,6 +60,7 @@ pub type Given = (String, Vec<f32>);
 /// Weights and memory of the script.
 struct Bench<B: Backend> {
     b: B,
+    precision: Precision,
     qkv: B::Matrix,
     linear: B::Matrix,
     wide: B::Matrix,
@@ -84,9 +85,15 @@ struct Bench<B: Backend> {
     given: Vec<Given>,
 }
 
-fn window<B: Backend>(b: &B, spec: &ConvSpec, rows: usize, max_chunk: usize, padding: Padding) -> B::Window {
+fn window<B: Backend>(
+    b: &B,
+    spec: &ConvSpec,
+    (rows, precision): (usize, Precision),
+    max_chunk: usize,
+    padding: Padding,
+) -> B::Window {
     let history = (spec.kernel - 1) * spec.dilation + 1 - spec.stride;
-    b.window(&WindowSpec { rows, channels: C, history, max_chunk, padding }).unwrap()
+    b.window(&WindowSpec { rows, channels: C, history, max_chunk, padding, precision }).unwrap()
 }
 
 pub(super) fn vector<B: Backend>(b: &B, values: &[f32]) -> B::Buf {
@@ -96,29 +103,41 @@ pub(super) fn vector<B: Backend>(b: &B, values: &[f32]) -> B::Buf {
 }
 
 impl<B: Backend> Bench<B> {
-    fn new(b: B, dice: &mut Dice) -> Self {
-        let mut matrix = |n: usize, k: usize| -> B::Matrix {
+    fn new(b: B, precision: Precision, dice: &mut Dice) -> Self {
+        let mut matrix = |n: usize, k: usize, spec: MatrixSpec| -> B::Matrix {
             let scaled: Vec<f32> = dice.signal(n * k).iter().map(|x| x * (3.0 / k as f32).sqrt()).collect();
             let bias = dice.signal(n);
-            b.matrix(&HostWeight::from_f32(n, k, scaled).unwrap(), Some(&bias)).unwrap()
+            b.matrix(&HostWeight::from_f32(n, k, scaled).unwrap(), Some(&bias), spec).unwrap()
         };
-        let (qkv, linear, wide) = (matrix(2 * C, C), matrix(C, C), matrix(2 * C, C));
+        let (flat, conv) = (MatrixSpec::linear(precision), MatrixSpec::conv(precision, C));
+        let (qkv, linear, wide) = (matrix(2 * C, C, flat), matrix(C, C, flat), matrix(2 * C, C, flat));
         let convs = CONVS
             .iter()
-            .map(|spec| (matrix(C, spec.kernel * C), window(&b, spec, ROWS, MAX_CHUNK, Padding::Zero)))
+            .map(|spec| {
+                (matrix(C, spec.kernel * C, conv), window(&b, spec, (ROWS, precision), MAX_CHUNK, Padding::Zero))
+            })
             .collect();
-        let down = (matrix(C, DOWN.kernel * C), window(&b, &DOWN, ROWS, 2 * MAX_CHUNK, Padding::Replicate));
-        let head = matrix(VOCABULARY, C);
-        let up_spec = WindowSpec { rows: ROWS, channels: C, history: 1, max_chunk: MAX_CHUNK, padding: Padding::Zero };
-        let attention = RingSpec { rows: ROWS, attention: ATTENTION, max_chunk: MAX_CHUNK };
+        let down =
+            (matrix(C, DOWN.kernel * C, conv), window(&b, &DOWN, (ROWS, precision), 2 * MAX_CHUNK, Padding::Replicate));
+        let head = matrix(VOCABULARY, C, flat);
+        let up_spec = WindowSpec {
+            rows: ROWS,
+            channels: C,
+            history: 1,
+            max_chunk: MAX_CHUNK,
+            padding: Padding::Zero,
+            precision: Precision::Exact,
+        };
+        let attention = RingSpec { rows: ROWS, attention: ATTENTION, max_chunk: MAX_CHUNK, precision };
         let table = HostWeight::from_f32(BINS + 1, C, dice.signal((BINS + 1) * C)).unwrap();
         Self {
+            precision,
             qkv,
             linear,
             wide,
             convs,
             down,
-            up: (vector(&b, &dice.signal(4 * C)), b.upsample_window(&up_spec).unwrap()),
+            up: (vector(&b, &dice.signal(4 * C)), b.window(&up_spec).unwrap()),
             table: b.table(&table).unwrap(),
             codebook: b.codebook(&dice.signal(BINS * C), BINS).unwrap(),
             head,
@@ -307,12 +326,12 @@ impl<B: Backend> Bench<B> {
     /// Copies a row by way of other memory, as a fork does.
     fn copy(&mut self, row: usize, other: usize) {
         let b = self.b.clone();
-        let spec = RingSpec { rows: 1, attention: ATTENTION, max_chunk: MAX_CHUNK };
+        let spec = RingSpec { rows: 1, attention: ATTENTION, max_chunk: MAX_CHUNK, precision: self.precision };
         let mut ring = b.ring(&spec).unwrap();
         b.copy_ring(&self.ring, other, &mut ring, 0).unwrap();
         b.copy_ring(&ring, 0, &mut self.ring, row).unwrap();
         for (i, spec) in CONVS.iter().enumerate() {
-            let mut one = window(&b, spec, 1, MAX_CHUNK, Padding::Zero);
+            let mut one = window(&b, spec, (1, self.precision), MAX_CHUNK, Padding::Zero);
             b.copy_window(&self.convs[i].1, other, &mut one, 0).unwrap();
             b.copy_window(&one, 0, &mut self.convs[i].1, row).unwrap();
         }
@@ -325,8 +344,13 @@ impl<B: Backend> Bench<B> {
 
 /// Everything that active rows give in `steps` random steps.
 pub fn script<B: Backend>(b: B, seed: u64, steps: usize) -> Vec<Given> {
+    script_in(b, Precision::Exact, seed, steps)
+}
+
+/// As [`script`], rounding as `precision` says.
+pub fn script_in<B: Backend>(b: B, precision: Precision, seed: u64, steps: usize) -> Vec<Given> {
     let mut dice = Dice::new(seed);
-    let mut bench = Bench::new(b, &mut dice);
+    let mut bench = Bench::new(b, precision, &mut dice);
     for _ in 0..steps {
         bench.disturb(&mut dice);
         bench.active = dice.flags();
