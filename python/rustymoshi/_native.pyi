@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 __all__ = [
     "FRAME_SAMPLES",
     "SAMPLE_RATE",
+    "SESSION_PARAMETERS",
     "SAVED_ENDINGS",
     "Heard",
     "Lm",
@@ -158,6 +159,9 @@ class Model:
     def info(self) -> dict[str, Any]: ...
     @property
     def notice(self) -> str | None: ...
+
+# What a session's numbers are: (name, name in a query, help), (low, high, whole, default), (label, low, high, step).
+SESSION_PARAMETERS: list[tuple[tuple[str, str, str], tuple[float, float, bool, float], tuple[str, float, float, float]]]
 
 @final
 class Lm:

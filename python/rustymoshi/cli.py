@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 import rustymoshi
 from rustymoshi import FRAME_SAMPLES, SAMPLE_RATE
+from rustymoshi._native import SESSION_PARAMETERS
 from rustymoshi.answer import MOST_SECONDS, TAIL_SECONDS
 from rustymoshi.files import output_option, readable, save, seconds_option
 from rustymoshi.loading import PUBLISHED, load_model, model_options
@@ -25,17 +26,11 @@ from rustymoshi.translating import translate
 
 def sampling_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options of a session; those left out take the checkpoint's own values."""
-    for option in (
-        click.option("--text-top-k", type=click.IntRange(0), help="Keep the k likeliest words; 0 keeps all."),
-        click.option("--text-temperature", type=float, help="Temperature of the words; 0 is greedy."),
-        click.option("--top-k", type=click.IntRange(0), help="Keep the k likeliest codes; 0 keeps all."),
-        click.option("--temperature", type=float, help="Temperature of the voice; 0 is greedy."),
-        click.option(
-            "--seed", default=0, show_default=True, help="The same seed and audio give the same answer; -1 is any."
-        ),
-    ):
-        command = option(command)
-    return command
+    for (name, _, help), (low, high, whole, _), _ in reversed(SESSION_PARAMETERS):
+        kind = click.IntRange(int(low), int(high)) if whole else click.FloatRange(low, high)
+        command = click.option(f"--{name.replace('_', '-')}", type=kind, help=f"{help}.")(command)
+    seed = "The same seed and audio give the same answer; -1 is any."
+    return click.option("--seed", default=0, show_default=True, help=seed)(command)
 
 
 @click.group(context_settings={"auto_envvar_prefix": "RUSTYMOSHI", "help_option_names": ["-h", "--help"]})

@@ -1,6 +1,10 @@
 //! The description of the HTTP part, at `/openapi.json`: made from the handlers themselves.
 
 use axum::Json;
+use moshi_engine::{PARAMETERS, Range};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{Object, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -24,7 +28,7 @@ use crate::refusal::RefusalBody;
         description,
     ),
     components(schemas(RefusalBody)),
-    modifiers(&Bearer),
+    modifiers(&Bearer, &Sampling),
     tags(
         (name = "calls", description = "WebSockets to talk on"),
         (name = "operations", description = "Health, numbers and what the server is"),
@@ -40,6 +44,33 @@ impl Modify for Bearer {
         let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
         api.components.get_or_insert_default().add_security_scheme("bearer", scheme);
     }
+}
+
+/// The numbers by which a call's tokens are drawn, as they are declared.
+struct Sampling;
+
+impl Modify for Sampling {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        for path in ["/api/chat", "/v1/realtime"] {
+            let operation = api.paths.paths.get_mut(path).and_then(|item| item.get.as_mut());
+            let Some(operation) = operation else { continue };
+            operation.parameters.get_or_insert_default().extend(PARAMETERS.iter().map(described));
+        }
+    }
+}
+
+fn described(parameter: &moshi_engine::Parameter) -> RefOr<Parameter> {
+    let kind = match parameter.range {
+        Range::Real(..) => Type::Number,
+        Range::Whole(_) => Type::Integer,
+    };
+    let described = ParameterBuilder::new()
+        .name(parameter.wire)
+        .parameter_in(ParameterIn::Query)
+        .description(Some(format!("{}: {}", parameter.help, parameter.range)))
+        .schema(Some(Object::with_type(kind)))
+        .build();
+    RefOr::T(described)
 }
 
 /// This description.

@@ -27,6 +27,7 @@ export const SAMPLING = Object.freeze([
   { name: "text_topk", label: "Words: top-k", min: 0, max: 500, step: 1, usual: 25 },
   { name: "audio_temperature", label: "Voice: temperature", min: 0, max: 2, step: 0.05, usual: 0.8 },
   { name: "audio_topk", label: "Voice: top-k", min: 0, max: 2048, step: 1, usual: 250 },
+  { name: "top_p", label: "Top-p", min: 0.05, max: 1, step: 0.05, usual: 1 },
   { name: "pad_mult", label: "Pause bias", min: -4, max: 4, step: 0.1, usual: 0 },
   { name: "repetition_penalty", label: "Repetition penalty", min: 1, max: 2, step: 0.01, usual: 1 },
   { name: "repetition_penalty_context", label: "Penalty remembers", min: 0, max: 200, step: 1, usual: 64 },

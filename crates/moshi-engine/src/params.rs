@@ -1,5 +1,7 @@
 //! What a caller may choose, and the errors of the engine.
 
+use crate::PARAMETERS;
+
 /// Sampling parameters of one session. Defaults are those of the published models.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SessionParams {
@@ -45,29 +47,7 @@ impl SessionParams {
     /// # Errors
     /// [`EngineError::Parameter`] names the value, what was found and what is allowed.
     pub fn validate(&self) -> Result<(), EngineError> {
-        fn range(name: &'static str, v: f32, low: f32, high: f32) -> Result<(), EngineError> {
-            if v.is_finite() && (low..=high).contains(&v) {
-                return Ok(());
-            }
-            Err(EngineError::Parameter {
-                name,
-                found: v.to_string(),
-                expected: format!("a number from {low} to {high}"),
-            })
-        }
-        range("temperature", self.temperature, 0.0, 10.0)?;
-        range("text_temperature", self.text_temperature, 0.0, 10.0)?;
-        range("top_p", self.top_p, 0.0, 1.0)?;
-        range("pad_mult", self.pad_mult, -20.0, 20.0)?;
-        range("repetition_penalty", self.repetition_penalty, 0.1, 10.0)?;
-        if self.repetition_context > 256 {
-            return Err(EngineError::Parameter {
-                name: "repetition_context",
-                found: self.repetition_context.to_string(),
-                expected: "0 to 256".to_owned(),
-            });
-        }
-        Ok(())
+        PARAMETERS.iter().try_for_each(|parameter| parameter.check((parameter.get)(self)))
     }
 }
 

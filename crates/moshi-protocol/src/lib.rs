@@ -8,7 +8,7 @@
 //!
 //! // A call arrives with its parameters in the query string ...
 //! let params = ChatParams::parse("text_temperature=0.7&audio_topk=250&email=unknown-is-ignored")?;
-//! assert_eq!(params.audio_topk, Some(250));
+//! assert_eq!(params.sampling.get("audio_topk"), Some(250.0));
 //!
 //! // ... and then messages go both ways.
 //! let mut wire = Vec::new();
@@ -27,5 +27,5 @@ mod steer;
 pub use close::{CloseReason, Refusal};
 pub use message::{Control, DEFAULT_MAX_MESSAGE, Message, MessageError, ModelVersions};
 pub use metadata::{BuildInfo, Notice, SessionMetadata, WaitingNotice};
-pub use params::{ChatParams, ParamError};
+pub use params::{AskedSampling, ChatParams, ParamError};
 pub use steer::{SayWhen, Steer};

@@ -1,31 +1,21 @@
 //! The query parameters of `/api/chat`.
 
+use moshi_engine::{PARAMETERS, Parameter, Range, SessionParams};
+
 /// What a caller asked for in the query string; `None` where it left the choice to the server.
 ///
 /// Names are those of the published web client, and `voice_prompt`, `text_prompt` and `seed` those of PersonaPlex
 /// clients; `format` is ours. Unknown parameters are ignored, an empty value counts as not given, and of a repeated one the last counts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ChatParams {
-    /// Temperature of the text stream, 0 (greedy) to 10.
-    pub text_temperature: Option<f32>,
-    /// Keeps the k largest text logits; 0 keeps all.
-    pub text_topk: Option<u32>,
-    /// Temperature of the audio streams, 0 (greedy) to 10.
-    pub audio_temperature: Option<f32>,
-    /// Keeps the k largest audio logits; 0 keeps all.
-    pub audio_topk: Option<u32>,
-    /// Bonus of the text padding token, -20 to 20.
-    pub pad_mult: Option<f32>,
+    /// The numbers by which tokens are drawn.
+    pub sampling: AskedSampling,
     /// Seed of the text stream.
     pub text_seed: Option<u64>,
     /// Seed of the audio streams.
     pub audio_seed: Option<u64>,
     /// Seed of the whole session; -1 on the wire means "choose one" and is read as `None`.
     pub seed: Option<u64>,
-    /// How many spoken text tokens the penalty remembers, 0 to 256.
-    pub repetition_penalty_context: Option<u32>,
-    /// Penalty on recently spoken text tokens, 0.1 to 10; 1 is none.
-    pub repetition_penalty: Option<f32>,
     /// Longest number of 80 ms steps the call may take.
     pub max_steps: Option<u32>,
     /// Name of the voice to speak with.
@@ -35,6 +25,10 @@ pub struct ChatParams {
     /// Name of the format of audio messages; which names there are is the server's business.
     pub format: Option<String>,
 }
+
+/// The numbers of [`PARAMETERS`] that a caller asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct AskedSampling([Option<f64>; PARAMETERS.len()]);
 
 /// A parameter that cannot be honoured; worth an HTTP 400 with this text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,8 +53,6 @@ impl ParamError {
 const LONGEST_FOUND: usize = 64;
 /// Longest `format`, in bytes.
 const MAX_FORMAT: usize = 64;
-/// Largest top-k: far above every published vocabulary.
-const MAX_TOP_K: u64 = 1_000_000;
 /// Longest `voice_prompt`, in bytes.
 const MAX_VOICE_PROMPT: usize = 256;
 /// Longest `text_prompt`, in bytes.
@@ -99,40 +91,51 @@ impl ChatParams {
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), ParamError> {
         match name {
-            "text_temperature" => self.text_temperature = float("text_temperature", value, 0.0, 10.0)?,
-            "text_topk" => self.text_topk = small("text_topk", value, MAX_TOP_K)?,
-            "audio_temperature" => self.audio_temperature = float("audio_temperature", value, 0.0, 10.0)?,
-            "audio_topk" => self.audio_topk = small("audio_topk", value, MAX_TOP_K)?,
-            "pad_mult" => self.pad_mult = float("pad_mult", value, -20.0, 20.0)?,
             "text_seed" => self.text_seed = seed("text_seed", value)?,
             "audio_seed" => self.audio_seed = seed("audio_seed", value)?,
             "seed" => self.seed = seed("seed", value)?,
-            "repetition_penalty_context" => {
-                self.repetition_penalty_context = small("repetition_penalty_context", value, 256)?;
-            }
-            "repetition_penalty" => self.repetition_penalty = float("repetition_penalty", value, 0.1, 10.0)?,
             "max_steps" => self.max_steps = small("max_steps", value, u64::from(u32::MAX))?,
             "voice_prompt" => self.voice_prompt = words("voice_prompt", value, MAX_VOICE_PROMPT)?,
             "text_prompt" => self.text_prompt = words("text_prompt", value, MAX_TEXT_PROMPT)?,
             "format" => self.format = words("format", value, MAX_FORMAT)?,
-            _ => {}
+            name => self.sampling.set(name, value)?,
         }
         Ok(())
     }
 }
 
-fn refuse<T>(name: &'static str, value: &str, expected: String) -> Result<T, ParamError> {
-    Err(ParamError::new(name, value, expected))
+impl AskedSampling {
+    /// What was asked for under a name of the query (`audio_topk`); `None` where nothing was, or there is no such name.
+    pub fn get(&self, wire: &str) -> Option<f64> {
+        let at = PARAMETERS.iter().position(|parameter| parameter.wire == wire)?;
+        self.0[at]
+    }
+
+    /// Puts what was asked for into `params`, and leaves the rest as it is.
+    pub fn apply(&self, params: &mut SessionParams) {
+        for (parameter, value) in PARAMETERS.iter().zip(self.0) {
+            value.into_iter().for_each(|value| (parameter.set)(params, value));
+        }
+    }
+
+    /// Takes the parameter `wire`; one that is none of these is ignored.
+    fn set(&mut self, wire: &str, value: &str) -> Result<(), ParamError> {
+        let Some(at) = PARAMETERS.iter().position(|parameter| parameter.wire == wire) else { return Ok(()) };
+        let Parameter { wire, range, .. } = PARAMETERS[at];
+        self.0[at] = match range {
+            _ if value.is_empty() => None,
+            Range::Real(..) => Some(value.parse::<f32>().map_or(f64::NAN, f64::from)),
+            Range::Whole(_) => Some(whole(value).map_or(f64::NAN, |whole| whole as f64)),
+        };
+        match self.0[at] {
+            Some(number) if !range.holds(number) => refuse(wire, value, range.to_string()),
+            _ => Ok(()),
+        }
+    }
 }
 
-fn float(name: &'static str, value: &str, low: f32, high: f32) -> Result<Option<f32>, ParamError> {
-    if value.is_empty() {
-        return Ok(None);
-    }
-    match value.parse::<f32>() {
-        Ok(number) if (low..=high).contains(&number) => Ok(Some(number)),
-        _ => refuse(name, value, format!("a number from {low} to {high}")),
-    }
+fn refuse<T>(name: &'static str, value: &str, expected: String) -> Result<T, ParamError> {
+    Err(ParamError::new(name, value, expected))
 }
 
 /// A whole number; clients that compute in floating point may write it as `25.0`.

@@ -1,6 +1,7 @@
 //! Messages and parameters as published clients and servers spell them, and everything else as an error.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says so")]
 
+use moshi_engine::SessionParams;
 use moshi_protocol::{
     ChatParams, CloseReason, Control, DEFAULT_MAX_MESSAGE, Message, MessageError, ModelVersions, Refusal,
     SessionMetadata,
@@ -70,20 +71,14 @@ fn the_published_clients_query_is_read() {
     let query = "text_temperature=0.7&text_topk=25&audio_temperature=0.8&audio_topk=250&pad_mult=0&text_seed=12\
                  &audio_seed=34&repetition_penalty_context=64&repetition_penalty=1&worker_auth_id=x&email=a%40b.c\
                  &image_url=&image_resolution=512&max_steps=4500";
-    let expected = ChatParams {
-        text_temperature: Some(0.7),
-        text_topk: Some(25),
-        audio_temperature: Some(0.8),
-        audio_topk: Some(250),
-        pad_mult: Some(0.0),
-        text_seed: Some(12),
-        audio_seed: Some(34),
-        repetition_penalty_context: Some(64),
-        repetition_penalty: Some(1.0),
-        max_steps: Some(4_500),
-        ..ChatParams::default()
-    };
-    assert_eq!(ChatParams::parse(query), Ok(expected));
+    let found = ChatParams::parse(query).unwrap();
+    let others = ChatParams { sampling: found.sampling, text_seed: Some(12), audio_seed: Some(34), ..found.clone() };
+    assert_eq!((&found, found.max_steps), (&others, Some(4_500)));
+    let mut params = SessionParams { top_p: 0.5, ..SessionParams::default() };
+    found.sampling.apply(&mut params);
+    let published = SessionParams { top_p: 0.5, ..SessionParams::default() };
+    assert_eq!(params, published, "what was not asked for stays, and these are the published defaults");
+    assert_eq!(found.sampling.get("top_p"), None);
 }
 
 #[test]
@@ -94,8 +89,8 @@ fn prompts_are_unescaped_and_empty_values_count_as_not_given() {
     .unwrap();
     assert_eq!(params.voice_prompt.as_deref(), Some("NATF2.pt"));
     assert_eq!(params.text_prompt.as_deref(), Some("You are kind, caf\u{e9}"));
-    assert_eq!((params.seed, params.text_topk, params.text_seed), (None, None, None));
-    assert_eq!(ChatParams::parse("audio_topk=1&audio_topk=25.0").unwrap().audio_topk, Some(25));
+    assert_eq!((params.seed, params.sampling.get("text_topk"), params.text_seed), (None, None, None));
+    assert_eq!(ChatParams::parse("audio_topk=1&audio_topk=25.0").unwrap().sampling.get("audio_topk"), Some(25.0));
 }
 
 #[test]

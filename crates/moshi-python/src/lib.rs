@@ -53,6 +53,7 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("SESSION_PARAMETERS", crate::numbers::declared())?;
         module.add("SAMPLE_RATE", moshi_audio::SAMPLE_RATE)?;
         module.add("SAVED_ENDINGS", moshi_audio::SAVED_ENDINGS.map(|ending| format!(".{ending}")))?;
         module.add("FRAME_SAMPLES", moshi_engine::FRAME_SAMPLES)

@@ -2,12 +2,11 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+use moshi_engine::{PARAMETERS, Parameter, Range, SessionParams, Slider};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
-/// Largest top-k, as in the server's protocol: far above every published vocabulary.
-const MAX_TOP_K: u64 = 1_000_000;
 /// The temperature that the published programs read with.
 const READING_TEMPERATURE: f32 = 0.6;
 /// More threads than any machine has cores.
@@ -37,15 +36,15 @@ pub(crate) fn num_codebooks(value: &Bound<'_, PyAny>) -> PyResult<usize> {
 }
 
 pub(crate) fn top_k(value: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
-    optional("top_k", value, 0, MAX_TOP_K)
+    declared_whole("top_k", value)
 }
 
 pub(crate) fn text_top_k(value: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
-    optional("text_top_k", value, 0, MAX_TOP_K)
+    declared_whole("text_top_k", value)
 }
 
 pub(crate) fn repetition_context(value: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
-    optional("repetition_context", value, 0, 256)
+    declared_whole("repetition_context", value)
 }
 
 pub(crate) fn temperature(value: &Bound<'_, PyAny>) -> PyResult<Option<f32>> {
@@ -98,6 +97,33 @@ pub(crate) fn pad_mult(value: &Bound<'_, PyAny>) -> PyResult<Option<f32>> {
 pub(crate) fn repetition_penalty(value: &Bound<'_, PyAny>) -> PyResult<Option<f32>> {
     real("repetition_penalty", value)
 }
+
+/// A parameter of sessions that is a whole number.
+fn declared_whole(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    let high = match Parameter::named(name).map(|parameter| parameter.range) {
+        Some(Range::Whole(high)) => u64::from(high),
+        Some(Range::Real(..)) | None => 0, // a test goes through all of them
+    };
+    optional(name, value, 0, high)
+}
+
+/// The parameters of sessions as they are declared: name, name in a query, help, smallest and largest value, whether it is
+/// a whole number, and how a page shows it (label, smallest, largest, step).
+pub(crate) fn declared() -> Vec<Declared> {
+    let one = |parameter: &Parameter| {
+        let Slider { label, min, max, step } = parameter.slider;
+        let (low, high, whole) = match parameter.range {
+            Range::Real(low, high) => (f64::from(low), f64::from(high), false),
+            Range::Whole(high) => (0.0, f64::from(high), true),
+        };
+        let usual = (parameter.get)(&SessionParams::default());
+        ((parameter.name, parameter.wire, parameter.help), (low, high, whole, usual), (label, min, max, step))
+    };
+    PARAMETERS.iter().map(one).collect()
+}
+
+/// One declaration as Python gets it.
+type Declared = ((&'static str, &'static str, &'static str), (f64, f64, bool, f64), (&'static str, f64, f64, f64));
 
 fn optional(name: &str, value: &Bound<'_, PyAny>, low: u64, high: u64) -> PyResult<Option<usize>> {
     if value.is_none() { Ok(None) } else { whole(name, value, low, high).map(Some) }

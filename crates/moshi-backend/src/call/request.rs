@@ -35,18 +35,8 @@ impl<F: NamedFormat> CallRequest<F> {
             None => F::default(),
             Some(name) => F::named(name).ok_or_else(|| Refusal::from(&ParamError::new("format", name, F::NAMES)))?,
         };
-        let top_k = |k: Option<u32>, otherwise: usize| k.map_or(otherwise, |k| usize::try_from(k).unwrap_or(otherwise));
-        let params = SessionParams {
-            seed: asked.session_seed().unwrap_or_else(random_seed),
-            temperature: asked.audio_temperature.unwrap_or(defaults.temperature),
-            top_k: top_k(asked.audio_topk, defaults.top_k),
-            text_temperature: asked.text_temperature.unwrap_or(defaults.text_temperature),
-            text_top_k: top_k(asked.text_topk, defaults.text_top_k),
-            top_p: defaults.top_p,
-            pad_mult: asked.pad_mult.unwrap_or(defaults.pad_mult),
-            repetition_penalty: asked.repetition_penalty.unwrap_or(defaults.repetition_penalty),
-            repetition_context: top_k(asked.repetition_penalty_context, defaults.repetition_context),
-        };
+        let mut params = SessionParams { seed: asked.session_seed().unwrap_or_else(random_seed), ..*defaults };
+        asked.sampling.apply(&mut params);
         // Clients of models that play roles send these to every server; a call without them is better than none.
         let in_vain = [("voice_prompt", &asked.voice_prompt), ("text_prompt", &asked.text_prompt)];
         let in_vain = in_vain.into_iter().filter(|(_, value)| value.is_some());

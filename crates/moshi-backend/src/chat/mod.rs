@@ -41,8 +41,6 @@ const SUBPROTOCOL: &str = "rustymoshi";
 /// A WebSocket of binary messages: Ogg Opus or raw samples both ways, and the agent's words.
 #[utoipa::path(get, path = "/api/chat", tag = "calls", params(
     ("format" = Option<String>, Query, description = "`opus` (Ogg Opus, the default) or `pcm` (s16le, 24 kHz)"),
-    ("text_temperature" = Option<f32>, Query, description = "0 (greedy) to 10"),
-    ("audio_temperature" = Option<f32>, Query, description = "0 (greedy) to 10"),
     ("seed" = Option<i64>, Query, description = "whole number; -1 is any"),
     ("max_steps" = Option<u32>, Query, description = "the call ends after so many frames of reply"),
 ), responses(

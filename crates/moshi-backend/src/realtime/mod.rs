@@ -51,8 +51,6 @@ const BETA_PROTOCOL: &str = "openai-beta.realtime-v1";
 #[utoipa::path(get, path = "/v1/realtime", tag = "calls", params(
     ("model" = Option<String>, Query, description = "accepted and ignored: there is one model"),
     ("OpenAI-Beta" = Option<String>, Header, description = "`realtime=v1` for the beta's names of events"),
-    ("text_temperature" = Option<f32>, Query, description = "0 (greedy) to 10"),
-    ("audio_temperature" = Option<f32>, Query, description = "0 (greedy) to 10"),
     ("seed" = Option<i64>, Query, description = "whole number; -1 is any"),
     ("format" = Option<String>, Query, description = "audio of both directions until session.update says otherwise: `pcm16`, `g711_ulaw` or `g711_alaw`"),
     ("max_steps" = Option<u32>, Query, description = "the call ends after so many frames of reply"),
