@@ -41,7 +41,7 @@ test("the call's address lies beside the page and carries what was set", () => {
   assert.equal(url.pathname, "/voice/api/chat");
   assert.equal(
     url.search,
-    "?text_temperature=0.7&text_topk=25&audio_temperature=0.8&audio_topk=250&pad_mult=0&repetition_penalty=1&repetition_penalty_context=64",
+    "?text_temperature=0.7&text_topk=25&audio_temperature=0.8&audio_topk=250&top_p=1&pad_mult=0&repetition_penalty=1&repetition_penalty_context=64",
   );
   const pcm = chatUrl("http://localhost:8998/", { text_seed: 5, audio_seed: null, pad_mult: NaN }, "pcm");
   assert.equal(pcm.href, "ws://localhost:8998/api/chat?text_seed=5&format=pcm");
