@@ -39,6 +39,19 @@ def test_python_refuses_what_is_out_of_range_and_takes_the_ends(parameter: tuple
             model.session(**{name: int(value) if whole else value})
 
 
+def test_an_error_repeats_a_number_as_it_was_written() -> None:
+    with pytest.raises(ValueError, match=r"temperature is 10\.1; expected a number from 0 to 10$"):
+        Model.default().session(temperature=10.1)
+
+
+@pytest.mark.parametrize("parameter", SESSION_PARAMETERS, ids=NAMES)
+def test_options_take_the_ends_of_the_range_as_the_manual_writes_them(parameter: tuple) -> None:
+    (name, _, _), (low, high, _, _), _ = parameter
+    option = next(option for option in cli.commands["run"].params if option.name == name)
+    for end in (low, high):
+        assert option.type.convert(number(end), option, None) == end
+
+
 @pytest.mark.parametrize("command", ["run", "chat"])
 def test_commands_have_an_option_for_each(command: str) -> None:
     page = CliRunner().invoke(cli, [command, "--help"], terminal_width=200).output

@@ -28,8 +28,8 @@ pub struct Parameter {
 /// The values of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Range {
-    /// Numbers from the first to the second.
-    Real(f32, f32),
+    /// Numbers of single precision from the first to the second.
+    Real(f64, f64),
     /// Whole numbers from 0 to this.
     Whole(u32),
 }
@@ -134,15 +134,24 @@ impl Parameter {
         PARAMETERS.iter().find(|parameter| parameter.name == name)
     }
 
-    /// Checks a value, which is called by `name`.
+    /// Its value where neither a caller nor a checkpoint has one, as people write it: 0.7, not 0.699999988.
+    pub fn usual(&self) -> f64 {
+        self.range.as_written((self.get)(&SessionParams::default()))
+    }
+
+    /// Checks a value.
     ///
     /// # Errors
-    /// [`EngineError::Parameter`] says what was found and what is allowed.
+    /// [`EngineError::Parameter`] has the parameter's name, what was found and what is allowed.
     pub fn check(&self, value: f64) -> Result<(), EngineError> {
         if self.range.holds(value) {
             return Ok(());
         }
-        Err(EngineError::Parameter { name: self.name, found: value.to_string(), expected: self.range.to_string() })
+        Err(EngineError::Parameter {
+            name: self.name,
+            found: self.range.as_written(value).to_string(),
+            expected: self.range.to_string(),
+        })
     }
 }
 
@@ -151,8 +160,17 @@ impl Range {
     pub fn holds(self, value: f64) -> bool {
         match self {
             // As single precision: 0.1 is the smallest penalty, however it was written.
-            Self::Real(low, high) => (low..=high).contains(&(value as f32)),
+            Self::Real(low, high) => (low as f32..=high as f32).contains(&(value as f32)),
             Self::Whole(high) => value.fract() == 0.0 && (0.0..=f64::from(high)).contains(&value),
+        }
+    }
+
+    /// The value with the digits that tell it from its neighbours: single precision that was widened has more than anybody
+    /// wrote.
+    fn as_written(self, value: f64) -> f64 {
+        match self {
+            Self::Real(..) => (value as f32).to_string().parse().unwrap_or(value),
+            Self::Whole(_) => value,
         }
     }
 }

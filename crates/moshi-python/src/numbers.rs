@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use moshi_engine::{PARAMETERS, Parameter, Range, SessionParams, Slider};
+use moshi_engine::{PARAMETERS, Parameter, Range, Slider};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
@@ -108,16 +108,16 @@ fn declared_whole(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<usize
 }
 
 /// The parameters of sessions as they are declared: name, name in a query, help, smallest and largest value, whether it is
-/// a whole number, and how a page shows it (label, smallest, largest, step).
+/// a whole number, its default, and how a page shows it (label, smallest, largest, step).
 pub(crate) fn declared() -> Vec<Declared> {
     let one = |parameter: &Parameter| {
         let Slider { label, min, max, step } = parameter.slider;
         let (low, high, whole) = match parameter.range {
-            Range::Real(low, high) => (f64::from(low), f64::from(high), false),
+            Range::Real(low, high) => (low, high, false),
             Range::Whole(high) => (0.0, f64::from(high), true),
         };
-        let usual = (parameter.get)(&SessionParams::default());
-        ((parameter.name, parameter.wire, parameter.help), (low, high, whole, usual), (label, min, max, step))
+        let names = (parameter.name, parameter.wire, parameter.help);
+        (names, (low, high, whole, parameter.usual()), (label, min, max, step))
     };
     PARAMETERS.iter().map(one).collect()
 }
