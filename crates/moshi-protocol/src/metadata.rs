@@ -1,5 +1,6 @@
 //! The metadata message: what the published web client wants to know about a session.
 
+use moshi_engine::SessionParams;
 use serde::{Deserialize, Serialize};
 
 /// What the server was built from; every field is a string, empty when unknown.
@@ -46,6 +47,8 @@ pub struct SessionMetadata {
     pub audio_temperature: f64,
     /// Keeps the k largest audio logits.
     pub audio_topk: u32,
+    /// Keeps the likeliest tokens that together have this probability; 1 keeps all. Ours.
+    pub top_p: f64,
     /// Bonus of the text padding token.
     pub pad_mult: f64,
     /// How many spoken text tokens the penalty remembers.
@@ -66,14 +69,23 @@ pub struct SessionMetadata {
 impl Default for SessionMetadata {
     /// The published web client's defaults; names are empty.
     fn default() -> Self {
+        Self::from(&SessionParams::default())
+    }
+}
+
+impl From<&SessionParams> for SessionMetadata {
+    /// The numbers of a session; names are empty.
+    fn from(params: &SessionParams) -> Self {
+        let whole = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Self {
-            text_temperature: 0.7,
-            text_topk: 25,
-            audio_temperature: 0.8,
-            audio_topk: 250,
-            pad_mult: 0.0,
-            repetition_penalty_context: 64,
-            repetition_penalty: 1.0,
+            text_temperature: f64::from(params.text_temperature),
+            text_topk: whole(params.text_top_k),
+            audio_temperature: f64::from(params.temperature),
+            audio_topk: whole(params.top_k),
+            top_p: f64::from(params.top_p),
+            pad_mult: f64::from(params.pad_mult),
+            repetition_penalty_context: whole(params.repetition_context),
+            repetition_penalty: f64::from(params.repetition_penalty),
             lm_model_file: String::new(),
             instance_name: String::new(),
             build_info: BuildInfo::default(),

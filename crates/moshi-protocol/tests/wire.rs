@@ -1,7 +1,7 @@
 //! Messages and parameters as published clients and servers spell them, and everything else as an error.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says so")]
 
-use moshi_engine::SessionParams;
+use moshi_engine::{PARAMETERS, SessionParams};
 use moshi_protocol::{
     ChatParams, CloseReason, Control, DEFAULT_MAX_MESSAGE, Message, MessageError, ModelVersions, Refusal,
     SessionMetadata,
@@ -115,17 +115,9 @@ fn values_out_of_range_name_the_parameter_the_value_and_the_range() {
 }
 
 #[test]
-fn metadata_has_every_field_the_published_client_wants() {
+fn metadata_has_every_field_the_published_client_wants_and_every_number_of_a_session() {
     let json: serde_json::Value = serde_json::from_str(&SessionMetadata::default().to_json()).unwrap();
-    for number in [
-        "text_temperature",
-        "text_topk",
-        "audio_temperature",
-        "audio_topk",
-        "pad_mult",
-        "repetition_penalty_context",
-        "repetition_penalty",
-    ] {
+    for number in PARAMETERS.map(|parameter| parameter.wire) {
         assert!(json[number].is_number(), "{number}");
     }
     assert!(json["lm_model_file"].is_string() && json["instance_name"].is_string());

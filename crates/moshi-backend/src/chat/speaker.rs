@@ -118,18 +118,10 @@ async fn send(sink: &mut Sink, message: &Message<'_>) -> Result<(), Ending> {
 }
 
 fn metadata(app: &App, params: &SessionParams) -> SessionMetadata {
-    let whole = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     SessionMetadata {
-        text_temperature: f64::from(params.text_temperature),
-        text_topk: whole(params.text_top_k),
-        audio_temperature: f64::from(params.temperature),
-        audio_topk: whole(params.top_k),
-        pad_mult: f64::from(params.pad_mult),
-        repetition_penalty_context: whole(params.repetition_context),
-        repetition_penalty: f64::from(params.repetition_penalty),
         lm_model_file: app.model_name.clone(),
         instance_name: app.config.instance_name.clone(),
         build_info: crate::build_info::build_info(),
-        notices: Vec::new(),
+        ..SessionMetadata::from(params)
     }
 }
