@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 __all__ = [
     "FRAME_SAMPLES",
     "SAMPLE_RATE",
-    "SESSION_PARAMETERS",
     "SAVED_ENDINGS",
+    "SESSION_PARAMETERS",
     "Heard",
     "Lm",
     "Mimi",

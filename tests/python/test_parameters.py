@@ -35,7 +35,7 @@ def test_python_refuses_what_is_out_of_range_and_takes_the_ends(parameter: tuple
     for value in (low, high):
         model.session(**{name: int(value) if whole else value})
     for value in (low - 1, high + 1):
-        with pytest.raises(ValueError, match=f"{name} is .*; expected .*{low:g} to {int(high) if whole else f'{high:g}'}"):
+        with pytest.raises(ValueError, match=f"{name} is .*; expected .*{number(low)} to {number(high)}"):
             model.session(**{name: int(value) if whole else value})
 
 
