@@ -3,9 +3,13 @@
 use std::time::Instant;
 
 use mimi::{DecoderState, EncoderState, Mimi};
+use moshi_checkpoint::config::ConditionerKind;
 use moshi_checkpoint::{Invented, LmConfig, MimiConfig};
 use moshi_engine::FRAME_SAMPLES;
-use moshi_lm::{Lm, LmState, RowInput, RowSampling, SamplingParams};
+use moshi_lm::conditions::{ConditionValues, MEMORY_PLACES, Sequence};
+use moshi_lm::script::Entry;
+use moshi_lm::text_rule::{TextRule, TextRuleConfig};
+use moshi_lm::{Lm, LmState, RowInput, RowSampling, SamplingParams, Speech};
 use moshi_nn::{Backend, Precision, Rounded, WeightSource};
 
 use super::machine::MachineProbe;
@@ -14,8 +18,8 @@ use super::parts::{PartClock, PartTimes};
 use super::shape::Plan;
 use crate::{Error, Result};
 
-/// Codebooks of the codec: those of Moshi.
-const CODEBOOKS: usize = 8;
+/// Words of a synthesis: more than any measurement lasts.
+const WORDS: usize = 20_000;
 
 /// A model of invented weights with memory for its rows.
 pub(super) struct ShapeModel<B: Backend> {
@@ -33,7 +37,8 @@ pub(super) struct ShapeModel<B: Backend> {
 struct ShapeCodec<B: Backend> {
     mimi: Mimi<B>,
     encoder: EncoderState<B>,
-    decoder: DecoderState<B>,
+    /// None where nothing is said.
+    decoder: Option<DecoderState<B>>,
     /// `[rows, FRAME_SAMPLES]`.
     heard: Vec<f32>,
     said: Vec<f32>,
@@ -59,11 +64,11 @@ impl<B: Backend> ShapeModel<B> {
         let codec = codec
             .map(|(config, weights)| {
                 let weights = Rounded::new(&weights, rounded(Precision::Fixed));
-                ShapeCodec::new(executor.clone(), &config, &weights, plan.rows)
+                ShapeCodec::new(executor.clone(), &config, &weights, plan)
             })
             .transpose()?;
         let load_s = start.elapsed().as_secs_f64();
-        let heard = lm.as_ref().map_or(CODEBOOKS, |(lm, _)| lm.heard());
+        let heard = lm.as_ref().map_or(plan.shape.codebooks(), |(lm, _)| lm.heard());
         let codes = vec![0; plan.rows * heard];
         Ok(Self { rows: plan.rows, lm, codec, codes, frame: 0, clock: PartClock::new(), load_s })
     }
@@ -89,11 +94,11 @@ impl<B: Backend> ShapeModel<B> {
         self.clock.start();
         self.frame += 1;
         match &mut self.codec {
-            Some(codec) => {
+            Some(codec) if !self.codes.is_empty() => {
                 codec.hear(self.frame, &mut self.codes)?;
                 self.clock.codec();
             }
-            None => {
+            _ => {
                 let code = |i: usize| ((self.frame * 31 + i as u64 * 7) % 2_000) as i32;
                 self.codes.iter_mut().enumerate().for_each(|(i, c)| *c = code(i));
             }
@@ -106,8 +111,8 @@ impl<B: Backend> ShapeModel<B> {
             self.clock.end(counts);
             return Ok(());
         };
-        let heard = self.codes.chunks_exact(lm.heard()).enumerate();
-        let inputs: Vec<RowInput<'_>> = heard.map(|(row, heard)| RowInput { row, heard, forced: &[] }).collect();
+        let heard = |row: usize| &self.codes[row * lm.heard()..(row + 1) * lm.heard()];
+        let inputs: Vec<_> = (0..self.rows).map(|row| RowInput { row, heard: heard(row), forced: &[] }).collect();
         lm.step_watched(state, &inputs, &mut self.clock)?;
         if let Some(codec) = &mut self.codec {
             let frames = (0..self.rows).map(|row| state.frame(row).and_then(|frame| frame.get(1..)));
@@ -142,15 +147,45 @@ fn language_model<B: Backend>(
     for row in 0..rows {
         lm.set_sampling(&mut state, row, &RowSampling { seed: row as u64, ..params })?;
     }
+    if config.demux_second_text_stream {
+        read_aloud(&lm, &mut state)?;
+    }
     Ok((lm, state))
 }
 
+/// Gives every row of a synthesis a long text, past the steps in which the text leads alone, and the model's places for
+/// voices.
+fn read_aloud<B: Backend>(lm: &Lm<B>, state: &mut LmState<B>) -> Result<()> {
+    let text = TextRuleConfig { second_stream_ahead: 2, ..TextRuleConfig::new(lm.config().text_card, 0) };
+    let mut rule = TextRule::new(text);
+    for _ in 0..WORDS {
+        rule.push(Entry { text: "word".to_owned(), tokens: vec![42], padding: 1 });
+    }
+    let mut told = ConditionValues::new();
+    for conditioner in &lm.config().conditioners {
+        if let ConditionerKind::Tensor { dim } = conditioner.kind {
+            told = told.sequence(&conditioner.name, Sequence::absent(dim, MEMORY_PLACES));
+        }
+    }
+    let told = lm.conditions(&told)?;
+    for row in 0..state.rows() {
+        lm.set_speech(state, row, Some(Speech::new(rule.clone())))?;
+        if !lm.config().conditioners.is_empty() {
+            lm.set_conditions(state, row, &told)?;
+        }
+    }
+    Ok(())
+}
+
 impl<B: Backend> ShapeCodec<B> {
-    fn new(backend: B, config: &MimiConfig, weights: &dyn WeightSource, rows: usize) -> Result<Self> {
-        let mimi = Mimi::load(backend, weights, config, CODEBOOKS)?;
+    fn new(backend: B, config: &MimiConfig, weights: &dyn WeightSource, plan: &Plan) -> Result<Self> {
+        let (rows, codebooks) = (plan.rows, plan.shape.codebooks());
+        let mimi = Mimi::load(backend, weights, config, codebooks)?;
+        let said = plan.shape.lm().map_or(codebooks, |config| config.dep_q);
+        let decoder = (said > 0).then(|| mimi.init_decoder_for(rows, 1, said)).transpose()?;
         Ok(Self {
             encoder: mimi.init_encoder(rows, 1)?,
-            decoder: mimi.init_decoder(rows, 1)?,
+            decoder,
             heard: vec![0.0; rows * FRAME_SAMPLES],
             said: vec![0.0; rows * FRAME_SAMPLES],
             mimi,
@@ -166,8 +201,9 @@ impl<B: Backend> ShapeCodec<B> {
     }
 
     fn say(&mut self, codes: &[i32]) -> Result<()> {
-        let active = vec![true; self.decoder.rows()];
-        Ok(self.mimi.decode_step(&mut self.decoder, &active, 1, codes, &mut self.said)?)
+        let Some(decoder) = &mut self.decoder else { return Ok(()) };
+        let active = vec![true; decoder.rows()];
+        Ok(self.mimi.decode_step(decoder, &active, 1, codes, &mut self.said)?)
     }
 }
 
