@@ -12,6 +12,7 @@ use crate::config::ServerConfig;
 use crate::engine_thread::EngineHandle;
 use crate::metrics::Metrics;
 use crate::origin::Welcome;
+use crate::recognition::Recognition;
 use crate::shutdown::Shutdown;
 
 /// The state of one server.
@@ -42,6 +43,8 @@ pub(crate) struct App {
     pub(crate) notice: Option<String>,
     /// What the model and its calls take.
     pub(crate) memory: Option<ModelMemory>,
+    /// What writes recordings down, where the model is for that.
+    pub(crate) recognition: Option<Recognition>,
     /// Parameters of callers who choose nothing.
     pub(crate) defaults: SessionParams,
     /// When it started.

@@ -31,6 +31,7 @@ mod origin;
 mod pages;
 mod peer;
 mod realtime;
+mod recognition;
 mod refusal;
 mod reload;
 mod server;
@@ -38,6 +39,7 @@ pub mod shutdown;
 mod text_file;
 mod tick_window;
 pub mod tls;
+mod transcriptions;
 mod watchdog;
 mod websocket;
 

@@ -9,6 +9,7 @@ use moshi_engine::{EngineError, FrameModel, Loopback, ModelMemory, SessionParams
 use moshi_model::{LoadOptions, Loaded};
 
 use crate::config::{ModelSource, ModelSpec};
+use crate::recognition::Recognition;
 
 /// Makes a model's memory for a number of rows over weights that are shared.
 pub type MakeModel = dyn FnMut(usize) -> Result<Box<dyn FrameModel>, EngineError> + Send;
@@ -23,6 +24,8 @@ pub struct ModelHost {
     pub defaults: SessionParams,
     /// What it and its sessions take; nothing for a model that does not say.
     pub memory: Option<ModelMemory>,
+    /// What writes recordings down, where the model is for that.
+    pub(crate) recognition: Option<Recognition>,
     make: Box<MakeModel>,
 }
 
@@ -32,7 +35,14 @@ impl ModelHost {
         name: impl Into<String>,
         make: impl FnMut(usize) -> Result<Box<dyn FrameModel>, EngineError> + Send + 'static,
     ) -> Self {
-        Self { name: name.into(), notice: None, defaults: SessionParams::default(), memory: None, make: Box::new(make) }
+        Self {
+            name: name.into(),
+            notice: None,
+            defaults: SessionParams::default(),
+            memory: None,
+            recognition: None,
+            make: Box::new(make),
+        }
     }
 
     /// No model at all: every caller hears itself.
@@ -49,7 +59,12 @@ impl ModelHost {
         if spec.source == ModelSource::Loopback {
             return Ok(Self::loopback());
         }
-        Ok(Self::of(load(spec)?.model))
+        Ok(Self::of_loaded(&load(spec)?))
+    }
+
+    /// A host of a loaded model, with what else it is for than calls.
+    pub fn of_loaded(loaded: &Loaded) -> Self {
+        Self { recognition: Recognition::of(loaded), ..Self::of(loaded.model.clone()) }
     }
 
     /// A host of a loaded model.

@@ -19,6 +19,7 @@ use crate::refusal::RefusalBody;
         crate::realtime::secrets::client_secrets,
         crate::realtime::secrets::sessions,
         crate::realtime::models::list,
+        crate::transcriptions::handler,
         crate::health::live,
         crate::health::ready,
         crate::health::health,
@@ -31,6 +32,7 @@ use crate::refusal::RefusalBody;
     modifiers(&Bearer, &Sampling),
     tags(
         (name = "calls", description = "WebSockets to talk on"),
+        (name = "recordings", description = "Whole recordings"),
         (name = "operations", description = "Health, numbers and what the server is"),
     ),
 )]

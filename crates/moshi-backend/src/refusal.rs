@@ -5,6 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use moshi_engine::EngineError;
 use moshi_protocol::{CloseReason, Refusal};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::call::{NotAdmitted, OverQuota};
@@ -57,6 +58,32 @@ impl Refused {
         &self.refusal.reason
     }
 
+    /// The answer in the form that clients of OpenAI's API read.
+    pub(crate) fn into_openai(self) -> Response {
+        let Refusal { error, reason, .. } = &self.refusal;
+        let kind = match self.status.as_u16() {
+            401 => "authentication_error",
+            429 => "rate_limit_error",
+            500.. => "server_error",
+            _ => "invalid_request_error",
+        };
+        let told = json!({ "error": { "message": reason, "type": kind, "code": error, "param": null } }).to_string();
+        self.answer(told)
+    }
+
+    fn answer(self, body: String) -> Response {
+        let kind = [(header::CONTENT_TYPE, "application/json")];
+        let mut response = (self.status, kind, body).into_response();
+        if let Some(seconds) = self.refusal.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            let scheme = header::HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        response
+    }
+
     /// One who may try again.
     fn later(status: StatusCode, error: &str, reason: String, seconds: u32) -> Self {
         Self { status, refusal: Refusal { error: error.to_owned(), reason, retry_after: Some(seconds) } }
@@ -103,15 +130,7 @@ impl From<OverQuota> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let kind = [(header::CONTENT_TYPE, "application/json")];
-        let mut response = (self.status, kind, self.refusal.to_json()).into_response();
-        if let Some(seconds) = self.refusal.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            let scheme = header::HeaderValue::from_static("Bearer");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
-        }
-        response
+        let body = self.refusal.to_json();
+        self.answer(body)
     }
 }

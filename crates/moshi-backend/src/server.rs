@@ -28,7 +28,7 @@ use crate::origin::Welcome;
 use crate::reload::Reloader;
 use crate::shutdown::ShutdownControl;
 use crate::tls::{CertificateFiles, Shown, TlsError};
-use crate::{chat, forwarded, health, hsts, listen, openapi, pages, realtime, tls, watchdog};
+use crate::{chat, forwarded, health, hsts, listen, openapi, pages, realtime, tls, transcriptions, watchdog};
 
 /// A connection that has not sent a whole request after this long is closed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -130,6 +130,8 @@ impl Server {
         let metrics = Arc::new(Metrics::new(&config.instance_name, env!("CARGO_PKG_VERSION"))?);
         let (model_name, notice) = (model.name.clone(), model.notice.clone());
         let (defaults, memory) = (model.defaults, model.memory);
+        let mut model = model;
+        let recognition = model.recognition.take();
         let (model, calibration) = find_capacity(&config, model).await?;
         let rows = match (config.max_sessions, &calibration) {
             (MaxSessions::Fixed(rows), _) => rows,
@@ -157,6 +159,7 @@ impl Server {
             model_name,
             notice,
             memory,
+            recognition,
             defaults,
             started: Instant::now(),
             config,
@@ -267,6 +270,7 @@ fn router(app: &Arc<App>, tls: bool) -> Router {
         .route("/v1/realtime", any(realtime::handler))
         .route("/v1/realtime/client_secrets", post(realtime::secrets::client_secrets))
         .route("/v1/realtime/sessions", post(realtime::secrets::sessions))
+        .route("/v1/audio/transcriptions", transcriptions::route())
         .route("/v1/models", get(realtime::models::list))
         .route("/api/build_info", get(health::build_info))
         .route("/health", get(health::health))
