@@ -55,3 +55,25 @@ pub trait Machine: Clone + Send + Sync + 'static {
     /// Runs launches one behind the other.
     fn run(&self, launches: &[Launch<Self::Memory>]) -> Result<()>;
 }
+
+impl<T> Launch<T> {
+    /// Name of the kernel.
+    pub fn kernel(&self) -> &'static str {
+        self.kernel
+    }
+
+    /// Blocks in each direction, and threads of a block.
+    pub fn geometry(&self) -> ([u32; 3], u32) {
+        (self.grid, self.threads)
+    }
+
+    /// Bytes of shared memory beside what the kernel declares.
+    pub fn shared(&self) -> u32 {
+        self.shared
+    }
+
+    /// The arguments, in the kernel's order.
+    pub fn args(&self) -> &[Arg<T>] {
+        &self.args
+    }
+}
