@@ -7,3 +7,4 @@
 pub mod host;
 pub mod kernels;
 pub mod machine;
+pub mod sampling;
