@@ -2,7 +2,7 @@
 //! may have.
 
 use axum::http::{HeaderMap, StatusCode};
-use moshi_protocol::CloseReason;
+use moshi_protocol::{CloseReason, Refusal};
 
 use crate::app::App;
 use crate::auth::{self, Access};
@@ -47,10 +47,20 @@ pub(crate) fn check_access(app: &App, headers: &HeaderMap, query: &str) -> Resul
     Err(Refused::new(StatusCode::UNAUTHORIZED, "unauthorized", reason))
 }
 
-/// What a caller asks for, if it makes sense.
-pub(crate) fn read_request<F: NamedFormat>(app: &App, query: &str) -> Result<CallRequest<F>, Refused> {
-    CallRequest::parse(query, &app.defaults).map_err(|refusal| {
-        app.metrics.refused("parameter");
-        Refused::parameter(refusal)
-    })
+/// What a caller asks for, if it makes sense, with the prompt of the part that the model is to play in it.
+pub(crate) async fn read_request<F: NamedFormat>(app: &App, query: &str) -> Result<CallRequest<F>, Refused> {
+    let mut request = CallRequest::parse(query, &app.defaults).map_err(|refusal| refuse(app, refusal))?;
+    match &app.cast {
+        Some(cast) => {
+            let prompt = cast.prompt(&request.part).await;
+            request.prompt = prompt.map_err(|error| refuse(app, error.refusal()))?;
+        }
+        None => request.notices.extend(request.part.in_vain()),
+    }
+    Ok(request)
+}
+
+fn refuse(app: &App, refusal: Refusal) -> Refused {
+    app.metrics.refused("parameter");
+    Refused::parameter(refusal)
 }

@@ -7,7 +7,7 @@ use moshi_engine::{ModelMemory, SessionParams};
 
 use crate::auth::Keys;
 use crate::calibrate::Calibration;
-use crate::call::{Admission, Quotas, WaitingLine};
+use crate::call::{Admission, Cast, Quotas, WaitingLine};
 use crate::config::ServerConfig;
 use crate::engine_thread::EngineHandle;
 use crate::metrics::Metrics;
@@ -41,6 +41,8 @@ pub(crate) struct App {
     pub(crate) model_name: String,
     /// What a caller must know about the model.
     pub(crate) notice: Option<String>,
+    /// What makes the model play roles, where it can.
+    pub(crate) cast: Option<Cast>,
     /// What the model and its calls take.
     pub(crate) memory: Option<ModelMemory>,
     /// What writes recordings down, where the model is for that.

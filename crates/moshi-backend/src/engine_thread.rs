@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use moshi_engine::{
-    EngineConfig, EngineError, Input, SessionEvent, SessionId, SessionParams, SessionSpec, SharedEngine,
-};
+use moshi_engine::{EngineConfig, EngineError, Input, SessionEvent, SessionId, SessionSpec, SharedEngine};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 
 use crate::calibrate::warm_up;
@@ -140,10 +138,10 @@ impl EngineHandle {
     ///
     /// # Errors
     /// [`AdmitError`]; nothing waits for a place to become free.
-    pub async fn admit(&self, params: SessionParams) -> Result<Session, AdmitError> {
+    pub async fn admit(&self, spec: SessionSpec) -> Result<Session, AdmitError> {
         let place = self.try_place()?;
         let _asking = self.admissions.try_acquire().map_err(|_| AdmitError::Busy)?;
-        self.open_call(place, params).await
+        self.open_call(place, spec).await
     }
 
     /// Opens a call in a place that [`EngineHandle::next_place`] gave. Waits while too many ask: a caller that has waited
@@ -151,9 +149,9 @@ impl EngineHandle {
     ///
     /// # Errors
     /// As [`EngineHandle::admit`].
-    pub async fn admit_to(&self, place: OwnedSemaphorePermit, params: SessionParams) -> Result<Session, AdmitError> {
+    pub async fn admit_to(&self, place: OwnedSemaphorePermit, spec: SessionSpec) -> Result<Session, AdmitError> {
         let _asking = self.admissions.acquire().await.map_err(|_| AdmitError::Stopped)?;
-        self.open_call(place, params).await
+        self.open_call(place, spec).await
     }
 
     /// Waits for a place on a machine that keeps up with the calls it has; whoever has waited longest gets the next. It
@@ -188,14 +186,14 @@ impl EngineHandle {
         self.guarded && self.open() > 1 && self.status.overloaded()
     }
 
-    async fn open_call(&self, slot: OwnedSemaphorePermit, params: SessionParams) -> Result<Session, AdmitError> {
+    async fn open_call(&self, slot: OwnedSemaphorePermit, spec: SessionSpec) -> Result<Session, AdmitError> {
         if !self.status.healthy() {
             return Err(AdmitError::Stopped);
         }
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let (reply, answer) = oneshot::channel();
         let mut sink = CallSink::new(events, reply, Arc::clone(&self.status), Arc::clone(&self.metrics));
-        let id = self.engine.open(SessionSpec::live(params), Box::new(move |output| sink.take(output)))?;
+        let id = self.engine.open(spec, Box::new(move |output| sink.take(output)))?;
         // From here on the row may be open, so the input exists before the answer is awaited: if the caller's request
         // is dropped meanwhile, dropping the input closes the row.
         let input =
@@ -267,6 +265,11 @@ impl SessionInput {
         self.engine.width()
     }
 
+    /// Begins again as another session. False when the engine has ended.
+    pub async fn restart_as(&self, spec: SessionSpec) -> bool {
+        self.engine.reset_as(self.id, spec).is_ok() || !self.engine.is_stopped()
+    }
+
     /// Begins again with a fresh row and the same parameters. False when the engine has ended.
     pub async fn restart(&self) -> bool {
         self.engine.reset(self.id).is_ok() || !self.engine.is_stopped()
@@ -282,6 +285,8 @@ impl Drop for SessionInput {
 
 #[cfg(test)]
 mod tests {
+    use moshi_engine::SessionParams;
+
     use super::*;
 
     #[tokio::test]
@@ -289,16 +294,16 @@ mod tests {
         let metrics = Arc::new(Metrics::new("test", "0").unwrap());
         let (thread, handle) = EngineThread::start(ModelHost::loopback(), 2, EngineConfig::default(), metrics).unwrap();
         let asking = handle.admissions.clone().acquire_many_owned(u32::try_from(ADMISSIONS).unwrap()).await.unwrap();
-        let params = SessionParams::default();
-        assert!(matches!(handle.admit(params).await, Err(AdmitError::Busy)));
+        let spec = SessionSpec::live(SessionParams::default());
+        assert!(matches!(handle.admit(spec.clone()).await, Err(AdmitError::Busy)));
         let place = handle.next_place().await.unwrap();
-        let mut turn = std::pin::pin!(handle.admit_to(place, params));
+        let mut turn = std::pin::pin!(handle.admit_to(place, spec.clone()));
         assert!(tokio::time::timeout(Duration::from_millis(100), &mut turn).await.is_err(), "it waits");
         drop(asking);
         assert!(turn.await.is_ok());
         tokio::task::spawn_blocking(move || thread.stop()).await.unwrap();
         assert_eq!(handle.status().health(), EngineHealth::Lost, "the thread has ended");
-        assert!(matches!(handle.admit(params).await, Err(AdmitError::Stopped)));
+        assert!(matches!(handle.admit(spec).await, Err(AdmitError::Stopped)));
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub(crate) struct Status {
     capacity: usize,
     /// What the model and its calls take; null for a model that has no memory to speak of.
     memory: Option<Memory>,
+    /// What callers may choose where the model plays roles; null where it plays none.
+    roles: Option<RoleChoices>,
     /// How the capacity was found by measuring; null when it was configured.
     calibration: Option<Vec<CalibrationPoint>>,
     /// Callers in the waiting line.
@@ -55,6 +57,17 @@ pub(crate) struct Status {
     calls: Vec<CallNumbers>,
     /// Seconds since the start.
     uptime_s: u64,
+}
+
+/// The parts that a model can play.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+struct RoleChoices {
+    /// The names of its voices.
+    voices: Vec<String>,
+    /// The voice of callers who choose none; null is the model's own.
+    voice: Option<String>,
+    /// The role of callers who choose none; null is none.
+    role: Option<String>,
 }
 
 /// What the model and its calls take of the machine's memory.
@@ -100,6 +113,11 @@ impl Status {
                 weights: memory.weights,
                 session: memory.session,
                 sessions_that_fit: memory.sessions(),
+            }),
+            roles: app.cast.as_ref().map(|cast| RoleChoices {
+                voices: cast.voices(),
+                voice: cast.usual().voice.clone(),
+                role: cast.usual().role.clone(),
             }),
             calibration: app.calibration.as_ref().map(|found| found.points.clone()),
             waiting: app.line.len(),

@@ -6,7 +6,7 @@ use anyhow::Context;
 use moshi_checkpoint::config::FileNames;
 use moshi_checkpoint::{HubOptions, OpenOptions, Progress, Repository, Source};
 use moshi_engine::{EngineError, FrameModel, Loopback, ModelMemory, SessionParams, SpeechModel};
-use moshi_model::{LoadOptions, Loaded};
+use moshi_model::{LoadOptions, Loaded, Roles};
 
 use crate::config::{ModelSource, ModelSpec};
 use crate::recognition::Recognition;
@@ -26,6 +26,8 @@ pub struct ModelHost {
     pub memory: Option<ModelMemory>,
     /// What writes recordings down, where the model is for that.
     pub(crate) recognition: Option<Recognition>,
+    /// What makes prompts of voices and roles, where the model plays them.
+    pub roles: Option<Arc<Roles>>,
     make: Box<MakeModel>,
 }
 
@@ -41,6 +43,7 @@ impl ModelHost {
             defaults: SessionParams::default(),
             memory: None,
             recognition: None,
+            roles: None,
             make: Box::new(make),
         }
     }
@@ -64,7 +67,7 @@ impl ModelHost {
 
     /// A host of a loaded model, with what else it is for than calls.
     pub fn of_loaded(loaded: &Loaded) -> Self {
-        Self { recognition: Recognition::of(loaded), ..Self::of(loaded.model.clone()) }
+        Self { recognition: Recognition::of(loaded), roles: loaded.roles.clone(), ..Self::of(loaded.model.clone()) }
     }
 
     /// A host of a loaded model.
@@ -95,6 +98,7 @@ pub fn load(spec: &ModelSpec) -> anyhow::Result<Loaded> {
         quantize: spec.quantize,
         exact: spec.exact,
         threads: spec.threads,
+        voices: spec.voices.clone(),
         ..LoadOptions::default()
     };
     let (source, name) = match &spec.source {

@@ -18,7 +18,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use crate::app::App;
 use crate::auth::{KeyError, Keys};
 use crate::calibrate::{Calibration, calibrate};
-use crate::call::{Admission, Quotas, WaitingLine};
+use crate::call::{Admission, Cast, Quotas, WaitingLine};
 use crate::config::{MaxSessions, ServerConfig, TlsChoice};
 use crate::connections::BoundedAcceptor;
 use crate::engine_thread::{EngineHandle, EngineThread};
@@ -132,6 +132,7 @@ impl Server {
         let (defaults, memory) = (model.defaults, model.memory);
         let mut model = model;
         let recognition = model.recognition.take();
+        let cast = Cast::new(model.roles.clone(), &config.part)?;
         let (model, calibration) = find_capacity(&config, model).await?;
         let rows = match (config.max_sessions, &calibration) {
             (MaxSessions::Fixed(rows), _) => rows,
@@ -158,6 +159,7 @@ impl Server {
             shutdown: control.shutdown(),
             model_name,
             notice,
+            cast,
             memory,
             recognition,
             defaults,

@@ -35,6 +35,8 @@ export class Call {
    */
   constructor(pageUrl, events) {
     this.pageUrl = pageUrl;
+    /** Whether the served model plays roles: others are not asked to. */
+    this.playsRoles = false;
     this.events = events;
     this.state = "idle";
     this.backoff = new Backoff();
@@ -129,7 +131,8 @@ export class Call {
   }
 
   #address() {
-    return chatUrl(this.pageUrl, this.settings.sampling, this.format);
+    const part = this.playsRoles ? this.settings : {};
+    return chatUrl(this.pageUrl, this.settings.sampling, this.format, part);
   }
 
   #connect() {

@@ -98,6 +98,9 @@ async function introduce() {
   const { body } = await serverStatus(location.href, settings.key);
   if (typeof body.model === "string") ui.showModel(modelName(body));
   if (typeof body.notice === "string") notices.setStanding(body.notice);
+  const roles = body.roles ?? null;
+  call.playsRoles = roles !== null;
+  dialog.showRoles(roles);
 }
 
 applyTheme();

@@ -112,9 +112,10 @@ export function subprotocols(key) {
 
 /**
  * The address of the call: `api/chat` beside the page, so that the page also works behind a path prefix.
- * `sampling` maps parameter names to numbers or null; `format` is "opus" or "pcm".
+ * `sampling` maps parameter names to numbers or null; `format` is "opus" or "pcm"; `part` is who a model that plays roles
+ * is to be: a voice and a role, where empty ones are left to the server.
  */
-export function chatUrl(pageUrl, sampling, format) {
+export function chatUrl(pageUrl, sampling, format, part = {}) {
   const url = new URL("api/chat", pageUrl);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   url.hash = "";
@@ -123,6 +124,8 @@ export function chatUrl(pageUrl, sampling, format) {
     const value = sampling[name];
     if (typeof value === "number" && Number.isFinite(value)) url.searchParams.set(name, String(value));
   }
+  if (part.voice) url.searchParams.set("voice_prompt", part.voice);
+  if (part.role?.trim()) url.searchParams.set("text_prompt", part.role.trim());
   if (format === "pcm") url.searchParams.set("format", "pcm");
   return url;
 }

@@ -5,7 +5,7 @@ import { SAMPLING } from "./protocol.js";
 import { defaultSettings, inRange } from "./settings.js";
 
 const byId = (id) => document.getElementById(id);
-const VALUES = ["input", "output", "format", "theme", "key"];
+const VALUES = ["input", "output", "format", "theme", "key", "role", "voice"];
 const CHECKS = ["echoCancellation", "noiseSuppression", "autoGainControl", "announce", "record"];
 
 export class SettingsDialog {
@@ -31,6 +31,18 @@ export class SettingsDialog {
   /** The server has asked for a key. */
   showAccess() {
     byId("access").hidden = false;
+  }
+
+  /** The served model plays roles: `{ voices, voice, role }` of its status, or null for one that plays none. */
+  showRoles(roles) {
+    byId("part").hidden = roles === null;
+    if (roles === null) return;
+    const usual = roles.voice ? `The server's choice (${roles.voice})` : "The server's choice";
+    const voices = roles.voices.map((name) => new Option(name, name));
+    byId("set-voice").replaceChildren(new Option(usual, ""), ...voices);
+    if (roles.role) byId("set-role").placeholder = roles.role;
+    if (!roles.voices.includes(this.settings.voice)) this.#set({ voice: "" }); // It is not there now.
+    this.#show();
   }
 
   async open() {

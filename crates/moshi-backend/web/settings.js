@@ -19,6 +19,8 @@ export function defaultSettings() {
     announce: false,
     record: true,
     key: "",
+    voice: "",
+    role: "",
     sampling: Object.fromEntries(SAMPLING.map(({ name }) => [name, null])),
   };
 }

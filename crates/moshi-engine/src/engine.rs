@@ -193,9 +193,19 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoSession`]; why the model is gone, if it is.
     pub fn reset(&mut self, id: SessionId) -> Result<(), EngineError> {
+        let spec = self.session_mut(id)?.spec.clone();
+        self.reset_as(id, spec)
+    }
+
+    /// As [`Engine::reset`], with another spec from now on.
+    ///
+    /// # Errors
+    /// As [`Engine::reset`], and [`EngineError::Parameter`] when a value is out of range: nothing has changed then.
+    pub fn reset_as(&mut self, id: SessionId, spec: impl Into<Arc<SessionSpec>>) -> Result<(), EngineError> {
+        let spec = spec.into();
+        spec.sampling.validate()?;
         self.check_model()?;
-        let session = self.session_mut(id)?;
-        session.begin_anew();
+        self.session_mut(id)?.begin_as(spec);
         if !self.requests.contains(&Request::Open(id)) {
             self.requests.push_back(Request::Open(id));
         }

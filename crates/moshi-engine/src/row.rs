@@ -70,10 +70,10 @@ impl Session {
         }
     }
 
-    /// As before its first step, with the same spec; what the caller said before counts no more.
-    pub(crate) fn begin_anew(&mut self) {
+    /// As before its first step, with this spec; what the caller said before counts no more.
+    pub(crate) fn begin_as(&mut self, spec: Arc<SessionSpec>) {
         let epoch = self.epoch.wrapping_add(1);
-        *self = Self { epoch, known: self.known, ..Self::new(self.id, self.spec.clone(), self.steering.clone()) };
+        *self = Self { epoch, known: self.known, ..Self::new(self.id, spec, self.steering.clone()) };
     }
 
     /// The same under another name.

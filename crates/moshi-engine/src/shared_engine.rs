@@ -108,6 +108,16 @@ impl SharedEngine {
         asked
     }
 
+    /// As [`SharedEngine::reset`], with another spec from now on.
+    ///
+    /// # Errors
+    /// As [`Engine::reset_as`].
+    pub fn reset_as(&self, id: SessionId, spec: SessionSpec) -> Result<(), EngineError> {
+        let asked = self.lock().engine.reset_as(id, spec);
+        self.changed.notify_all();
+        asked
+    }
+
     /// Closes a session at once, whatever waits; its row is given back by whoever drives next. Does not wait. Unknown
     /// sessions are ignored.
     pub fn close(&self, id: SessionId) {

@@ -1,6 +1,5 @@
 //! What the models of one checkpoint have in common, whatever adapters they are loaded with.
 
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use mimi::Mimi;
@@ -80,8 +79,9 @@ impl<B: Backend> Base<B> {
         let named = (self.source.as_str(), self.tokenizer.as_slice());
         let codec: Arc<dyn Codec> = Arc::new(MimiCodec(self.mimi.clone()));
         let transcriber = Transcriber::of(config, &config.lm, self.mimi.frame_rate(), &self.speller, named)?;
-        let folder = self.repository.config_path().and_then(Path::parent);
-        let roles = Roles::of(&config.lm, folder, codec.clone(), &self.speller);
+        let beside = || Some(self.repository.config_path()?.parent()?.join("voices"));
+        let voices = self.options.voices.clone().or_else(beside);
+        let roles = Roles::of(&config.lm, voices, codec.clone(), &self.speller);
         let model = self.join(lm, None)?;
         let (transcriber, roles) = (transcriber.map(Arc::new), roles.map(Arc::new));
         Ok(Loaded { model, codec, transcriber, roles, base: Arc::new(self) })

@@ -1,6 +1,7 @@
 //! How a model is loaded.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use moshi_checkpoint::Stop;
@@ -61,6 +62,8 @@ pub struct LoadOptions {
     /// Adapters that conversations may choose from, each in a folder of its own (or its file of weights): the base stays as
     /// it is, in whatever format, and is there once.
     pub adapters: Vec<AdapterPath>,
+    /// The folder of the voices that a model which plays roles calls by name; `None` is `voices` beside the model's files.
+    pub voices: Option<PathBuf>,
     /// Ends the loading, which then errs, between two tensors: a large model takes minutes to lay out.
     pub stop: Stop,
 }

@@ -1,6 +1,6 @@
 //! Who the model is in a conversation: a voice and a role, made into the prompt that runs before its caller is heard.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use moshi_engine::{EngineError, GoOn, Prompt};
@@ -19,10 +19,10 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// Of a model with the streams of a role-play; `None` of any other. RoleVoices that are called by name lie in `folder`.
+    /// Of a model with the streams of a role-play; `None` of any other. Voices that are called by name lie in `folder`.
     pub(crate) fn of(
         config: &LmConfig,
-        folder: Option<&Path>,
+        folder: Option<PathBuf>,
         codec: Arc<dyn Codec>,
         speller: &Arc<Speller>,
     ) -> Option<Self> {

@@ -44,9 +44,9 @@ struct File {
 }
 
 impl RoleVoices {
-    /// Those that lie in the folder `voices` beside the model's files, and any other by its path.
-    pub(crate) fn new(codec: Arc<dyn Codec>, model: Option<&Path>) -> Self {
-        Self { codec, folder: model.map(|folder| folder.join("voices")), kept: Mutex::new(Vec::new()) }
+    /// Those that lie in `folder`, and any other by its path.
+    pub(crate) fn new(codec: Arc<dyn Codec>, folder: Option<PathBuf>) -> Self {
+        Self { codec, folder, kept: Mutex::new(Vec::new()) }
     }
 
     /// The file of a voice: the path itself, or the voice of that name in the model's folder `voices`.

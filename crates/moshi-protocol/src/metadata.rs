@@ -120,7 +120,7 @@ impl SessionMetadata {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// A short name for programs: `audio_lost` or `parameter_ignored`.
+    /// A short name for programs: `audio_lost`, `parameter_ignored` or `part_kept`.
     pub kind: String,
     /// The same for a person.
     pub text: String,
@@ -130,6 +130,12 @@ impl Notice {
     /// Audio of the caller was not heard; `text` says how much and why.
     pub fn audio_lost(text: impl Into<String>) -> Self {
         Self { kind: "audio_lost".to_owned(), text: text.into() }
+    }
+
+    /// Who the model is was to change after it had begun to hear.
+    pub fn part_kept() -> Self {
+        let text = "role and voice count before the first audio alone: the model stays who it is";
+        Self { kind: "part_kept".to_owned(), text: text.to_owned() }
     }
 
     /// A query parameter that this model cannot honour was passed over.

@@ -46,3 +46,9 @@ test("the call's address lies beside the page and carries what was set", () => {
   const pcm = chatUrl("http://localhost:8998/", { text_seed: 5, audio_seed: null, pad_mult: NaN }, "pcm");
   assert.equal(pcm.href, "ws://localhost:8998/api/chat?text_seed=5&format=pcm");
 });
+
+test("who a model is to be travels under the names of the published program, and only where something was chosen", () => {
+  const part = chatUrl("http://localhost:8998/", {}, "opus", { voice: "NATF0", role: " You are Ann. ", key: "k" });
+  assert.equal(part.search, "?voice_prompt=NATF0&text_prompt=You+are+Ann.");
+  assert.equal(chatUrl("http://localhost:8998/", {}, "opus", { voice: "", role: " " }).search, "");
+});

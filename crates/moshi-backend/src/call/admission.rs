@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moshi_engine::{EngineError, SessionParams};
+use moshi_engine::{EngineError, SessionSpec};
 use moshi_protocol::CloseReason;
 
 use super::waiting_line::{Ticket, WaitingLine};
@@ -66,20 +66,20 @@ impl Admission {
     ///
     /// # Errors
     /// Why there is none; it is counted.
-    pub(crate) async fn admit(&self, params: SessionParams, may_wait: bool) -> Result<Admitted, NotAdmitted> {
+    pub(crate) async fn admit(&self, spec: SessionSpec, may_wait: bool) -> Result<Admitted, NotAdmitted> {
         let admitted = match self.shutdown.enter() {
-            Some(guard) => self.turn(params, may_wait).await.map(|turn| Admitted { guard, turn }).map_err(Into::into),
+            Some(guard) => self.turn(spec, may_wait).await.map(|turn| Admitted { guard, turn }).map_err(Into::into),
             None => Err(NotAdmitted::ShuttingDown),
         };
         admitted.inspect_err(|error| self.metrics.refused(error.name()))
     }
 
-    async fn turn(&self, params: SessionParams, may_wait: bool) -> Result<Turn, AdmitError> {
+    async fn turn(&self, spec: SessionSpec, may_wait: bool) -> Result<Turn, AdmitError> {
         // Nobody overtakes those who wait already.
         let overtaking = self.line.len() > 0;
         let found = match overtaking {
             true => Err(AdmitError::Full { capacity: self.engine.capacity() }),
-            false => self.engine.admit(params).await,
+            false => self.engine.admit(spec).await,
         };
         match found {
             Ok(session) => Ok(Turn::Now(session)),

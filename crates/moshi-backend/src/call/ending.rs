@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use moshi_protocol::CloseReason;
 
+use super::pulse::Pulse;
 use crate::shutdown::CallGuard;
 
 /// How a call ended.
@@ -41,15 +42,19 @@ impl Ending {
     }
 }
 
-/// Waits until a call has to end whatever its two sides say: the server ends, or the call has taken its `longest` time,
-/// where zero is no limit.
-pub(crate) async fn out_of_time(longest: Duration, guard: &mut CallGuard) -> Ending {
+/// Waits until a call has to end whatever its two sides say: the server ends, or the call has taken its `longest` time
+/// since its caller was greeted, where zero is no limit.
+pub(crate) async fn out_of_time(longest: Duration, pulse: &Pulse, guard: &mut CallGuard) -> Ending {
+    let over = async {
+        pulse.greeted().await;
+        tokio::time::sleep(longest).await;
+    };
     tokio::select! {
         () = guard.closing() => {
             let (reason, words) = guard.reason();
             Ending::Close(reason, words)
         }
-        () = tokio::time::sleep(longest), if !longest.is_zero() => Ending::because(CloseReason::TimeLimit),
+        () = over, if !longest.is_zero() => Ending::because(CloseReason::TimeLimit),
     }
 }
 
@@ -62,10 +67,12 @@ mod tests {
     async fn a_call_ends_when_its_time_is_over_and_when_the_server_does() {
         let control = ShutdownControl::new();
         let mut guard = control.shutdown().enter().unwrap();
-        let ending = out_of_time(Duration::from_millis(1), &mut guard).await;
+        let pulse = Pulse::new();
+        pulse.greet();
+        let ending = out_of_time(Duration::from_millis(1), &pulse, &mut guard).await;
         assert_eq!((ending.label(), &ending), ("time_limit", &Ending::because(CloseReason::TimeLimit)));
         control.shutdown().give_up();
-        let ending = out_of_time(Duration::ZERO, &mut guard).await;
+        let ending = out_of_time(Duration::ZERO, &pulse, &mut guard).await;
         let words = Some("the model makes no progress".to_owned());
         assert_eq!(ending, Ending::Close(CloseReason::Internal, words));
     }

@@ -12,6 +12,8 @@ use crate::engine_thread::EngineHandle;
 /// Something that a wire has to pass on.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Said {
+    /// The model is who it was asked to be, and hears its caller from now on.
+    Primed,
     /// A frame of the agent's voice: 1,920 samples at 24 kHz.
     Voice(Vec<f32>),
     /// A piece of its words.
@@ -82,6 +84,7 @@ impl<'a> CallEvents<'a> {
                 self.record(|recorder| recorder.words(&text));
                 Some(Said::Words(text))
             }
+            SessionEvent::Primed => Some(Said::Primed),
             SessionEvent::Token { token, step } => Some(Said::Token { token, step }),
             SessionEvent::Dropped { frames } => {
                 self.record(|recorder| recorder.dropped(frames));
@@ -90,7 +93,7 @@ impl<'a> CallEvents<'a> {
             SessionEvent::Ended => return Err(Ending::because(CloseReason::Finished)),
             SessionEvent::Failed(why) => return Err(Ending::model_failed(&why.to_string())),
             // What a wire of a call has no words for.
-            SessionEvent::Opened | SessionEvent::Primed | SessionEvent::Reset | SessionEvent::Codes(_) => None,
+            SessionEvent::Opened | SessionEvent::Reset | SessionEvent::Codes(_) => None,
             SessionEvent::Word(_) | SessionEvent::Pause | SessionEvent::Heads(_) => None,
             SessionEvent::WordsWanted => None,
         })

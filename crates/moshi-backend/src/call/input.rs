@@ -1,5 +1,6 @@
 //! The way of one caller's frames to the model.
 
+use moshi_engine::SessionSpec;
 use moshi_protocol::{CloseReason, Steer};
 
 use super::ending::Ending;
@@ -53,6 +54,14 @@ impl<'a> CallInput<'a> {
     /// As [`CallInput::hear`].
     pub(crate) async fn restart(&self) -> Result<(), Ending> {
         self.taken(self.session.restart().await)
+    }
+
+    /// Begins the conversation as another: who the model is was said before it heard anything.
+    ///
+    /// # Errors
+    /// As [`CallInput::hear`].
+    pub(crate) async fn begin_as(&self, spec: SessionSpec) -> Result<(), Ending> {
+        self.taken(self.session.restart_as(spec).await)
     }
 
     /// Gives the model what the caller steers it with.

@@ -6,6 +6,7 @@
 //! [`CallInput`], takes from [`CallEvents`] what there is to say, and hands the [`Ending`] on in its own words.
 
 mod admission;
+mod cast;
 mod ending;
 mod events;
 mod input;
@@ -28,6 +29,7 @@ mod tests;
 mod waiting_line;
 
 pub(crate) use admission::{Admission, Admitted, NotAdmitted, Turn, turned_away};
+pub(crate) use cast::Cast;
 pub(crate) use ending::{Ending, out_of_time};
 pub(crate) use events::{CallEvents, Said};
 pub(crate) use input::CallInput;

@@ -123,6 +123,11 @@ impl Pacer {
         self.lose(self.waiting.len().saturating_sub(ROOM).div_ceil(FRAME_SAMPLES));
     }
 
+    /// Whether anything was heard, or is about to be.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.due.is_some()
+    }
+
     /// Whether so many samples could be taken and nothing lost.
     pub(crate) fn has_room(&self, samples: usize) -> bool {
         self.waiting.len() + samples <= ROOM

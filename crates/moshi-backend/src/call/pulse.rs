@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use moshi_protocol::CloseReason;
+use tokio::sync::Notify;
 
 use super::ending::Ending;
 use crate::config::CallLimits;
@@ -15,12 +16,14 @@ pub(crate) struct Pulse {
     pub(crate) start: Instant,
     message: AtomicU64,
     pong: AtomicU64,
+    /// Rung when the caller was greeted.
+    greeted: Notify,
 }
 
 impl Pulse {
     /// At the beginning of a call.
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), message: AtomicU64::new(0), pong: AtomicU64::new(0) }
+        Self { start: Instant::now(), message: AtomicU64::new(0), pong: AtomicU64::new(0), greeted: Notify::new() }
     }
 
     /// How long the call lasts by now.
@@ -36,6 +39,26 @@ impl Pulse {
     /// A ping was answered.
     pub(crate) fn pong(&self) {
         self.pong.store(self.millis(), Ordering::Relaxed);
+    }
+
+    /// The caller was greeted: its time counts from now on.
+    pub(crate) fn greet(&self) {
+        self.beat();
+        self.greeted.notify_one();
+    }
+
+    /// Completes once the caller was greeted; for whoever counts the call's time.
+    pub(crate) async fn greeted(&self) {
+        self.greeted.notified().await;
+    }
+
+    /// Whether a caller that waits to be greeted is not deaf. It need not say anything.
+    ///
+    /// # Errors
+    /// [`CloseReason::NotReading`], as [`Pulse::check`].
+    pub(crate) fn check_waiting(&self, limits: &CallLimits) -> Result<(), Ending> {
+        self.beat();
+        self.check(limits)
     }
 
     /// Whether the caller is neither silent nor deaf.

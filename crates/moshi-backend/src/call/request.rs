@@ -1,9 +1,12 @@
 //! What a caller asks for in the query string.
 
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 
-use moshi_engine::SessionParams;
+use moshi_engine::{Prompt, SessionParams, SessionSpec};
 use moshi_protocol::{ChatParams, Notice, ParamError, Refusal};
+
+use crate::config::Part;
 
 /// Formats of audio that can be asked for by name; each wire has its own.
 pub(crate) trait NamedFormat: Default {
@@ -23,8 +26,19 @@ pub(crate) struct CallRequest<F> {
     pub(crate) format: F,
     /// The call ends after this many frames of reply.
     pub(crate) max_steps: Option<u32>,
+    /// Who the model is asked to be.
+    pub(crate) part: Part,
+    /// What makes the model that, once it was found to be possible.
+    pub(crate) prompt: Option<Arc<Prompt>>,
     /// What was asked for in vain.
     pub(crate) notices: Vec<Notice>,
+}
+
+impl<F> CallRequest<F> {
+    /// The session that was asked for.
+    pub(crate) fn spec(&self) -> SessionSpec {
+        SessionSpec { prompt: self.prompt.clone(), ..SessionSpec::live(self.params) }
+    }
 }
 
 impl<F: NamedFormat> CallRequest<F> {
@@ -37,11 +51,8 @@ impl<F: NamedFormat> CallRequest<F> {
         };
         let mut params = SessionParams { seed: asked.session_seed().unwrap_or_else(random_seed), ..*defaults };
         asked.sampling.apply(&mut params);
-        // Clients of models that play roles send these to every server; a call without them is better than none.
-        let in_vain = [("voice_prompt", &asked.voice_prompt), ("text_prompt", &asked.text_prompt)];
-        let in_vain = in_vain.into_iter().filter(|(_, value)| value.is_some());
-        let notices = in_vain.map(|(name, _)| Notice::parameter_ignored(name)).collect();
-        Ok(Self { params, format, max_steps: asked.max_steps, notices })
+        let part = Part { voice: asked.voice_prompt, role: asked.text_prompt };
+        Ok(Self { params, format, max_steps: asked.max_steps, part, prompt: None, notices: Vec::new() })
     }
 }
 
@@ -95,8 +106,8 @@ mod tests {
 
     #[test]
     fn prompts_that_nobody_plays_are_told_and_cost_nothing() {
-        assert!(parse("voice_prompt=&seed=1").unwrap().notices.is_empty());
-        let notices = parse("voice_prompt=NATF2.pt&text_prompt=You+are+a+pirate").unwrap().notices;
+        assert!(parse("voice_prompt=&seed=1").unwrap().part.in_vain().is_empty());
+        let notices = parse("voice_prompt=NATF2.pt&text_prompt=You+are+a+pirate").unwrap().part.in_vain();
         assert!(notices.len() == 2 && notices[0].text.contains("voice_prompt"), "{notices:?}");
     }
 }

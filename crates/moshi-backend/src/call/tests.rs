@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moshi_audio::FRAME_SAMPLES;
-use moshi_engine::{EngineConfig, SessionParams};
+use moshi_engine::{EngineConfig, SessionParams, SessionSpec};
 use moshi_protocol::CloseReason;
 
 use super::*;
@@ -34,7 +34,7 @@ impl House {
     }
 
     async fn admit(&self, may_wait: bool) -> Result<Admitted, NotAdmitted> {
-        self.admission.admit(SessionParams::default(), may_wait).await
+        self.admission.admit(SessionSpec::live(SessionParams::default()), may_wait).await
     }
 
     async fn close(self) {

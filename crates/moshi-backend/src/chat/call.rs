@@ -62,7 +62,7 @@ impl ChatCall {
                 ending = listener.run(&mut source) => ending,
                 ending = feeder.run() => ending,
                 ending = speaker.run(&mut sink) => ending,
-                ending = out_of_time(app.config.calls.max_duration, &mut guard) => ending,
+                ending = out_of_time(app.config.calls.max_duration, &pulse, &mut guard) => ending,
             }
         };
         // The row is free for the next caller before this one has been seen off.

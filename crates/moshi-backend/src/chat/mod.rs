@@ -42,6 +42,8 @@ const SUBPROTOCOL: &str = "rustymoshi";
 #[utoipa::path(get, path = "/api/chat", tag = "calls", params(
     ("format" = Option<String>, Query, description = "`opus` (Ogg Opus, the default) or `pcm` (s16le, 24 kHz)"),
     ("seed" = Option<i64>, Query, description = "whole number; -1 is any"),
+    ("voice_prompt" = Option<String>, Query, description = "one of the voices that `/status` names, where the model plays roles"),
+    ("text_prompt" = Option<String>, Query, description = "the role that the model plays, likewise"),
     ("max_steps" = Option<u32>, Query, description = "the call ends after so many frames of reply"),
 ), responses(
     (status = 101, description = "The call has a place, or one in the waiting line"),
@@ -90,7 +92,7 @@ async fn admit(
     headers: &HeaderMap,
 ) -> Result<(ChatRequest, Share, Admitted), Refused> {
     let share = access::check_caller(app, peer, headers, query)?;
-    let request: ChatRequest = access::read_request(app, query)?;
-    let admitted = app.admission.admit(request.params, true).await?;
+    let request: ChatRequest = access::read_request(app, query).await?;
+    let admitted = app.admission.admit(request.spec(), true).await?;
     Ok((request, share, admitted))
 }

@@ -1,12 +1,13 @@
 //! The half of a call that speaks: handshake, metadata, the agent's voice and words, pings.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::extract::ws::Message as Frame;
 use moshi_engine::SessionParams;
 use moshi_protocol::{CloseReason, Message, ModelVersions, Notice, SessionMetadata};
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::codec::VoiceEncoder;
 use super::format::ChatRequest;
@@ -14,6 +15,12 @@ use super::message;
 use crate::app::App;
 use crate::call::{CallEvents, Ending, LostAudio, Pulse, Said, off_worker};
 use crate::websocket::{Sink, send_frame};
+
+/// How often a caller whose model takes in its part is told so: clients in browsers see no pings, and the published one
+/// hangs up after ten seconds without a message.
+const REMINDER: Duration = Duration::from_secs(4);
+/// What it is told.
+const PRIMING: &str = "{\"priming\":true}";
 
 /// Speaks to one caller.
 pub(super) struct Speaker<'a> {
@@ -41,13 +48,17 @@ impl Speaker<'_> {
     }
 
     async fn speak(mut self, sink: &mut Sink) -> Result<Infallible, Ending> {
-        let mut encoder = self.greet(sink).await?;
         let mut ping = tokio::time::interval(self.app.config.calls.ping_interval);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut notices = self.request.notices.clone();
+        notices.extend(self.prime(sink, &mut ping).await?);
+        let mut encoder = self.greet(sink, notices).await?;
         let mut lost = LostAudio::default();
         loop {
             tokio::select! {
                 said = self.events.next() => match said? {
+                    // Again, when the call was begun again.
+                    Said::Primed => {}
                     Said::Voice(pcm) => encoder = say(encoder, pcm, sink).await?,
                     Said::Words(text) => send(sink, &Message::Text(&text)).await?,
                     Said::Token { token, step } => {
@@ -69,13 +80,36 @@ impl Speaker<'_> {
         }
     }
 
+    /// Waits until the model is who it was asked to be. A caller takes the handshake for "speak now".
+    /// What there is to know by then is told with it.
+    async fn prime(&mut self, sink: &mut Sink, ping: &mut Interval) -> Result<Vec<Notice>, Ending> {
+        let mut notices = Vec::new();
+        let mut reminder = tokio::time::interval_at(Instant::now() + REMINDER, REMINDER);
+        while self.request.prompt.is_some() {
+            tokio::select! {
+                said = self.events.next() => match said? {
+                    Said::Primed => break,
+                    Said::Lost { notice, .. } => notices.extend(notice),
+                    Said::Voice(_) | Said::Words(_) | Said::Token { .. } => {}
+                },
+                _ = reminder.tick() => send(sink, &Message::Metadata(PRIMING)).await?,
+                _ = ping.tick() => {
+                    self.pulse.check_waiting(&self.app.config.calls)?;
+                    send_frame(sink, Frame::Ping(Default::default())).await?;
+                }
+            }
+        }
+        Ok(notices)
+    }
+
     /// Handshake, metadata, and what a decoder needs before the first audio.
-    async fn greet(&self, sink: &mut Sink) -> Result<VoiceEncoder, Ending> {
+    async fn greet(&self, sink: &mut Sink, notices: Vec<Notice>) -> Result<VoiceEncoder, Ending> {
         // Any number serves as the stream's name; this one differs between calls.
         let serial = u32::try_from(self.request.params.seed & 0x7fff_ffff).unwrap_or(0);
         let mut encoder = VoiceEncoder::new(self.request.format, serial).map_err(|error| no_encoder(&error))?;
         send(sink, &Message::Handshake(Some(ModelVersions::default()))).await?;
-        self.tell(sink, self.request.notices.clone()).await?;
+        self.pulse.greet();
+        self.tell(sink, notices).await?;
         if let Some(headers) = encoder.headers() {
             send(sink, &Message::Audio(&headers)).await?;
         }

@@ -87,7 +87,7 @@ async fn wait(
         tokio::select! {
             place = app.engine.next_place(), if first => {
                 let place = place.ok_or_else(|| Ending::because(CloseReason::Internal))?;
-                return app.engine.admit_to(place, request.params).await.map_err(|error| {
+                return app.engine.admit_to(place, request.spec()).await.map_err(|error| {
                     let (reason, words) = turned_away(&error);
                     Ending::Close(reason, words)
                 });

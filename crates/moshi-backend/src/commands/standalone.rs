@@ -62,6 +62,16 @@ pub struct StandaloneArgs {
     /// variable MOSHI_API_KEYS gives keys directly, separated by commas.
     #[arg(long, env = "MOSHI_API_KEY_FILE", value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
+    /// Folder of the voices that callers choose from by name, where the model plays roles [default: voices, beside the
+    /// model's files].
+    #[arg(long, env = "MOSHI_VOICES", value_name = "DIR")]
+    pub voices: Option<PathBuf>,
+    /// The voice of callers who choose none, where the model plays roles: one of that folder, by name.
+    #[arg(long, env = "MOSHI_VOICE", value_name = "NAME")]
+    pub voice: Option<String>,
+    /// The role of callers who choose none, where the model plays roles, in words: "You are a wise and friendly teacher."
+    #[arg(long, env = "MOSHI_ROLE", value_name = "TEXT")]
+    pub role: Option<String>,
     /// Record every call into this folder: both voices as a stereo wav file, the words as JSON lines. Tell your callers.
     #[arg(long, env = "MOSHI_RECORD_DIR", value_name = "DIR")]
     pub record_dir: Option<PathBuf>,
@@ -136,6 +146,7 @@ impl StandaloneArgs {
                 dtype: config.model.dtype.take(),
                 quantize: config.model.quantize,
                 exact: config.model.exact,
+                voices: config.model.voices.take(),
                 threads: config.model.threads,
                 ..Default::default()
             };
@@ -146,6 +157,8 @@ impl StandaloneArgs {
         config.queue.room = self.queue.map_or(config.queue.room, usize::from);
         config.api_keys.file = self.api_key_file.clone().or(config.api_keys.file);
         config.record_dir = self.record_dir.clone().or(config.record_dir);
+        config.part.role = self.role.clone().or(config.part.role.take());
+        config.part.voice = self.voice.clone().or(config.part.voice.take());
         if let Some(folder) = &self.static_dir {
             config.static_dir = Some(folder.clone());
         }
@@ -176,6 +189,7 @@ impl StandaloneArgs {
         model.dtype = self.dtype.clone().or(model.dtype.take());
         model.quantize = self.quantize.or(model.quantize);
         model.exact |= self.exact;
+        model.voices = self.voices.clone().or(model.voices.take());
         model.threads = self.threads.or(model.threads);
     }
 

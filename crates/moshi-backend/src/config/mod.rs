@@ -13,6 +13,7 @@ mod capacity;
 mod error;
 mod limits;
 mod model_spec;
+mod part;
 mod quotas;
 mod reader;
 
@@ -30,6 +31,7 @@ pub use error::ConfigError;
 pub use limits::{CallLimits, QueueConfig};
 pub(crate) use model_spec::{DEVICES, DTYPES, MOST_THREADS};
 pub use model_spec::{ModelSource, ModelSpec};
+pub use part::Part;
 pub use quotas::QuotaConfig;
 use reader::{Reader, to_usize};
 
@@ -91,6 +93,8 @@ pub struct ServerConfig {
     pub api_keys: KeySource,
     /// Records every call into this folder.
     pub record_dir: Option<PathBuf>,
+    /// Who the model is to callers who do not choose, where it plays roles.
+    pub part: Part,
     /// An engine that makes no progress for this long is given up; zero is never.
     pub watchdog: Duration,
     /// The lag policy.
@@ -130,6 +134,7 @@ impl Default for ServerConfig {
             queue: QueueConfig::default(),
             api_keys: KeySource::default(),
             record_dir: None,
+            part: Part::default(),
             watchdog: Duration::from_secs(60),
             engine: EngineConfig::default(),
             calls: CallLimits::default(),
@@ -188,6 +193,7 @@ impl ServerConfig {
         self.read_queue(r)?;
         self.api_keys.file = r.path("api_key_file")?;
         self.record_dir = r.path("record_dir")?;
+        self.part = Part::read(r)?;
         self.read_limits(r)?;
         self.quotas = QuotaConfig::read(r)?;
         self.read_visitors(r)?;

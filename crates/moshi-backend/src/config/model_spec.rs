@@ -72,6 +72,8 @@ pub struct ModelSpec {
     pub quantize: Option<Quantize>,
     /// Round nothing for speed (see `moshi_model::LoadOptions::exact`).
     pub exact: bool,
+    /// The folder of the voices that callers choose from, where the model plays roles; none is `voices` beside the model.
+    pub voices: Option<PathBuf>,
     /// Threads per step; none is one for each core, or one where steps are small.
     pub threads: Option<NonZeroUsize>,
 }
@@ -88,6 +90,7 @@ impl ModelSpec {
             dtype: choice(r, "dtype", &DTYPES)?,
             quantize: choice(r, "quantize", &["q8", "q4"])?.and_then(|q| q.parse().ok()),
             exact: r.flag("exact")?.unwrap_or(false),
+            voices: r.path("voices")?,
             threads: r.whole("threads", 1, MOST_THREADS)?.and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?)),
         };
         let (model, repo) = (r.text("model")?, r.text("hf_repo")?.filter(|s| !s.is_empty()));

@@ -59,7 +59,7 @@ impl RealtimeCall {
             tokio::select! {
                 ending = talk.run(&mut source, &mut said) => ending,
                 ending = sender.run(&mut sink, app.config.calls.ping_interval) => ending,
-                ending = out_of_time(app.config.calls.max_duration, &mut guard) => ending,
+                ending = out_of_time(app.config.calls.max_duration, &pulse, &mut guard) => ending,
             }
         };
         // The row is free for the next caller before this one has been seen off.

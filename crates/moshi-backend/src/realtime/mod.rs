@@ -52,6 +52,8 @@ const BETA_PROTOCOL: &str = "openai-beta.realtime-v1";
     ("model" = Option<String>, Query, description = "accepted and ignored: there is one model"),
     ("OpenAI-Beta" = Option<String>, Header, description = "`realtime=v1` for the beta's names of events"),
     ("seed" = Option<i64>, Query, description = "whole number; -1 is any"),
+    ("voice_prompt" = Option<String>, Query, description = "one of the voices that `/status` names, where the model plays roles"),
+    ("text_prompt" = Option<String>, Query, description = "the role that the model plays, likewise"),
     ("format" = Option<String>, Query, description = "audio of both directions until session.update says otherwise: `pcm16`, `g711_ulaw` or `g711_alaw`"),
     ("max_steps" = Option<u32>, Query, description = "the call ends after so many frames of reply"),
 ), responses(
@@ -88,9 +90,9 @@ pub(crate) async fn handler(
 
 async fn admit(app: Arc<App>, peer: Peer, query: &str, headers: &HeaderMap) -> Result<RealtimeCall, Refused> {
     let share = access::check_caller(&app, peer, headers, query)?;
-    let request: RealtimeRequest = access::read_request(&app, query)?;
+    let request: RealtimeRequest = access::read_request(&app, query).await?;
     // This protocol has no words for a place in line.
-    let Admitted { guard, turn } = app.admission.admit(request.params, false).await?;
+    let Admitted { guard, turn } = app.admission.admit(request.spec(), false).await?;
     let Turn::Now(session) = turn else {
         return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "full", "there is no place"));
     };

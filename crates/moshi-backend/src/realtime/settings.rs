@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::format::AudioFormat;
 use super::problem::Problem;
 use crate::call::NamedFormat;
+use crate::config::Part;
 
 /// The spelling that the caller wants to hear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub(super) struct Settings {
     pub(super) output: AudioFormat,
     /// Whether it is told when it begins and ends to speak.
     pub(super) turns: Turns,
+    /// Who the model is, where it plays roles: its instructions and voice.
+    pub(super) part: Part,
 }
 
 /// Who commits the input.
@@ -83,8 +86,8 @@ impl Turns {
 }
 
 impl Settings {
-    /// These settings with what a `session.update` changes. Fields that mean nothing to this server (instructions, voice,
-    /// tools) are passed over.
+    /// These settings with what a `session.update` changes. Fields that mean nothing to this server (tools) are
+    /// passed over.
     ///
     /// # Errors
     /// [`Problem`] names the field; nothing has changed then.
@@ -113,6 +116,17 @@ impl Settings {
                 new.turns = read_turns(value, &format!("session.{}", path.join(".")))?;
             }
         }
+        for (path, is_voice) in
+            [(&["instructions"][..], false), (&["voice"][..], true), (&["audio", "output", "voice"][..], true)]
+        {
+            let text = |value: &Value| value.as_str().or_else(|| value.get("id")?.as_str()).map(str::to_owned);
+            if let Some(value) = nested(path).filter(|value| !value.is_null()) {
+                let param = || format!("session.{}", path.join("."));
+                let text = text(value).ok_or_else(|| Problem::value(&param(), value, "a text"))?;
+                let chosen = Some(text).filter(|text| !text.is_empty());
+                *(if is_voice { &mut new.part.voice } else { &mut new.part.role }) = chosen;
+            }
+        }
         Ok(new)
     }
 
@@ -128,6 +142,8 @@ impl Settings {
                 "interrupt_response": false,
             })
         });
+        let voice = self.part.voice.as_ref().unwrap_or(&about.model);
+        let role = self.part.role.as_deref().unwrap_or_default();
         let mut session = match dialect {
             Dialect::General => json!({
                 "type": "realtime",
@@ -135,7 +151,7 @@ impl Settings {
                 "id": about.id,
                 "model": about.model,
                 "output_modalities": ["audio"],
-                "instructions": "",
+                "instructions": role,
                 "tools": [],
                 "tool_choice": "none",
                 "max_output_tokens": "inf",
@@ -146,7 +162,7 @@ impl Settings {
                         "transcription": null,
                         "noise_reduction": null,
                     },
-                    "output": { "format": self.output.object(), "voice": about.model, "speed": 1.0 },
+                    "output": { "format": self.output.object(), "voice": voice, "speed": 1.0 },
                 },
             }),
             Dialect::Beta => json!({
@@ -154,8 +170,8 @@ impl Settings {
                 "id": about.id,
                 "model": about.model,
                 "modalities": ["audio", "text"],
-                "instructions": "",
-                "voice": about.model,
+                "instructions": role,
+                "voice": voice,
                 "input_audio_format": self.input.short_name(),
                 "output_audio_format": self.output.short_name(),
                 "input_audio_transcription": null,
@@ -228,7 +244,8 @@ mod tests {
             "output": { "format": { "type": "audio/pcma" } } } }));
         let beta = update(json!({ "instructions": "Be brief.", "input_audio_format": "g711_ulaw",
             "output_audio_format": "g711_alaw", "turn_detection": null }));
-        let expected = Settings { input: AudioFormat::Ulaw, output: AudioFormat::Alaw, turns: Turns::Manual };
+        let part = Part { voice: None, role: Some("Be brief.".to_owned()) };
+        let expected = Settings { input: AudioFormat::Ulaw, output: AudioFormat::Alaw, turns: Turns::Manual, part };
         assert_eq!((today.unwrap(), beta.unwrap()), (expected.clone(), expected));
         assert_eq!(update(json!({})).unwrap(), Settings::default());
     }

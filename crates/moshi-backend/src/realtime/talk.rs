@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::extract::ws::Message as Frame;
 use futures_util::StreamExt;
 use moshi_audio::AudioError;
+use moshi_engine::SessionSpec;
 use moshi_protocol::{CloseReason, MessageError, Notice, SayWhen, Steer};
 use serde_json::{Map, Value};
 use tokio::time::MissedTickBehavior;
@@ -23,6 +24,7 @@ use super::settings::{About, Settings};
 use super::voice_activity::VoiceActivity;
 use crate::app::App;
 use crate::call::{CallEvents, CallInput, Ending, LostAudio, Pace, Pacer, Pulse, RateLimits, Said, off_worker};
+use crate::config::Part;
 use crate::websocket::{Source, broken, size};
 
 /// What the caller is told at once, or what it did wrong.
@@ -39,6 +41,8 @@ pub(super) struct Talk<'a> {
     pub(super) limit: usize,
     about: About,
     settings: Settings,
+    /// The session as it was opened.
+    spec: SessionSpec,
     limits: RateLimits,
     /// Away while it decodes.
     voice_in: Option<VoiceIn>,
@@ -81,7 +85,13 @@ impl<'a> Talk<'a> {
             outbox,
             limit: usize::MAX,
             about,
-            settings: Settings { input: request.format, output: request.format, ..Settings::default() },
+            settings: Settings {
+                input: request.format,
+                output: request.format,
+                part: if app.cast.is_some() { request.part.clone() } else { Part::default() },
+                ..Settings::default()
+            },
+            spec: request.spec(),
             limits: RateLimits::new(),
             voice_in: None,
             voice_out: None,
@@ -105,6 +115,7 @@ impl<'a> Talk<'a> {
 
     async fn talk(&mut self, source: &mut Source, said: &mut CallEvents<'_>) -> Result<Infallible, Ending> {
         self.outbox.tell([self.events.session("session.created", &self.settings, &self.about)])?;
+        self.pulse.greet();
         let mut check = tokio::time::interval(self.app.config.calls.ping_interval);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -170,7 +181,7 @@ impl<'a> Talk<'a> {
     /// An event of the caller. The inner error is the caller's mistake.
     async fn asked(&mut self, event: ClientEvent) -> Result<Answer, Ending> {
         Ok(match event {
-            ClientEvent::Update(session) => self.update(&session),
+            ClientEvent::Update(session) => return self.update(&session).await,
             ClientEvent::Append(bytes) => return self.append(bytes).await,
             ClientEvent::Commit => self.commit(),
             ClientEvent::Clear => {
@@ -190,8 +201,15 @@ impl<'a> Talk<'a> {
         })
     }
 
-    fn update(&mut self, session: &Map<String, Value>) -> Answer {
-        let new = self.settings.updated(session)?;
+    async fn update(&mut self, session: &Map<String, Value>) -> Result<Answer, Ending> {
+        let mut new = match self.settings.updated(session) {
+            Ok(new) => new,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let notice = match self.recast(&mut new.part).await? {
+            Ok(notice) => notice,
+            Err(problem) => return Ok(Err(problem)),
+        };
         if new.input != self.settings.input {
             self.voice_in = None;
         }
@@ -199,7 +217,32 @@ impl<'a> Talk<'a> {
             self.voice_out = None;
         }
         self.settings = new;
-        Ok(vec![self.events.session("session.updated", &self.settings, &self.about)])
+        Ok(Ok(vec![match notice {
+            Some(notice) => self.notify(notice),
+            None => self.events.session("session.updated", &self.settings, &self.about),
+        }]))
+    }
+
+    /// Makes the model who it is to be from now on, if it plays roles and has heard nothing yet; else `part` becomes what it
+    /// was, and the notice says why.
+    async fn recast(&mut self, part: &mut Part) -> Result<Result<Option<Notice>, Problem>, Ending> {
+        if *part == self.settings.part {
+            return Ok(Ok(None));
+        }
+        let Some(cast) = &self.app.cast else {
+            part.clone_from(&self.settings.part);
+            return Ok(Ok(None));
+        };
+        if self.pacer.has_begun() {
+            part.clone_from(&self.settings.part);
+            return Ok(Ok(Some(Notice::part_kept())));
+        }
+        let prompt = match cast.prompt(part).await {
+            Ok(prompt) => prompt,
+            Err(error) => return Ok(Err(Problem::of("invalid_value", "session", error.to_string()))),
+        };
+        self.input.begin_as(SessionSpec { prompt, ..self.spec.clone() }).await?;
+        Ok(Ok(None))
     }
 
     /// Begins the response that the caller asks for. One that came unasked gives way: its caller could not know of it.
@@ -267,6 +310,7 @@ impl<'a> Talk<'a> {
     async fn said(&mut self, said: Said) -> Result<Vec<String>, Ending> {
         let mut utterances = Vec::new();
         match said {
+            Said::Primed => {}
             Said::Voice(pcm) => self.responses.voice(pcm, &mut utterances),
             Said::Words(text) => self.responses.say(text, &mut utterances),
             Said::Token { token, step } => return Ok(vec![self.events.token(token, step)]),

@@ -21,6 +21,7 @@ mod real_model;
 mod realtime;
 mod realtime_client;
 mod recording;
+mod roles;
 mod security;
 mod short_keys;
 mod steering;
