@@ -1,7 +1,6 @@
 // All kernels for the processor, and a launch by name.
 #include "products.cu"
 #include "lines.cu"
-#include "attention.cu"
 #include "sample.cu"
 // As the driver's launch. Returns 0, or writes what went wrong.
 extern "C" int moshi_gpu_host_launch(const char* name, const uint32_t grid[3], uint32_t threads, uint32_t shared, int order, void** args, char* error, size_t room) {

@@ -63,7 +63,7 @@ async fn a_wire_hands_over_frames_and_gets_voice_words_and_an_ending() {
     let ending = loop {
         match tokio::time::timeout(Duration::from_secs(9), events.next()).await.unwrap() {
             Ok(Said::Voice(pcm)) => voice.extend(pcm),
-            Ok(Said::Words(_) | Said::Lost { .. } | Said::Token { .. }) => {}
+            Ok(Said::Words(_) | Said::Lost { .. } | Said::Token { .. } | Said::Primed) => {}
             Err(ending) => break ending,
         }
     };
