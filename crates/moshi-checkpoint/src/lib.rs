@@ -37,6 +37,7 @@ mod lora;
 mod mimi_names;
 mod names;
 mod part_name;
+mod presence;
 pub mod quantize;
 mod quantized;
 pub mod random;

@@ -24,7 +24,17 @@ const MIMI_NAMES: [&str; 4] = [
     "mimi-pytorch-e351c8d8@125.safetensors",
     "mimi-dbaa9758@125.safetensors",
 ];
-const TOKENIZER_NAMES: [&str; 2] = ["tokenizer_spm_32k_3.model", "tokenizer.model"];
+const TOKENIZER_NAMES: [&str; 6] = [
+    "tokenizer_spm_32k_3.model",
+    "tokenizer.model",
+    "tokenizer_spm_48k_multi6_2.model",
+    "tokenizer_spm_8k_en_fr_audio.model",
+    "tokenizer_en_fr_audio_8000.model",
+    "tokenizer_en_audio_4000.model",
+];
+/// What says how large a model is, in the order it is looked for: most repositories have the first, some the arguments of
+/// the PyTorch constructor, those of the Rust programs the last.
+const CONFIG_NAMES: [&str; 3] = ["config.json", "moshi_lm_kwargs.json", "config.toml"];
 const ADAPTER_NAME: &str = "lora.safetensors";
 
 /// Where the files of a repository lie.
@@ -109,11 +119,11 @@ impl<'a> Locator<'a> {
         }
     }
 
-    /// config.json, if there is one.
+    /// config.json or what stands for it, if there is one.
     pub(crate) fn config(&mut self) -> Result<Option<PathBuf>> {
         let found = match &self.options.config {
             Some(given) => Some(self.given(given)?),
-            None => self.find("config.json")?,
+            None => self.find_first(&CONFIG_NAMES)?,
         };
         Ok(found.map(|found| found.path))
     }
@@ -124,7 +134,8 @@ impl<'a> Locator<'a> {
             return self.given(given);
         }
         let Some(name) = name else {
-            return match self.find_first(&LM_NAMES)?.or_else(|| self.only_first_part(None)) {
+            let usual = self.find_first(&LM_NAMES)?.or_else(|| self.only_first_part(None));
+            return match usual.or_else(|| self.only_one(&may_be_model)) {
                 Some(found) => Ok(found),
                 None => Err(self.no_file("language model", LM_NAMES[0])),
             };
@@ -141,26 +152,27 @@ impl<'a> Locator<'a> {
     /// The codec's file.
     pub(crate) fn codec(&mut self, name: Option<&str>) -> Result<PathBuf> {
         let given = self.options.files.mimi.as_deref();
-        self.part("codec", given, name, &MIMI_NAMES)
+        self.part("codec", (given, name), &MIMI_NAMES, &|name| is_codec_name(name) && may_be_weights(name))
     }
 
     /// The tokenizer's file.
     pub(crate) fn tokenizer(&mut self, name: Option<&str>) -> Result<PathBuf> {
         let given = self.options.files.tokenizer.as_deref();
-        self.part("tokenizer", given, name, &TOKENIZER_NAMES)
+        self.part("tokenizer", (given, name), &TOKENIZER_NAMES, &|name| name.ends_with(".model"))
     }
 
+    /// The file given, else the one named, else one with a usual name, else the only one that looks like it.
     fn part(
         &mut self,
         what: &'static str,
-        given: Option<&str>,
-        name: Option<&str>,
+        (given, name): (Option<&str>, Option<&str>),
         usual: &[&'static str],
+        looks: &dyn Fn(&str) -> bool,
     ) -> Result<PathBuf> {
         let found = match (given, name) {
             (Some(given), _) => self.given(given)?,
             (None, Some(name)) => self.need(what, name)?,
-            (None, None) => match self.find_first(usual)? {
+            (None, None) => match self.find_first(usual)?.or_else(|| self.only_one(looks)) {
                 Some(found) => found,
                 None => return Err(self.no_file(what, usual[0])),
             },
@@ -236,6 +248,14 @@ impl<'a> Locator<'a> {
         };
         let first: Vec<_> = names_in(folder).into_iter().filter(is_first).collect();
         let [only] = &first[..] else { return None };
+        Some(Found { path: folder.join(only), place: Place::Repository(only.clone()) })
+    }
+
+    /// The only file of a folder whose name may be meant.
+    fn only_one(&self, may_be: &dyn Fn(&str) -> bool) -> Option<Found> {
+        let Root::Folder(folder) = &self.root else { return None };
+        let names: Vec<_> = names_in(folder).into_iter().filter(|name| may_be(name)).collect();
+        let [only] = &names[..] else { return None };
         Some(Found { path: folder.join(only), place: Place::Repository(only.clone()) })
     }
 
@@ -320,6 +340,21 @@ impl<'a> Locator<'a> {
         };
         Error::NoFile { folder, what, name: name.to_owned(), advice }
     }
+}
+
+/// Whether a name is one of weights that can be read: no part of several, and nothing that is known to be something else.
+fn may_be_weights(name: &str) -> bool {
+    let readable = name.ends_with(".safetensors") || name.ends_with(".gguf");
+    readable && PartName::parse(name).is_none() && foreign::by_name(name).is_none()
+}
+
+/// Whether a file of weights is a codec, by its name.
+fn is_codec_name(name: &str) -> bool {
+    name.contains("mimi") || name.starts_with("tokenizer")
+}
+
+fn may_be_model(name: &str) -> bool {
+    may_be_weights(name) && !is_codec_name(name)
 }
 
 fn served_from_cache(complaint: &str) -> String {

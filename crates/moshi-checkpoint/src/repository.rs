@@ -14,6 +14,7 @@ use crate::locate::{Found, Locator};
 use crate::mimi_names::mimi_tensors;
 use crate::names::{TensorSpec, lm_tensors};
 use crate::part_name::PartName;
+use crate::presence;
 use crate::shapes::{self, Shapes};
 use crate::source::Source;
 use crate::tensors::Tensors;
@@ -196,8 +197,12 @@ impl Repository {
         if self.config.is_silent()
             && let Some(lm) = Shapes(&files).lm()
         {
+            if self.config_path.is_none() && lm != LmConfig::moshi_7b() {
+                self.warnings.push(without_sizes(&files));
+            }
             self.config.lm = lm;
         }
+        self.warnings.extend(presence::settle(&mut self.config, &files));
         let (mut tensors, layout, warnings) = resolve_lm(files, &self.config)?;
         if let Some(lora) = &self.config.lora {
             let file = TensorFile::open(&locator.adapter(lora.name.as_deref())?)?;
@@ -352,6 +357,14 @@ fn spare_slices(files: &[TensorFile], lm: &LmConfig) -> Option<usize> {
     let own = |depth: &DepformerConfig| depth.weights_per_step && depth.schedule.iter().copied().eq(0..lm.dep_q);
     let slices = Shapes(files).slices();
     (slices > lm.dep_q && lm.depformer.as_ref().is_some_and(own)).then_some(slices)
+}
+
+/// What is to be known of a model whose sizes nobody has said.
+fn without_sizes(files: &[TensorFile]) -> String {
+    let path = files.first().map(|file| file.path().display().to_string()).unwrap_or_default();
+    format!(
+        "{path}: no configuration is with it; sizes are those of its tensors, and heads, window and delays as in Moshi 7B"
+    )
 }
 
 /// An error of tensors that do not fit sizes which no file has said.

@@ -1,19 +1,42 @@
-//! Sizes from tensors: role-play repositories have an empty config.json.
+//! Sizes from tensors: role-play repositories have an empty config.json, others none at all.
 //!
 //! What no shape tells is as in Moshi 7B and its codec: the numbers of heads, contexts, delays, which of the streams are the
 //! agent's. A file that does not fit that is left to the ordinary checks.
 
+use std::sync::LazyLock;
+
 use crate::config::{
-    DepformerConfig, LmConfig, MimiConfig, MimiTransformerConfig, QuantizerConfig, SeanetConfig, gated_hidden,
+    DepformerConfig, LmConfig, MAX_STREAMS, MimiConfig, MimiTransformerConfig, QuantizerConfig, SeanetConfig, nominal,
 };
 use crate::file::TensorFile;
+use crate::layouts;
 
-/// The shapes of all tensors of some files.
+/// The shapes of all tensors of some files, by the names of the PyTorch package, whatever the files call them.
 pub(crate) struct Shapes<'a>(pub(crate) &'a [TensorFile]);
+
+/// Moshi 7B with more depth steps than any model has: what the other layouts call a step's tensors.
+static ANY: LazyLock<LmConfig> = LazyLock::new(|| {
+    let depth = DepformerConfig { schedule: (0..MAX_STREAMS).collect(), ..DepformerConfig::moshi_7b() };
+    LmConfig { dep_q: MAX_STREAMS, depformer: Some(depth), ..LmConfig::moshi_7b() }
+});
 
 impl Shapes<'_> {
     fn of(&self, name: &str) -> Option<&[usize]> {
-        self.0.iter().find_map(|file| file.tensors().get(name)).map(|tensor| tensor.shape.as_slice())
+        let find = |name: &str| self.0.iter().find_map(|file| file.tensors().get(name));
+        let in_rust = layouts::candle_place(name, &ANY);
+        let other = || in_rust.as_deref().and_then(find);
+        let in_mlx = || find(&layouts::mlx_rename(in_rust.as_deref().unwrap_or(name)));
+        find(name).or_else(other).or_else(in_mlx).map(|tensor| tensor.shape.as_slice())
+    }
+
+    /// Whether there is such a tensor.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.of(name).is_some()
+    }
+
+    /// Whether there is a tensor whose name in the file begins so.
+    pub(crate) fn any(&self, beginning: &str) -> bool {
+        self.0.iter().any(|file| file.tensors().keys().any(|name| name.starts_with(beginning)))
     }
 
     /// One dimension of a tensor.
@@ -21,8 +44,18 @@ impl Shapes<'_> {
         self.of(name)?.get(index).copied()
     }
 
+    /// Rows of a matrix, which integers packed along them leave as they are.
+    pub(crate) fn rows(&self, name: &str) -> Option<usize> {
+        self.dim(name, 0)
+    }
+
+    /// Columns of a matrix that is not packed.
+    pub(crate) fn columns(&self, name: &str) -> Option<usize> {
+        self.dim(name, 1)
+    }
+
     /// How many tensors there are whose names go on counting.
-    fn count(&self, name: impl Fn(usize) -> String) -> usize {
+    pub(crate) fn count(&self, name: impl Fn(usize) -> String) -> usize {
         (0..).take_while(|i| self.of(&name(*i)).is_some()).count()
     }
 
@@ -31,19 +64,19 @@ impl Shapes<'_> {
         self.count(|k| format!("linears.{k}.weight"))
     }
 
-    /// A language model in the PyTorch package's names, with the streams of Moshi 7B.
+    /// A language model with the streams of Moshi 7B.
     pub(crate) fn lm(&self) -> Option<LmConfig> {
         let base = LmConfig::moshi_7b();
-        let (entries, dim) = (self.dim("text_emb.weight", 0)?, self.dim("text_emb.weight", 1)?);
-        let hidden = self.dim("transformer.layers.0.gating.linear_out.weight", 1)?;
+        let dim = self.of("out_norm.alpha")?.iter().product();
+        let hidden = self.rows("transformer.layers.0.gating.linear_in.weight")? / 2;
         let lm = LmConfig {
             dim,
             num_layers: self.count(|i| format!("transformer.layers.{i}.norm1.alpha")),
-            dim_feedforward: feedforward(dim, hidden)?,
+            dim_feedforward: nominal(dim, hidden)?,
             n_q: self.count(|q| format!("emb.{q}.weight")),
-            card: self.dim("emb.0.weight", 0)?.checked_sub(1)?,
-            text_card: entries.checked_sub(1)?,
-            text_card_out: self.dim("text_linear.weight", 0)?,
+            card: self.rows("emb.0.weight")?.checked_sub(1)?,
+            text_card: self.rows("text_emb.weight")?.checked_sub(1)?,
+            text_card_out: self.rows("text_linear.weight")?,
             depformer: Some(self.depth()?),
             ..base.clone()
         };
@@ -54,13 +87,13 @@ impl Shapes<'_> {
 
     fn depth(&self) -> Option<DepformerConfig> {
         let base = DepformerConfig::moshi_7b();
-        let dim = self.dim("depformer_in.0.weight", 0)?;
-        let hidden = self.dim("depformer.layers.0.gating.0.linear_out.weight", 1)?;
+        let dim = self.rows("depformer_in.0.weight")?;
+        let hidden = self.rows("depformer.layers.0.gating.0.linear_in.weight")? / 2;
         let sets = base.schedule.len();
         let depth = DepformerConfig {
             dim,
             num_layers: self.count(|l| format!("depformer.layers.{l}.norm1.alpha")),
-            dim_feedforward: vec![feedforward(dim, hidden)?; sets],
+            dim_feedforward: vec![nominal(dim, hidden)?; sets],
             ..base
         };
         dim.is_multiple_of(depth.num_heads).then_some(depth)
@@ -114,11 +147,6 @@ impl Shapes<'_> {
             bins: self.dim(&first, 0)?,
         })
     }
-}
-
-/// The nominal size of a gated block of so many hidden units; `None` where no size leads to it.
-fn feedforward(dim: usize, hidden: usize) -> Option<usize> {
-    [(3 * hidden).div_ceil(2), 4 * dim].into_iter().find(|&nominal| gated_hidden(dim, nominal) == hidden)
 }
 
 /// Which step of the depth transformer a tensor belongs to, where each has weights of its own.

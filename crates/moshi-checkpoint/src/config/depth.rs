@@ -1,7 +1,7 @@
 //! Sizes and options of the depth transformer.
 
 use super::limits::{MAX_LAYERS, MAX_STREAMS, MAX_WIDTH};
-use super::lm::check_heads;
+use super::lm::{SCHEDULE, check_heads};
 use super::{Gating, LmConfig, NormKind, PositionalEmbedding, Reader, gated_hidden};
 use crate::Result;
 
@@ -104,14 +104,21 @@ impl DepformerConfig {
         }
     }
 
-    /// Reads the `depformer_*` keys; `None` when the model writes no audio.
-    pub(super) fn parse(r: &Reader<'_>, lm: &LmConfig, hidden_scale: f64) -> Result<Option<Self>> {
+    /// Reads the `depformer_*` keys, which are of `steps` steps, for the first `dep_q` of them; `None` when the model writes
+    /// no audio.
+    pub(super) fn parse(r: &Reader<'_>, lm: &LmConfig, steps: usize, hidden_scale: f64) -> Result<Option<Self>> {
         // Obsolete, and said to be ignored; asking for it makes it known.
         let _ = r.value("depformer_causal");
         let base = Self::moshi_7b();
-        let schedule = r.counts("depformer_weights_per_step_schedule", 0, MAX_STREAMS)?;
+        let first = |mut list: Vec<usize>| {
+            if list.len() == steps {
+                list.truncate(lm.dep_q);
+            }
+            list
+        };
+        let schedule = r.counts(SCHEDULE, 0, MAX_STREAMS)?.filter(|list| !list.is_empty()).map(first);
         let dim = r.count("depformer_dim", 1, MAX_WIDTH)?;
-        let feedforward = parse_feedforward(r)?;
+        let feedforward = parse_feedforward(r)?.map(first);
         let output_norm = r.choice("depformer_norm", &NormKind::NAMES)?;
         let config = Self {
             dim: dim.unwrap_or(base.dim),
@@ -169,14 +176,14 @@ impl DepformerConfig {
 fn parse_feedforward(r: &Reader<'_>) -> Result<Option<Vec<usize>>> {
     let key = "depformer_dim_feedforward";
     match r.value(key) {
-        Some(v) if v.is_array() => r.counts(key, 1, MAX_WIDTH),
+        Some(v) if v.is_array() => Ok(r.counts(key, 1, MAX_WIDTH)?.filter(|list| !list.is_empty())),
         _ => Ok(r.count(key, 1, MAX_WIDTH)?.map(|n| vec![n])),
     }
 }
 
 /// A schedule gives each step a weight set, starting at 0, never going back and leaving none out.
 fn check_schedule(r: &Reader<'_>, schedule: &[usize], dep_q: usize) -> Result<()> {
-    let key = "depformer_weights_per_step_schedule";
+    let key = SCHEDULE;
     if schedule.len() != dep_q {
         return Err(r.error(key, format!("a list of {}", schedule.len()), format!("dep_q = {dep_q} numbers")));
     }

@@ -75,6 +75,9 @@ impl PositionalEmbedding {
     }
 }
 
+/// Which weights each depth step has.
+pub(super) const SCHEDULE: &str = "depformer_weights_per_step_schedule";
+
 /// The language model: one text stream and `n_q` audio streams in, one text stream and `dep_q` audio streams out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LmConfig {
@@ -216,8 +219,21 @@ impl LmConfig {
         config.parse_sizes(r, hidden_scale)?;
         config.parse_options(r)?;
         config.check(r, hidden_scale)?;
-        config.depformer = DepformerConfig::parse(r, &config, hidden_scale)?;
+        let steps = config.dep_q;
+        if config.predicts_the_user(r)? {
+            config.dep_q /= 2;
+        }
+        config.depformer = DepformerConfig::parse(r, &config, steps, hidden_scale)?;
         Ok(config)
+    }
+
+    /// Whether it is a dialogue that was trained to predict the user's streams beside the agent's. They are always given
+    /// when it runs, so the steps that predict them are left out.
+    fn predicts_the_user(&self, r: &Reader<'_>) -> Result<bool> {
+        let dialogue = matches!(r.text("model_type")?.as_deref(), None | Some("moshi")) && !r.says("tts_config");
+        let own = r.counts(SCHEDULE, 0, MAX_STREAMS)?.is_none_or(|list| list.iter().copied().eq(0..list.len()));
+        let (agent, user) = self.delays[1..].split_at(self.n_q / 2);
+        Ok(dialogue && own && self.dep_q > 0 && self.dep_q == self.n_q && agent == user)
     }
 
     /// Moshi 7B without what a configuration has to ask for.
@@ -291,6 +307,17 @@ impl LmConfig {
 /// that four times the width gives 21/8 of it. (Published PyTorch package; 16,896 at width 4,096 gives 11,264.)
 pub fn gated_hidden(dim: usize, dim_feedforward: usize) -> usize {
     if dim_feedforward == 4 * dim { 21 * dim / 8 } else { 2 * dim_feedforward / 3 }
+}
+
+/// The nominal size of a gated block of so many hidden units; `None` where no size leads to it.
+pub(crate) fn nominal(dim: usize, hidden: usize) -> Option<usize> {
+    [(3 * hidden).div_ceil(2), 4 * dim].into_iter().find(|&nominal| gated_hidden(dim, nominal) == hidden)
+}
+
+/// A factor whose product with `dim`, rounded down, is `width`.
+pub(super) fn scale(dim: usize, width: usize) -> f64 {
+    let exact = width as f64 / dim as f64;
+    if (exact * dim as f64) as usize == width { exact } else { (width as f64 + 0.5) / dim as f64 }
 }
 
 /// Checks that heads divide the width, that key heads divide heads, and that rotary pairs are whole.

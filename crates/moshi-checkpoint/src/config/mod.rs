@@ -12,6 +12,7 @@ mod limits;
 mod lm;
 mod mimi;
 mod reader;
+mod rust_program;
 mod tts;
 mod write;
 
@@ -21,6 +22,8 @@ use serde_json::Value;
 
 pub use conditions::{ConditionerConfig, ConditionerKind, FuserConfig};
 pub use depth::DepformerConfig;
+pub(crate) use limits::MAX_STREAMS;
+pub(crate) use lm::nominal;
 pub use lm::{Gating, LmConfig, NormKind, PositionalEmbedding, gated_hidden};
 pub use mimi::{MimiConfig, MimiTransformerConfig, QuantizerConfig, SeanetConfig};
 pub(crate) use reader::Reader;
@@ -105,6 +108,8 @@ pub struct ModelConfig {
     pub stt_config: Option<Value>,
     /// Which model it is, where the file says so.
     pub model_id: Option<ModelId>,
+    /// The text token with which the model asks for something to be looked up (`rag_token_id`).
+    pub rag_token_id: Option<u32>,
     /// The whole file as it is written; `null` when there was none.
     pub raw: Value,
 }
@@ -121,18 +126,26 @@ impl ModelConfig {
             tts_config: None,
             stt_config: None,
             model_id: None,
+            rag_token_id: None,
             raw: Value::Null,
         }
     }
 
-    /// Reads a `config.json`. Returns the configuration and warnings, one sentence each: unknown keys (later
+    /// Reads a `config.json`, or what stands for it: `moshi_lm_kwargs.json`, or the `config.toml` of the published Rust
+    /// programs. Returns the configuration and warnings, one sentence each: unknown keys (later
     /// checkpoints add some) and settings that were taken from Moshi 7B because the file leaves them out.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Format`] when it is no JSON object, [`Error::Config`] for a setting that no model can
     /// be built from or that contradicts another.
     pub fn read(path: &Path) -> Result<(Self, Vec<String>)> {
-        Self::from_json(path, read_json(path)?)
+        if !path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml")) {
+            return Self::from_json(path, read_json(path)?);
+        }
+        let (value, mut warnings) = rust_program::to_config(path, &read_text(path, "a configuration in TOML")?)?;
+        let (config, more) = Self::from_json(path, value)?;
+        warnings.extend(more);
+        Ok((config, warnings))
     }
 
     /// As [`ModelConfig::read`], from JSON at hand; `path` is for messages.
@@ -153,9 +166,14 @@ impl ModelConfig {
         Ok((Self { raw, ..parsed }, warnings))
     }
 
-    /// Whether there is a file and it says nothing of the language model's sizes.
+    /// Whether nothing is said of the language model's sizes: there is no file, or it is about other things.
     pub(crate) fn is_silent(&self) -> bool {
-        self.raw.as_object().is_some_and(|map| !lm::LM_KEYS.iter().any(|key| map.contains_key(*key)))
+        !lm::LM_KEYS.iter().any(|key| self.says(key))
+    }
+
+    /// Whether the file has this setting, and it is not null.
+    pub(crate) fn says(&self, key: &str) -> bool {
+        self.raw.get(key).is_some_and(|value| !value.is_null())
     }
 
     fn parse(reader: &Reader<'_>, lm: LmConfig) -> Result<Self> {
@@ -167,8 +185,15 @@ impl ModelConfig {
         ];
         // Written for the PyTorch package; the tensors themselves say what they are.
         let _ = reader.value("quantize");
+        let tts_config = TtsConfig::parse(reader)?;
+        let model_type = match reader.choice("model_type", &types)? {
+            Some(given) => given,
+            None if tts_config.is_some() => ModelType::Tts,
+            None if lm.dep_q == 0 => ModelType::Stt,
+            None => ModelType::Moshi,
+        };
         Ok(Self {
-            model_type: reader.choice("model_type", &types)?.unwrap_or(ModelType::Moshi),
+            model_type,
             lm,
             lm_gen_config: parse_gen_config(reader)?,
             names: FileNames {
@@ -178,9 +203,10 @@ impl ModelConfig {
                 tokenizer: reader.text("tokenizer_name")?,
             },
             lora: parse_lora(reader)?,
-            tts_config: TtsConfig::parse(reader)?,
+            tts_config,
             stt_config: reader.value("stt_config").cloned(),
             model_id: ModelId::parse(reader)?,
+            rag_token_id: reader.count("rag_token_id", 0, limits::MAX_WIDTH)?.map(|id| id as u32),
             raw: Value::Null,
         })
     }
@@ -222,20 +248,33 @@ fn refuse_foreign(path: &Path, map: &serde_json::Map<String, Value>) -> Result<(
 
 /// A JSON file.
 pub(crate) fn read_json(path: &Path) -> Result<Value> {
+    let expected = "a JSON configuration";
+    let text = read_text(path, expected)?;
+    let wrong = |found| Error::Format { path: path.to_path_buf(), expected, found };
+    serde_json::from_str(&text).map_err(|e| match crate::foreign::by_bytes(text.as_bytes()) {
+        Some(kind) => wrong(kind),
+        None => wrong(format!("text that is not JSON: {e}")),
+    })
+}
+
+/// The text of a configuration.
+fn read_text(path: &Path, expected: &'static str) -> Result<String> {
     let io = |source| Error::Io { path: path.to_path_buf(), doing: "read", source };
     // A configuration has a few kilobytes; a model passed by mistake is not read into memory.
     let size = std::fs::metadata(path).map_err(io)?.len();
-    let format = |found: String| Error::Format { path: path.to_path_buf(), expected: "a JSON configuration", found };
+    let format = |found: String| Error::Format { path: path.to_path_buf(), expected, found };
     if size > 16 << 20 {
         return Err(format(format!("a file of {size} bytes")));
     }
     let bytes = std::fs::read(path).map_err(io)?;
     // Editors of Windows begin a text with a mark.
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    serde_json::from_slice(text).map_err(|e| match crate::foreign::by_bytes(&bytes) {
-        Some(kind) => format(kind),
-        None => format(format!("text that is not JSON: {e}")),
-    })
+    match std::str::from_utf8(text) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(e) => {
+            Err(format(crate::foreign::by_bytes(&bytes).unwrap_or_else(|| format!("a file that is no text: {e}"))))
+        }
+    }
 }
 
 pub(crate) fn as_object<'a>(path: &Path, value: &'a Value) -> Result<&'a serde_json::Map<String, Value>> {

@@ -48,9 +48,19 @@ impl<'a> Reader<'a> {
         self.map.get(key).filter(|v| !v.is_null())
     }
 
+    /// Whether something is said about `key`.
+    pub(crate) fn says(&self, key: &str) -> bool {
+        self.single(key).is_some()
+    }
+
+    /// As [`Reader::value`] for what is no list: some writers say "none" with an empty one.
+    fn single(&self, key: &str) -> Option<&'a Value> {
+        self.value(key).filter(|v| v.as_array().is_none_or(|items| !items.is_empty()))
+    }
+
     /// A whole number from `min` to `max`.
     pub(crate) fn count(&self, key: &str, min: usize, max: usize) -> Result<Option<usize>> {
-        self.value(key).map(|v| self.to_count(key, v, min, max)).transpose()
+        self.single(key).map(|v| self.to_count(key, v, min, max)).transpose()
     }
 
     /// As [`Reader::count`], but the key must be there.
@@ -81,7 +91,7 @@ impl<'a> Reader<'a> {
 
     /// A finite number from `min` to `max`.
     pub(crate) fn number(&self, key: &str, min: f64, max: f64) -> Result<Option<f64>> {
-        let Some(value) = self.value(key) else { return Ok(None) };
+        let Some(value) = self.single(key) else { return Ok(None) };
         match value.as_f64() {
             Some(n) if n.is_finite() && (min..=max).contains(&n) => Ok(Some(n)),
             _ => Err(self.error(key, short(value), format!("a number from {min} to {max}"))),
@@ -90,7 +100,7 @@ impl<'a> Reader<'a> {
 
     /// `true` or `false`; absent is `default`.
     pub(crate) fn flag(&self, key: &str, default: bool) -> Result<bool> {
-        match self.value(key) {
+        match self.single(key) {
             None => Ok(default),
             Some(Value::Bool(b)) => Ok(*b),
             Some(v) => Err(self.error(key, short(v), "true or false")),
@@ -99,7 +109,7 @@ impl<'a> Reader<'a> {
 
     /// A text.
     pub(crate) fn text(&self, key: &str) -> Result<Option<String>> {
-        match self.value(key) {
+        match self.single(key) {
             None => Ok(None),
             Some(Value::String(s)) => Ok(Some(s.clone())),
             Some(v) => Err(self.error(key, short(v), "a text")),
@@ -120,7 +130,7 @@ impl<'a> Reader<'a> {
 
     /// A text that names one of `choices`.
     pub(crate) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<Option<T>> {
-        let Some(value) = self.value(key) else { return Ok(None) };
+        let Some(value) = self.single(key) else { return Ok(None) };
         let found = value.as_str().and_then(|s| choices.iter().find(|(name, _)| *name == s));
         match found {
             Some((_, choice)) => Ok(Some(*choice)),
@@ -133,7 +143,7 @@ impl<'a> Reader<'a> {
 
     /// A nested object.
     pub(crate) fn object(&self, key: &str) -> Result<Option<Reader<'a>>> {
-        match self.value(key) {
+        match self.single(key) {
             None => Ok(None),
             Some(Value::Object(map)) => Ok(Some(Reader {
                 path: self.path,

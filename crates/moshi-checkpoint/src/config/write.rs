@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::conditions::conditioners_to_json;
+use super::lm::scale;
 use super::{
     DepformerConfig, FileNames, LmConfig, LmGenConfig, MimiConfig, ModelConfig, ModelId, ModelType, TtsConfig,
 };
@@ -32,6 +33,7 @@ impl ModelConfig {
                 "tts_config": self.tts_config.map(TtsConfig::to_json),
                 "stt_config": self.stt_config,
                 "model_id": self.model_id.as_ref().map(ModelId::to_json),
+                "rag_token_id": self.rag_token_id,
             }),
         );
         map.retain(|_, value| !value.is_null());
@@ -102,12 +104,6 @@ impl LmConfig {
         }
         value
     }
-}
-
-/// A factor whose product with `dim`, rounded down, is `width`.
-fn scale(dim: usize, width: usize) -> f64 {
-    let exact = width as f64 / dim as f64;
-    if (exact * dim as f64) as usize == width { exact } else { (width as f64 + 0.5) / dim as f64 }
 }
 
 impl DepformerConfig {
