@@ -193,6 +193,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoSession`]; why the model is gone, if it is.
     pub fn reset(&mut self, id: SessionId) -> Result<(), EngineError> {
+        self.check_model()?;
         let spec = self.session_mut(id)?.spec.clone();
         self.reset_as(id, spec)
     }
